@@ -1,0 +1,39 @@
+# Funkspatz: make demo | test | lint | bench | clean
+# Each target sets up .venv when it is missing or when pyproject.toml or constraints.txt changed.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+TYPINGS := typings/.ready
+
+.PHONY: demo test lint bench clean setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Funkspatz needs Python 3.11 to 3.13; say make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(TYPINGS): $(READY) constraints.txt
+	@rm -rf typings
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target typings --no-user micropython-esp32-stubs
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/spatz demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(READY) $(TYPINGS)
+	$(BIN)/python tests/lint.py
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) typings .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

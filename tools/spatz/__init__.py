@@ -1,0 +1,1 @@
+"""Tools for those who build and look after nodes; `spatz.sim` is the virtual hardware."""
