@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-TYPINGS := typings/.ready
+TYPINGS := $(VENV)/micropython-typings
 
 .PHONY: demo test lint bench clean setup
 
@@ -17,9 +17,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(TYPINGS): $(READY) constraints.txt
-	@rm -rf typings
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target typings --no-user micropython-esp32-stubs
+# what MicroPython's modules look like to pyright and mypy
+$(TYPINGS): $(READY)
+	@rm -rf $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target $@ micropython-esp32-stubs
 	@touch $@
 
 demo: $(READY)
@@ -29,11 +30,11 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY) $(TYPINGS)
-	$(BIN)/python tests/lint.py
+	$(BIN)/python -m tests.lint
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) typings .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
