@@ -1,0 +1,143 @@
+"""What the parts of the nest hand to each other: frames, uplinks, downlinks, devices and sessions.
+
+All of these are values: frozen, made of numbers, bytes, strings and tuples, so that the network server can hand them
+out, the archive can store them column by column, and nobody can change them behind another's back.
+
+Units: frequencies Hz, powers dBm EIRP, RSSI dBm, SNR dB, bandwidths Hz; `received_at` is Unix time in seconds.
+DevEUI and JoinEUI are 8 bytes, most significant first (as printed); DevAddr is an int; gateways are named by their EUI
+as 16 lower-case hex digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RadioFrame:
+    """One reception of one LoRa frame by one gateway, whatever the gateway speaks.
+
+    `tmst` is the gateway's 32-bit microsecond counter at the end of the reception (None: the gateway gave none, so no
+    downlink can follow through it). `crc_ok` is None where the frame carried no CRC.
+    """
+
+    phy: bytes
+    gateway: str
+    received_at: float
+    freq_hz: int
+    sf: int
+    bw_hz: int
+    rssi: float
+    snr: float | None
+    tmst: int | None
+    crc_ok: bool | None = True
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """That one gateway heard an uplink, and how well."""
+
+    gateway: str
+    rssi: float
+    snr: float | None
+    freq_hz: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A data frame of a known node with a valid MIC, decrypted (DESIGN contract 6).
+
+    `heard` has one entry per gateway, strongest first; `sf`, `bw_hz`, `freq_hz` are those of the strongest copy.
+    `fport` is None or 0 for a frame without application data; `payload` is then empty. `mac_commands` are the node's
+    MAC commands in clear, from FOpts or from the FRMPayload of FPort 0.
+    """
+
+    node: str
+    dev_eui: bytes
+    received_at: float
+    fcnt: int
+    fport: int | None
+    payload: bytes
+    confirmed: bool
+    heard: tuple[Heard, ...]
+    sf: int
+    bw_hz: int
+    freq_hz: int
+    phy: bytes
+    mac_commands: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Downlink:
+    """One transmission asked of one gateway, to start when its counter reaches `tmst` (modulo 2^32).
+
+    `window` is 1 or 2. `id` names the transmission to the network server when its result comes back.
+    """
+
+    gateway: str
+    tmst: int
+    freq_hz: int
+    sf: int
+    bw_hz: int
+    power_dbm: float
+    phy: bytes
+    dev_eui: bytes
+    window: int
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A registered node: who it is and its root key.
+
+    `rising_dev_nonce`: the DevNonce counts up, as LoRaWAN 1.0.4 demands. False for devices of 1.0.3 and before, which
+    draw it at random; for them only reuse is refused.
+    """
+
+    dev_eui: bytes
+    join_eui: bytes
+    app_key: bytes
+    slug: str
+    rising_dev_nonce: bool = True
+
+    def __repr__(self) -> str:
+        return f"Device({self.slug!r}, dev_eui={self.dev_eui.hex()})"  # never the key
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """One session of one device. (`dev_eui`, `join_nonce`) names it for ever: a JoinNonce is never used twice.
+
+    `fcnt_up` is the last FCntUp accepted, -1 before the first; `fcnt_down` the next FCntDown to use. `active` turns
+    true with the first uplink under these keys; until then the device's earlier session stays valid beside it.
+    """
+
+    dev_eui: bytes
+    join_nonce: int
+    dev_addr: int
+    nwk_skey: bytes
+    app_skey: bytes
+    fcnt_up: int = -1
+    fcnt_down: int = 0
+    rx1_delay_s: int = 1
+    rx1_dr_offset: int = 0
+    rx2_dr: int = 0
+    rx2_freq_hz: int = 869_525_000
+    active: bool = False
+    joined_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"SessionState(dev_eui={self.dev_eui.hex()}, join_nonce={self.join_nonce}, dev_addr={self.dev_addr:08x}, "
+            f"fcnt_up={self.fcnt_up}, fcnt_down={self.fcnt_down}, active={self.active})"
+        )  # never the keys
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRecord:
+    """One answered join: the DevNonce the device used and the JoinNonce it was given. Kept for ever."""
+
+    dev_eui: bytes
+    dev_nonce: int
+    join_nonce: int
