@@ -1,0 +1,484 @@
+"""The hardware catalogue: board and sensor files of `boards/`, checked and loaded; `spatz boards`.
+
+A board file is data that a node's config is compiled from (`spatz.config`), so it is checked like code: unknown keys,
+pins that the chip does not have, pins used twice, and facts without a source are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from nest.errors import UserError
+from nest.i18n import tr
+from nest.resources import boards_dir
+from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+Text = Annotated[str, Field(min_length=1)]
+Gpio = Annotated[int, Field(ge=0, le=127)]
+Level = Literal[0, 1]
+ATTENUATIONS_DB = (0, 2.5, 6, 11)  # of the ESP32's ADC
+Sources = Annotated[list[str], Field(min_length=1)]
+
+
+def _attenuation(decibel: float) -> float:
+    if decibel not in ATTENUATIONS_DB:
+        raise PydanticCustomError("literal_error", "one of {expected}", {"expected": "0, 2.5, 6, 11"})
+    return decibel
+
+
+# --- what the files hold ----------------------------------------------------------------------------------------------
+
+
+class Spi(Table):
+    """The bus of the radio."""
+
+    id: Annotated[int, Field(ge=1, le=2)]
+    sck: Gpio
+    mosi: Gpio
+    miso: Gpio
+    baudrate: Annotated[int, Field(ge=100_000, le=16_000_000)]  # SX126x: at most 16 MHz
+
+
+class Radio(Table):
+    """The radio chip and how it is wired."""
+
+    chip: Literal["sx1262"]
+    spi: Spi
+    cs: Gpio
+    reset: Gpio
+    busy: Gpio
+    dio1: Gpio
+    tcxo_mv: Literal[0, 1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300]  # 0: a plain crystal
+    dio2_rf_switch: bool
+    dcdc: bool  # the board has the inductor of the DC-DC converter
+    sources: Sources
+
+
+class Antenna(Table):
+    """What is radiated: conducted power + gain may not exceed the limit."""
+
+    gain_dbi: Annotated[float, Field(ge=-10, le=20)]
+    max_eirp_dbm: Annotated[int, Field(ge=0, le=16)]  # EU868
+    sources: Sources
+
+
+class Timing(Table):
+    """How much earlier and longer the node listens, because its clock is not perfect."""
+
+    clock_error_ppm: Annotated[int, Field(ge=0, le=50_000)]
+    jitter_us: Annotated[int, Field(ge=0, le=200_000)]
+    sources: Sources
+
+
+class Battery(Table):
+    """The voltage divider at the battery."""
+
+    adc: Gpio
+    ratio: Annotated[float, Field(ge=1, le=20)]
+    trim: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    atten_db: Annotated[float, AfterValidator(_attenuation)]
+    enable_pin: Gpio | None = None
+    enable_level: Literal[0, 1, "sense"] | None = None  # "sense": the opposite of the pin's idle level
+    settle_ms: Annotated[int, Field(ge=0, le=1000)] = 10
+    sources: Sources
+
+
+class Vext(Table):
+    """The switched supply of display and outside sensors."""
+
+    pin: Gpio
+    on: Level
+    settle_ms: Annotated[int, Field(ge=0, le=5000)]
+    sources: Sources
+
+
+class Led(Table):
+    """The light for people."""
+
+    pin: Gpio
+    on: Level
+    sources: Sources
+
+
+class Button(Table):
+    """The button for people; held, it keeps the node awake."""
+
+    pin: Gpio
+    pressed: Level
+    sources: Sources
+
+
+class I2c(Table):
+    """The bus for outside sensors."""
+
+    id: Literal[0, 1]
+    sda: Gpio
+    scl: Gpio
+    freq: Annotated[int, Field(ge=10_000, le=1_000_000)]
+    sources: Sources
+
+
+class Usb(Table):
+    """How the node notices a computer at its USB socket."""
+
+    sense: Literal["battery-above", "none"]
+    mv: Annotated[int, Field(ge=3000, le=6000)] | None = None
+    sources: Sources
+
+
+class Sleep(Table):
+    """What is done before deep sleep, and what it was measured to cost."""
+
+    recipe: Annotated[list[Text], Field(min_length=1)]
+    current_ua: Annotated[float, Field(gt=0)] | Literal["not measured"]
+    sources: Sources
+
+
+class Board(Table):
+    """One file of `boards/`."""
+
+    format: Literal[1]
+    name: Name
+    title: Text
+    chip: Literal["esp32", "esp32s3"]
+    flash_mb: Annotated[int, Field(ge=2, le=64)]
+    psram_mb: Annotated[int, Field(ge=0, le=64)]
+    notes: list[Text] = Field(default_factory=list)
+    sources: dict[str, Text]
+    radio: Radio
+    antenna: Antenna
+    timing: Timing
+    battery: Battery | None = None
+    vext: Vext | None = None
+    led: Led | None = None
+    button: Button | None = None
+    i2c: I2c | None = None
+    usb: Usb
+    sleep: Sleep
+
+
+class Bus(Table):
+    """How a sensor is talked to."""
+
+    kind: Literal["i2c"]
+    addresses: Annotated[list[Annotated[int, Field(ge=0x08, le=0x77)]], Field(min_length=1)]
+    freq_max: Annotated[int, Field(ge=10_000)]
+    sources: Sources
+
+
+class Power(Table):
+    """What a sensor needs."""
+
+    supply_v: Annotated[list[float], Field(min_length=2, max_length=2)]
+    startup_ms: Annotated[int, Field(ge=0)]
+    measure_ms: Annotated[int, Field(ge=0)]
+    active_ua: Annotated[float, Field(ge=0)]
+    sleep_ua: Annotated[float, Field(ge=0)]
+    sources: Sources
+
+
+class Sensor(Table):
+    """One file of `boards/sensors/`."""
+
+    format: Literal[1]
+    name: Name
+    title: Text
+    driver: Name  # module of firmware/sensors/
+    quantities: Annotated[list[Text], Field(min_length=1)]
+    notes: list[Text] = Field(default_factory=list)
+    sources: dict[str, Text]
+    bus: Bus
+    power: Power
+
+
+# --- what the chips can do --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chip:
+    """The pins of a chip (Espressif data sheets: pin overview, strapping pins, ADC)."""
+
+    title: str
+    gpios: frozenset[int]
+    flash: frozenset[int]  # taken by the flash chip
+    input_only: frozenset[int]
+    strapping: frozenset[int]
+    adc: frozenset[int]  # ADC1 only: ADC2 is lost while Wi-Fi is on
+
+
+CHIPS = {
+    "esp32": Chip(
+        "ESP32",
+        gpios=frozenset({*range(20), 21, 22, 23, 25, 26, 27, *range(32, 40)}),
+        flash=frozenset(range(6, 12)),
+        input_only=frozenset(range(34, 40)),
+        strapping=frozenset({0, 2, 5, 12, 15}),
+        adc=frozenset(range(32, 40)),
+    ),
+    "esp32s3": Chip(
+        "ESP32-S3",
+        gpios=frozenset({*range(22), *range(26, 49)}),
+        flash=frozenset(range(26, 33)),
+        input_only=frozenset(),
+        strapping=frozenset({0, 3, 45, 46}),
+        adc=frozenset(range(1, 11)),
+    ),
+}
+
+# every pin of a board file, and what is done with it
+_PINS: tuple[tuple[Location, str], ...] = (
+    (("radio", "spi", "sck"), "output"),
+    (("radio", "spi", "mosi"), "output"),
+    (("radio", "spi", "miso"), "input"),
+    (("radio", "cs"), "output"),
+    (("radio", "reset"), "output"),
+    (("radio", "busy"), "input"),
+    (("radio", "dio1"), "input"),
+    (("battery", "adc"), "adc"),
+    (("battery", "enable_pin"), "output"),
+    (("vext", "pin"), "output"),
+    (("led", "pin"), "output"),
+    (("button", "pin"), "input"),
+    (("i2c", "sda"), "output"),
+    (("i2c", "scl"), "output"),
+)
+
+
+def pins(board: Board) -> Iterator[tuple[Location, int, str]]:
+    """Every pin that the board uses: (key, GPIO, "output" | "input" | "adc")."""
+    for location, use in _PINS:
+        value: Any = board
+        for part in location:
+            value = getattr(value, str(part), None)
+        if value is not None:
+            yield location, value, use
+
+
+def strapping_notes(board: Board) -> list[str]:
+    """Pins that also decide how the chip starts: allowed, but whoever wires something to them should know."""
+    chip = CHIPS[board.chip]
+    return [
+        tr(
+            "GPIO{pin} ({key}) also decides how the {chip} starts; nothing else may pull it while it is reset.",
+            pin=gpio,
+            key=dotted(location),
+            chip=chip.title,
+        )
+        for location, gpio, _ in pins(board)
+        if gpio in chip.strapping
+    ]
+
+
+# --- checks that need more than one value ----------------------------------------------------------------------------
+
+
+def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
+    chip = CHIPS[board.chip]
+    used: dict[int, Location] = {}
+    for location, gpio, use in pins(board):
+        found = str(gpio)
+        if gpio not in chip.gpios:
+            yield location, found, tr("a GPIO of the {chip}: {ranges}", chip=chip.title, ranges=_ranges(chip.gpios))
+        elif gpio in chip.flash:
+            yield (
+                location,
+                found,
+                tr("a GPIO that the flash chip does not use (not {ranges})", ranges=_ranges(chip.flash)),
+            )
+        elif use == "output" and gpio in chip.input_only:
+            yield location, found, tr("a GPIO that can be an output (not {ranges})", ranges=_ranges(chip.input_only))
+        elif use == "adc" and gpio not in chip.adc:
+            yield location, found, tr("a GPIO of the first ADC: {ranges}", ranges=_ranges(chip.adc))
+        elif gpio in used:
+            yield location, found, tr("a GPIO of its own; {key} has it already", key=dotted(used[gpio]))
+        used.setdefault(gpio, location)
+
+
+def _ranges(numbers: frozenset[int]) -> str:
+    """{0, 1, 2, 7} as "0-2, 7"."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(str(end) for end in part) for part in parts)
+
+
+def _source_problems(entry: Board | Sensor) -> Iterator[tuple[Location, str, str]]:
+    known = ", ".join(sorted(entry.sources))
+    for name in type(entry).model_fields:
+        for source in getattr(getattr(entry, name), "sources", ()):
+            if source not in entry.sources:
+                yield (name, "sources"), shown(source), tr("one of [sources]: {names}", names=known)
+
+
+def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
+    yield from _pin_problems(board)
+    yield from _source_problems(board)
+    battery = board.battery
+    if battery and (battery.enable_pin is None) != (battery.enable_level is None):
+        missing = "enable_level" if battery.enable_level is None else "enable_pin"
+        yield ("battery", missing), tr("missing"), tr("both enable_pin and enable_level, or neither")
+    if board.usb.sense == "battery-above":
+        if board.usb.mv is None:
+            yield ("usb", "mv"), tr("missing"), tr("the voltage above which a computer must be there")
+        if battery is None:
+            yield ("usb", "sense"), shown(board.usb.sense), tr('a [battery] to measure, or sense = "none"')
+
+
+def _sensor_problems(sensor: Sensor) -> Iterator[tuple[Location, str, str]]:
+    from spatz.quantities import load_quantities
+
+    yield from _source_problems(sensor)
+    known = [quantity.name for quantity in load_quantities()]
+    for name in sensor.quantities:
+        if name not in known:
+            yield ("quantities",), shown(name), tr("one of quantities.toml: {names}", names=", ".join(known))
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def check(path: Path) -> Board | Sensor:
+    """Read and check one file of the catalogue; a file with a `driver` describes a sensor, any other a board.
+
+    Raises:
+        UserError: every problem with file, line, what was found and what was expected.
+    """
+    path = Path(path)
+    data, lines = read(path)
+    entry = validate(path, Sensor if "driver" in data else Board, data, lines)
+    found = list(_sensor_problems(entry) if isinstance(entry, Sensor) else _board_problems(entry))
+    if entry.name != path.stem:
+        found.append((("name",), shown(entry.name), tr('"{stem}", the name of the file', stem=path.stem)))
+    if found:
+        raise user_error([Problem(path, line_of(lines, at), dotted(at), was, wanted) for at, was, wanted in found])
+    return entry
+
+
+def list_boards() -> list[str]:
+    """The names of all boards."""
+    return _names(boards_dir(), Board)
+
+
+def list_sensors() -> list[str]:
+    """The names of all sensors."""
+    return _names(boards_dir() / "sensors", Sensor)
+
+
+def _names(folder: Path, kind: type[Table]) -> list[str]:
+    tables = {"quantities"} if kind is Board else set()
+    return sorted(path.stem for path in folder.glob("*.toml") if path.stem not in tables)
+
+
+@functools.cache
+def load_board(name: str) -> Board:
+    """The board called `name`.
+
+    Raises:
+        UserError: there is none, or its file is broken.
+    """
+    if name not in list_boards():
+        raise UserError(
+            tr('There is no board "{name}".', name=name),
+            tr("Known boards: {names}.", names=", ".join(list_boards())),
+        )
+    entry = check(boards_dir() / f"{name}.toml")
+    assert isinstance(entry, Board)  # noqa: S101  # a board file with a `driver` key has been refused as a sensor
+    return entry
+
+
+@functools.cache
+def load_sensor(name: str) -> Sensor:
+    """The sensor called `name`.
+
+    Raises:
+        UserError: there is none, or its file is broken.
+    """
+    if name not in list_sensors():
+        raise UserError(
+            tr('There is no sensor "{name}".', name=name),
+            tr("Known sensors: {names}.", names=", ".join(list_sensors())),
+        )
+    entry = check(boards_dir() / "sensors" / f"{name}.toml")
+    assert isinstance(entry, Sensor)  # noqa: S101
+    return entry
+
+
+# --- spatz boards -----------------------------------------------------------------------------------------------------
+
+boards_app = typer.Typer(no_args_is_help=True, help="The boards and sensors that Funkspatz knows.")
+JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@boards_app.command("list")
+def list_command(as_json: JsonFlag = False) -> None:
+    """List boards and sensors."""
+    entries = [load_board(name) for name in list_boards()] + [load_sensor(name) for name in list_sensors()]
+    if as_json:
+        rows = [{"kind": _kind(entry), "name": entry.name, "title": entry.title} for entry in entries]
+        _print_json({"entries": rows})
+        return
+    table = RichTable(tr("Name"), tr("What it is"), tr("Kind"), box=None)
+    for entry in entries:
+        table.add_row(entry.name, entry.title, tr(_kind(entry)))
+    Console().print(table)
+
+
+@boards_app.command("show")
+def show_command(name: str, as_json: JsonFlag = False) -> None:
+    """Show everything known about a board or a sensor, with the sources."""
+    entry: Board | Sensor = load_sensor(name) if name in list_sensors() else load_board(name)
+    if as_json:
+        _print_json({"kind": _kind(entry), **entry.model_dump(exclude_none=True)})
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{entry.name}[/bold]  {entry.title}")
+    for section, values in entry.model_dump(exclude_none=True).items():
+        if section in ("format", "name", "title", "notes", "sources"):
+            continue
+        flat = (
+            ", ".join(f"{key} = {value}" for key, value in values.items() if key != "sources")
+            if isinstance(values, dict)
+            else str(values)
+        )
+        console.print(f"  [cyan]{section}[/cyan]: {flat}", soft_wrap=True)
+    for note in [*entry.notes, *(strapping_notes(entry) if isinstance(entry, Board) else [])]:
+        console.print(f"  * {note}", soft_wrap=True, markup=False)
+    for key, source in entry.sources.items():
+        console.print(f"  [{key}] {source}", soft_wrap=True, markup=False)
+
+
+@boards_app.command("check")
+def check_command(file: Path, as_json: JsonFlag = False) -> None:
+    """Check a board or sensor file of your own."""
+    entry = check(file)
+    notes = strapping_notes(entry) if isinstance(entry, Board) else []
+    if as_json:
+        _print_json({"ok": True, "kind": _kind(entry), "name": entry.name, "notes": notes})
+        return
+    typer.echo(tr("{file} is in order.", file=file))
+    for note in notes:
+        typer.echo(f"* {note}")
+
+
+def _kind(entry: Board | Sensor) -> str:
+    return "board" if isinstance(entry, Board) else "sensor"
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

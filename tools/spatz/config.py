@@ -1,0 +1,142 @@
+"""A node's `config.json`, compiled from board, sensors and the town's wishes (contract 3).
+
+No pin number stands in the firmware's code; all of them come from here. Nothing secret is in it: keys live in NVS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from nest.errors import UserError
+from nest.i18n import tr
+from spatz.boards import Board, Sensor, load_board, load_sensor
+
+CONFIG_FORMAT = 1
+NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+INTERVAL_S = (5, 86_400)
+SAFE_WINDOW_S = (0, 3_600)
+
+
+def compile_config(
+    board: Board | str,
+    sensors: Sequence[Sensor | str],
+    name: str,
+    *,
+    interval_s: int = 600,
+    safe_window_s: int = 60,
+    confirmed: bool = False,
+    region: str = "EU868",
+    antenna_gain_dbi: float | None = None,
+) -> dict[str, Any]:
+    """What the node reads at every start, ready for `json.dump`.
+
+    Args:
+        board, sensors: entries of the catalogue, or their names.
+        name: what the node is called, in small letters, digits and "-".
+        interval_s: seconds between two readings, 5 to 86 400.
+        safe_window_s: seconds after power-on in which the node stays awake and reachable, 0 to 3 600.
+        confirmed: ask the nest to acknowledge every reading (costs downlinks).
+        antenna_gain_dbi: of another antenna than the one in the box.
+
+    Raises:
+        UserError: a value cannot be, or the board cannot carry the sensors.
+    """
+    board = load_board(board) if isinstance(board, str) else board
+    chosen = [load_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
+    _check_wishes(name, region, interval_s, safe_window_s)
+    _check_sensors(board, chosen)
+    config: dict[str, Any] = {
+        "format": CONFIG_FORMAT,
+        "name": name,
+        "board": board.name,
+        "region": region,
+        "interval_s": interval_s,
+        "safe_window_s": safe_window_s,
+        "confirmed": confirmed,
+        "radio": {
+            **board.radio.model_dump(exclude={"sources"}),
+            "antenna_gain_dbi": board.antenna.gain_dbi if antenna_gain_dbi is None else antenna_gain_dbi,
+            "max_eirp_dbm": board.antenna.max_eirp_dbm,
+            "clock_error_ppm": board.timing.clock_error_ppm,
+            "jitter_us": board.timing.jitter_us,
+        },
+        "sensors": [
+            {"driver": sensor.driver, "address": address, "quantities": list(sensor.quantities)}
+            for sensor, address in zip(chosen, _addresses(chosen), strict=True)
+        ],
+    }
+    for part in ("i2c", "battery", "vext", "led", "button", "usb"):
+        table = getattr(board, part)
+        if table is not None:
+            config[part] = table.model_dump(exclude={"sources"}, exclude_none=True)
+    return config
+
+
+def _check_wishes(name: str, region: str, interval_s: int, safe_window_s: int) -> None:
+    if not NODE_NAME.fullmatch(name):
+        raise UserError(
+            tr('"{name}" cannot be the name of a node.', name=name),
+            tr('Use small letters, digits and "-", at most 32 of them, for example amsel-2.'),
+        )
+    if region != "EU868":
+        raise UserError(
+            tr('The region "{region}" is not known.', region=region), tr("Known regions: {names}.", names="EU868")
+        )
+    wishes = ((tr("interval"), interval_s, INTERVAL_S), (tr("safe window"), safe_window_s, SAFE_WINDOW_S))
+    for what, value, (low, high) in wishes:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise UserError(
+                tr(
+                    "The {what} is {value}, expected {low} to {high} seconds.",
+                    what=what,
+                    value=value,
+                    low=low,
+                    high=high,
+                ),
+                tr("Choose a whole number of seconds in that range."),
+            )
+
+
+def _check_sensors(board: Board, sensors: Sequence[Sensor]) -> None:
+    given: dict[str, str] = {"battery": board.name} if board.battery else {}
+    for sensor in sensors:
+        if sensor.bus.kind == "i2c" and board.i2c is None:
+            raise UserError(
+                tr("{board} has no I2C bus for {sensor}.", board=board.title, sensor=sensor.title),
+                tr("Choose another board, or add its [i2c] pins to boards/{name}.toml.", name=board.name),
+            )
+        if board.i2c is not None and board.i2c.freq > sensor.bus.freq_max:
+            raise UserError(
+                tr("{sensor} is too slow for the I2C bus of {board}.", sensor=sensor.title, board=board.title),
+                tr("Lower freq under [i2c] in boards/{name}.toml.", name=board.name),
+            )
+        for quantity in sensor.quantities:
+            if quantity in given:
+                raise UserError(
+                    tr(
+                        "{first} and {second} both measure {quantity}; a node sends each quantity once.",
+                        first=given[quantity],
+                        second=sensor.name,
+                        quantity=quantity,
+                    ),
+                    tr("Leave one of the two sensors out."),
+                )
+            given[quantity] = sensor.name
+
+
+def _addresses(sensors: Sequence[Sensor]) -> list[int]:
+    """An address for each sensor, in order, each its first one that is still free."""
+    taken: set[int] = set()
+    result: list[int] = []
+    for sensor in sensors:
+        free = [address for address in sensor.bus.addresses if address not in taken]
+        if not free:
+            raise UserError(
+                tr("{sensor} has no free address on the I2C bus.", sensor=sensor.title),
+                tr("Leave one of the two sensors out."),
+            )
+        taken.add(free[0])
+        result.append(free[0])
+    return result
