@@ -1,0 +1,7 @@
+"""What the nest remembers: raw frames first, then the readings decoded from them; sessions and counters; queues."""
+
+from nest.archive.archive import Archive
+from nest.archive.database import open_database
+from nest.archive.reading import LatestValue, NodeInfo, NodeLatest
+
+__all__ = ["Archive", "LatestValue", "NodeInfo", "NodeLatest", "open_database"]

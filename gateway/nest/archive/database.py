@@ -1,0 +1,161 @@
+"""Opening a town's database: created private, checked, brought to the schema's version."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, select, text, update
+from sqlalchemy.exc import DatabaseError
+
+from nest import quantities
+from nest.archive import schema
+from nest.errors import UserError
+from nest.i18n import tr
+
+_PRAGMAS = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns: what was acknowledged is never lost
+    "PRAGMA foreign_keys = ON",
+)
+
+
+def open_database(path: Path, *, check: bool = False) -> Engine:
+    """The engine for the SQLite database at `path`, created with mode 0600 where there is none.
+
+    `check` reads every page for damage first (`PRAGMA quick_check`): for the start of a server, not for each command.
+
+    Raises UserError: the file is damaged, is somebody else's database, is from a newer version, or cannot be opened.
+    """
+    with database_errors(path):
+        _make_private(path)
+        engine = create_engine(URL.create("sqlite", database=str(path)))
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        try:
+            with engine.connect() as connection:
+                if check:
+                    _check_pages(connection, path)
+                _check_owner(connection, path)
+            with writing(engine) as connection:
+                _bring_up_to_date(connection, path)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+def writing(engine: Engine) -> contextlib.AbstractContextManager[Connection]:
+    """A transaction that will write: SQLite takes its write lock at the start, so nothing read in it can change."""
+    return engine.execution_options(nest_writing=True).begin()
+
+
+@contextlib.contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say about `path` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            tr("The database {path} cannot be opened: {reason}.", path=path, reason=error.strerror or error),
+            tr("Check that the folder exists and belongs to you, then try again."),
+        ) from error
+    except DatabaseError as error:
+        reason = str(error.orig)
+        if "locked" in reason:
+            raise UserError(
+                tr("The database {path} is in use by another program.", path=path),
+                tr("Close the program that holds it open, then try again."),
+            ) from error
+        if "not a database" in reason or "malformed" in reason or "corrupt" in reason:
+            raise _damaged(path, reason) from error
+        raise UserError(
+            tr("The database {path} cannot be opened: {reason}.", path=path, reason=reason),
+            tr("Check that the folder exists and belongs to you, then try again."),
+        ) from error
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        tr("The database {path} is damaged ({reason}).", path=path, reason=reason),
+        tr("Move it away and put your latest backup there; without a backup, the next start makes an empty one."),
+    )
+
+
+def _make_private(path: Path) -> None:
+    """Create `path` empty where it is missing, readable by its owner alone whatever the umask; SQLite gives its
+    -wal and -shm files the mode of the database."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(handle).st_mode & 0o777 != 0o600:
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("nest_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _check_pages(connection: Connection, path: Path) -> None:
+    found = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+    if found != "ok":
+        raise _damaged(path, str(found).splitlines()[-1])
+
+
+def _check_owner(connection: Connection, path: Path) -> None:
+    tables = set(inspect(connection).get_table_names())
+    if tables and schema.schema_version.name not in tables:
+        raise UserError(
+            tr("The database {path} belongs to another program: it has no table {table}.", path=path,
+               table=schema.schema_version.name),
+            tr("Move that file away, or choose another folder for the town."),
+        )
+
+
+def _bring_up_to_date(connection: Connection, path: Path) -> None:
+    versions = schema.schema_version
+    if not inspect(connection).has_table(versions.name):
+        schema.metadata.create_all(connection)
+        connection.execute(insert(versions).values(version=schema.VERSION, applied_at=_now_ms()))
+    version = connection.execute(select(func.max(versions.c.version))).scalar_one() or 0
+    if version > schema.VERSION:
+        raise UserError(
+            tr("The database {path} was made by a newer Funkspatz (version {found}, this one knows {known}).",
+               path=path, found=version, known=schema.VERSION),
+            tr("Install the newer Funkspatz again: pip install --upgrade funkspatz"),
+        )
+    while version < schema.VERSION:
+        schema.MIGRATIONS[version](connection)
+        version += 1
+        connection.execute(insert(versions).values(version=version, applied_at=_now_ms()))
+    _name_quantities(connection)
+
+
+def _name_quantities(connection: Connection) -> None:
+    """Keep the names of `boards/quantities.toml` in the database, so that it explains itself to any SQL tool."""
+    table = schema.quantities
+    known = {row.id: (row.name, row.unit) for row in connection.execute(select(table))}
+    for quantity in quantities.all_quantities():
+        wanted = (quantity.name, quantity.unit)
+        values = {"name": quantity.name, "unit": quantity.unit}
+        if quantity.bit not in known:
+            connection.execute(insert(table).values(id=quantity.bit, **values))
+        elif known[quantity.bit] != wanted:
+            connection.execute(update(table).where(table.c.id == quantity.bit).values(**values))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

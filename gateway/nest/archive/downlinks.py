@@ -1,0 +1,92 @@
+"""The queue of downlinks: filled by `nest send`, emptied by the network server at the node's next uplink."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from sqlalchemy import Engine, insert, select, update
+
+from nest.archive.database import writing
+from nest.archive.schema import downlinks, nodes
+
+# states in which a downlink still waits for its transmission; others are the ends of DownlinkOutcome
+WAITING, QUEUED = "waiting", "queued"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueuedDownlink:
+    """One downlink as it was ordered."""
+
+    id: int
+    dev_eui: bytes
+    port: int
+    payload: bytes
+    confirmed: bool
+    window: int | None
+    state: str
+
+
+class DownlinkQueue:
+    """The downlinks in a town's database. `waiting`: ordered; `queued`: taken by the running network server."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(
+        self, node_id: int, port: int, payload: bytes, *, confirmed: bool = False, window: int | None = None
+    ) -> int:
+        """Order a downlink; returns its number."""
+        now = _now_ms()
+        values = {"port": port, "payload": payload, "confirmed": confirmed, "window": window}
+        with writing(self._engine) as connection:
+            return connection.execute(
+                insert(downlinks)
+                .values(node_id=node_id, queued_at=now, state=WAITING, state_at=now, **values)
+                .returning(downlinks.c.id)
+            ).scalar_one()
+
+    def get(self, downlink_id: int) -> QueuedDownlink | None:
+        """One downlink and what became of it."""
+        found = self._select(downlinks.c.id == downlink_id)
+        return found[0] if found else None
+
+    def waiting(self, dev_eui: bytes) -> list[QueuedDownlink]:
+        """What was ordered for a node and not yet taken, oldest first."""
+        return self._select(downlinks.c.state == WAITING, nodes.c.dev_eui == dev_eui.hex())
+
+    def count(self) -> int:
+        """How many wait for their transmission."""
+        return len(self._select(downlinks.c.state.in_((WAITING, QUEUED))))
+
+    def set_state(self, downlink_id: int, state: str) -> None:
+        """Note what became of a downlink."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(downlinks).where(downlinks.c.id == downlink_id).values(state=state, state_at=_now_ms())
+            )
+
+    def take_back(self) -> None:
+        """At the start: what an earlier run had taken and not sent waits again."""
+        with writing(self._engine) as connection:
+            connection.execute(update(downlinks).where(downlinks.c.state == QUEUED).values(state=WAITING))
+
+    def _select(self, *conditions: object) -> list[QueuedDownlink]:
+        wanted = (
+            select(downlinks, nodes.c.dev_eui)
+            .join(nodes, nodes.c.id == downlinks.c.node_id)
+            .where(*conditions)  # type: ignore[arg-type]
+            .order_by(downlinks.c.id)
+        )
+        with self._engine.begin() as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            QueuedDownlink(
+                row.id, bytes.fromhex(row.dev_eui), row.port, row.payload, row.confirmed, row.window, row.state
+            )
+            for row in rows
+        ]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,164 @@
+"""The tables of a town's database, and the one place where its versions follow each other.
+
+Times are Unix milliseconds in UTC (`BigInteger`), EUIs lower-case hex, keys and frames bytes. Everything is written in
+SQLAlchemy's own expressions, so that PostgreSQL can take SQLite's place by a URL.
+
+A change of the schema: raise `VERSION` by one and add one function to `MIGRATIONS`, under the version that it *leaves*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+VERSION = 1
+
+# version that is left behind -> what turns its tables into those of the next version, inside the opening transaction
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+
+# qualities of a reading; a reading that is not GOOD has the value NULL
+GOOD, FAILED, OUT_OF_RANGE = 0, 1, 2
+QUALITY_NAMES = {GOOD: "good", FAILED: "failed", OUT_OF_RANGE: "out_of_range"}
+
+# how far a frame has come
+NOT_DECODED, DECODED, UNDECODABLE, NO_READING = 0, 1, 2, 3
+
+metadata = MetaData()
+# SQLite counts up by itself only in a column that is exactly INTEGER
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+
+schema_version = Table(
+    "funkspatz_schema",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("applied_at", BigInteger, nullable=False),
+)
+
+quantities = Table(
+    "quantities",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="its bit in boards/quantities.toml"),
+    Column("name", String, nullable=False, unique=True),
+    Column("unit", String, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("slug", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("dev_eui", String(16), nullable=False, unique=True),
+    Column("join_eui", String(16), nullable=False),
+    Column("app_key", LargeBinary, comment="forgotten when the node is removed"),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("precision", SmallInteger, nullable=False, comment="decimals of the position that are published"),
+    Column("added_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger, comment="its readings stay"),
+    Column("changed_at", BigInteger, nullable=False, index=True, comment="how a running nest finds what is new"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    # the fields of nest.model.SessionState, by their names
+    Column("join_nonce", Integer, nullable=False),
+    Column("dev_addr", BigInteger, nullable=False),
+    Column("nwk_skey", LargeBinary, comment="both keys are forgotten when the session ends"),
+    Column("app_skey", LargeBinary),
+    Column("fcnt_up", BigInteger, nullable=False, comment="last accepted, -1 before the first"),
+    Column("fcnt_down", BigInteger, nullable=False, comment="next to use"),
+    Column("rx1_delay_s", SmallInteger, nullable=False),
+    Column("rx1_dr_offset", SmallInteger, nullable=False),
+    Column("rx2_dr", SmallInteger, nullable=False),
+    Column("rx2_freq_hz", Integer, nullable=False),
+    Column("active", Boolean, nullable=False, comment="false until the first uplink under its keys"),
+    Column("joined_at", Double, nullable=False, comment="Unix s"),
+    Column("ended_at", BigInteger, comment="when another session took over"),
+    UniqueConstraint("node_id", "join_nonce"),
+)
+
+joins = Table(
+    "joins",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("join_nonce", Integer, primary_key=True),
+    Column("dev_nonce", Integer, nullable=False, comment="-1: used under an AppKey that is gone"),
+    Column("time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    Column("session_id", ForeignKey("sessions.id"), nullable=False),
+    Column("fcnt", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False, comment="time of hearing"),
+    Column("fport", SmallInteger),
+    Column("payload", LargeBinary, nullable=False, comment="FRMPayload, decrypted"),
+    Column("phy", LargeBinary, nullable=False, comment="PHYPayload as heard"),
+    Column("confirmed", Boolean, nullable=False),
+    Column("freq_hz", Integer, nullable=False),
+    Column("sf", SmallInteger, nullable=False),
+    Column("bw_hz", Integer, nullable=False),
+    Column("heard", JSON, nullable=False, comment="[{gateway, rssi, snr, freq_hz, received_at}], one per copy"),
+    Column("decoded", SmallInteger, nullable=False, comment="0 not yet, 1 yes, 2 undecodable, 3 carries no reading"),
+    UniqueConstraint("session_id", "fcnt"),
+    UniqueConstraint("node_id", "time"),
+)
+Index("frames_not_decoded", frames.c.id, sqlite_where=frames.c.decoded == 0, postgresql_where=frames.c.decoded == 0)
+
+readings = Table(
+    "readings",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("quantity_id", ForeignKey("quantities.id"), primary_key=True),
+    Column("time", BigInteger, primary_key=True),
+    Column("value", Double, comment="NULL when the sensor failed or the value was out of range"),
+    Column("quality", SmallInteger, nullable=False, comment="0 good, 1 sensor failed, 2 out of range"),
+    sqlite_with_rowid=False,
+)
+
+downlinks = Table(
+    "downlinks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False, index=True),
+    Column("port", SmallInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
+    Column("window", SmallInteger, comment="1 or 2; NULL leaves the choice to the network server"),
+    Column("queued_at", BigInteger, nullable=False),
+    Column("state", String, nullable=False, comment="waiting, then the outcomes of nest.lorawan.DownlinkOutcome"),
+    Column("state_at", BigInteger, nullable=False),
+)
+
+status = Table(
+    "status",
+    metadata,
+    Column("part", String, primary_key=True),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("value", JSON, nullable=False),
+)

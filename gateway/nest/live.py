@@ -1,0 +1,51 @@
+"""New readings, told to everybody in this process who wants to know: the page's event stream, MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from nest.model import Heard
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadingEvent:
+    """One reading that has just been stored."""
+
+    node_slug: str
+    time: float  # Unix s
+    values: Mapping[str, float | None]  # quantity -> value in its unit; None: the sensor failed or it was out of range
+    qualities: Mapping[str, str] = dataclasses.field(default_factory=dict)  # -> "good", "failed", "out_of_range"
+    heard: tuple[Heard, ...] = ()  # by which gateways, strongest first
+    fcnt: int | None = None
+
+
+class Live:
+    """In-process publish and subscribe. A subscriber that does not keep up loses its oldest events, nobody else's."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        self._limit = limit
+        self._queues: set[asyncio.Queue[ReadingEvent]] = set()
+
+    def publish(self, event: ReadingEvent) -> None:
+        """Hand `event` to every subscriber; never waits. Call it from the event loop's thread."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    @contextlib.contextmanager
+    def subscribe(self) -> Iterator[asyncio.Queue[ReadingEvent]]:
+        """`with live.subscribe() as queue: event = await queue.get()`: events from now on."""
+        queue: asyncio.Queue[ReadingEvent] = asyncio.Queue(self._limit)
+        self._queues.add(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._queues)
