@@ -1,0 +1,349 @@
+"""Driver for the Semtech SX1261/SX1262 in LoRa mode, for LoRaWAN class A in EU868.
+
+Rules of the chip that shape this file ("DS" is the SX1261/2 data sheet, revision 2.1):
+
+- A command is one SPI transfer while NSS is low; the chip carries it out when NSS rises, and holds BUSY high as long
+  as it takes. Nothing may be sent while BUSY is high (DS 8.3.1).
+- After power-on it runs on its RC oscillator. The order of start-up is fixed: SetStandby(STDBY_RC), SetDIO3AsTcxoCtrl,
+  ClearDeviceErrors, Calibrate(all), CalibrateImage(band) (DS 9.2.1, 13.3.6). A TCXO on DIO3 has no supply when the
+  chip first looks for it, so XOSC_START_ERR is expected and cleared; what was calibrated before is worthless.
+- Cold sleep forgets everything. Warm sleep keeps the configuration, of further registers only those on the retention
+  list (DS 9.6). Either loses the data buffer. SetSleep is understood in standby only; NSS must then stay high for
+  500 us, and its falling edge is what wakes the chip (DS 13.1.1).
+- Four silicon errata (DS 15): 15.1 before every transmission and 15.4 after every SetPacketParams, because these
+  commands rewrite the registers concerned; 15.2 before every transmission, because a cold start forgets it. 15.3
+  concerns reception with implicit headers and a timeout only: LoRaWAN frames that a class A device receives have
+  explicit headers, so nothing is done about it here.
+
+`machine` is known only through the objects handed in. Between calls the chip is in one of the states below; every
+public method works from any of them.
+"""
+
+from micropython import const
+
+from lorawan.actions import Heard
+from lorawan.airtime import airtime_us, symbol_us
+from radio import RadioError, conducted_dbm
+from radio import sx126x_tables as t
+
+# What is known of the chip.
+_UNKNOWN = const(0)  # not started yet, or it did not answer as it should
+_COLD = const(1)  # asleep, everything forgotten
+_WARM = const(2)  # asleep, configuration kept
+_AWAKE = const(3)  # started: in standby, transmitting or receiving
+
+# Times. The caps catch broken hardware only; they are generous, because a TCXO that starts inside Calibrate or an
+# old battery make the chip slow, and a cap too short looks like a broken radio.
+_BUSY_CAP_MS = const(1000)
+_RESET_LOW_US = const(200)  # at least 100 (DS 8.1)
+_WAKE_LOW_US = const(30)  # NSS low for at least 20
+_SLEEP_ENTRY_US = const(600)  # at least 500 after SetSleep
+_HEADER_SYMBOLS = const(24)  # preamble 8 + 4.25, header 8, and some to spare
+_MAX_FRAME = const(255)
+
+
+class SX126x:
+    """One SX1261/SX1262. Every method raises RadioError when the chip does not answer or stays busy.
+
+    Attributes for the runner, the same in every driver:
+    `prepare_us`: how long `prepare_listen` takes at most, waking from warm sleep included;
+    `listen_latency_us`: from the call of `listen` until the receiver hears;
+    `clock_error_ppm`: how wrong the node's clock may be, from the configuration;
+    `started_us`: ticks when the last transmission began; `interrupt_us`: ticks of the last DIO1 interrupt, or None.
+    """
+
+    prepare_us = 20000
+    listen_latency_us = 150
+
+    def __init__(self, spi, cs, reset, busy, dio1, config, time):
+        """`spi`: mode 0, MSB first, at most 16 MHz; pins: cs and reset outputs (high), busy and dio1 inputs;
+        `config`: the part "radio" of config.json (tcxo_mv, tcxo_start_us, dcdc, dio2_rf_switch, rx_boost,
+        antenna_gain_dbi, max_eirp_dbm, clock_error_ppm); `time`: ticks_us, ticks_ms, ticks_diff, sleep_us, sleep_ms.
+        Touches nothing but NSS (high) and the interrupt of DIO1. Raises ValueError for a voltage the chip cannot give.
+        """
+        self._spi = spi
+        self._cs = cs
+        self._reset = reset
+        self._busy = busy
+        self._dio1 = dio1
+        self._time = time
+        self._ticks_us = time.ticks_us  # bound once: the interrupt handler must not allocate
+        self._tcxo = t.tcxo_command(config.get("tcxo_mv"), config.get("tcxo_start_us", 5000))
+        self._dcdc = config.get("dcdc", True)
+        self._dio2_rf_switch = config.get("dio2_rf_switch", True)
+        self._rx_boost = config.get("rx_boost", True)
+        self._antenna_gain_dbi = config.get("antenna_gain_dbi", 0)
+        self._max_eirp_dbm = config.get("max_eirp_dbm", 16)
+        self.clock_error_ppm = config.get("clock_error_ppm", 100)
+        self._state = _UNKNOWN
+        self.started_us = None
+        self.interrupt_us = None
+        self._set_rx = bytearray((t.SET_RX, 0, 0, 0))
+        self._command = bytearray(9)
+        self._commands = tuple(memoryview(self._command)[:n] for n in range(10))  # a slice would allocate
+        answer = memoryview(bytearray(4))
+        self._answers = tuple(answer[:n] for n in range(5))
+        self._frame = memoryview(bytearray(_MAX_FRAME))
+        cs.value(1)
+        dio1.irq(handler=self._on_dio1, trigger=dio1.IRQ_RISING)
+
+    # Start and sleep
+
+    def start(self, cold=True):
+        """Make the chip ready, in standby. `cold`: by its reset pin, from nothing; else wake it from warm sleep, and
+        start cold only if it has forgotten its configuration."""
+        if not cold and self._wake_warm():
+            self._state = _AWAKE
+            return
+        self._state = _UNKNOWN
+        self._hard_reset()
+        self._send(t.STANDBY_RC)
+        if self._dcdc:
+            self._send(t.DCDC)
+        if self._tcxo:
+            self._send(self._tcxo)
+        self._send(t.CLEAR_ERRORS)
+        self._send(t.CALIBRATE_ALL)
+        self._send(t.CALIBRATE_IMAGE)
+        if self._dio2_rf_switch:
+            self._send(t.DIO2_SWITCHES_ANTENNA)
+        self._send(t.LORA)
+        self._write_register(t.SYNC_WORD, t.LORAWAN_SYNC_WORD)
+        if self._rx_boost:
+            self._write_register(t.RX_GAIN, t.RX_GAIN_BOOSTED)
+        self._write_register(t.RETENTION_LIST, t.RETAINED)
+        self._check_errors()
+        self._state = _AWAKE
+
+    def sleep(self, warm=True):
+        """Sleep: warm (600 nA, the configuration stays) or cold (160 nA). Whatever was going on is given up."""
+        if self._state == _COLD or (warm and self._state == _WARM):
+            return
+        if self._state == _UNKNOWN:
+            warm = False
+            self._hard_reset()
+        elif self._state == _WARM:
+            self._wake()
+        self._send(t.STANDBY_RC)
+        self._send(t.SLEEP_WARM if warm else t.SLEEP_COLD)
+        self._state = _WARM if warm else _COLD
+        self._time.sleep_us(_SLEEP_ENTRY_US)
+
+    # Transmitting
+
+    def transmit(self, frame, freq_hz, sf, bw_hz, eirp_dbm):
+        """Start to send a frame (at most 255 bytes) as a LoRaWAN uplink and return; `started_us` is when the preamble
+        began. EIRP above the configured limit is lowered to it; the antenna's gain is taken off."""
+        self._stand_by()
+        self._tune(freq_hz)
+        self._set_power(eirp_dbm)
+        self._set_modulation(sf, bw_hz, True)
+        self._set_packet(len(frame), True, False)
+        self._put_frame(frame)
+        self._expect(t.IRQ_FOR_TX)
+        guard_us = airtime_us(sf, bw_hz, len(frame)) * 5 // 4 + 100000
+        self._send(self._fill(t.SET_TX, t.timer_steps(guard_us), 3))
+        self._wait_while_busy()  # BUSY falls when the amplifier is up and the preamble begins (DS 8.3.1)
+        self.started_us = self._ticks_us()
+
+    def wait_transmitted(self, timeout_ms):
+        """Wait for the end of the transmission: True; False when the radio gave up or `timeout_ms` went by. Then
+        `interrupt_us` holds when DIO1 rose, or None when the interrupt was missed (the processor slept)."""
+        flags = self._wait_for_flags(timeout_ms)
+        self._send(t.CLEAR_IRQ)
+        return bool(flags & t.TX_DONE)
+
+    # Receiving
+
+    def prepare_listen(self, freq_hz, sf, bw_hz, symbols, iq_inverted=True):
+        """Set up everything for `listen`: LoRaWAN downlinks have inverted IQ and no CRC. The receiver will give up
+        after `symbols` symbols without a preamble. Counts up to 248 are the modem's own symbol timeout; for more the
+        chip's timer runs until a header that began in the last of them would have been read."""
+        self._stand_by()
+        self._tune(freq_hz)
+        self._set_modulation(sf, bw_hz, False)
+        self._set_packet(_MAX_FRAME, False, iq_inverted)
+        self._set_symbol_timeout(symbols)
+        self._send(t.TIMER_RUNS_ON)
+        self._expect(t.IRQ_FOR_RX)
+        # The timer guards short windows too: a preamble heard in noise would hold the modem for ever.
+        steps = t.timer_steps((symbols + _HEADER_SYMBOLS) * symbol_us(sf, bw_hz))
+        self._set_rx[1], self._set_rx[2], self._set_rx[3] = steps >> 16, steps >> 8 & 255, steps & 255
+
+    def listen(self):
+        """Switch the receiver on, now."""
+        self._send(self._set_rx)
+
+    def poll(self):
+        """The interrupt flags while DIO1 is high (something ended), else 0."""
+        if not self._dio1.value():
+            return 0
+        flags = self._ask(t.GET_IRQ, 2)
+        return flags[0] << 8 | flags[1]
+
+    def receive(self, timeout_ms):
+        """Wait until the receiver stops: a Heard, or None (nothing, a broken frame, or `timeout_ms` went by)."""
+        flags = self._wait_for_flags(timeout_ms)
+        if flags & (t.RX_DONE | t.CRC_ERROR | t.HEADER_ERROR) != t.RX_DONE:
+            self._send(t.STANDBY_RC)
+            self._send(t.CLEAR_IRQ)
+            return None
+        size, at = self._ask(t.GET_RX_BUFFER, 2)
+        packet = self._ask(t.GET_PACKET, 3)
+        rssi = -(packet[0] // 2)
+        snr = (packet[1] - 256 if packet[1] > 127 else packet[1]) / 4
+        frame = bytes(self._get_frame(at, size))
+        self._send(t.CLEAR_IRQ)
+        return Heard(frame, rssi, snr)
+
+    # Parts of a set-up
+
+    def _stand_by(self):
+        if self._state == _WARM:
+            self.start(False)
+        elif self._state != _AWAKE:
+            self.start(True)
+        self._send(t.STANDBY_XOSC)
+        self._send(t.BUFFER_AT_ZERO)
+
+    def _tune(self, freq_hz):
+        self._send(self._fill(t.SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
+
+    def _set_power(self, eirp_dbm):
+        duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._max_eirp_dbm, self._antenna_gain_dbi))
+        self._send(self._fill(t.SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
+        self._write_register(t.OVER_CURRENT, t.OVER_CURRENT_140_MA)
+        self._change_register(t.TX_CLAMP, 0x1E, 0x00)  # erratum 15.2: else the output is clamped when mismatched
+        self._send(self._fill(t.SET_TX_PARAMS, (power & 0xFF) << 8 | t.RAMP_40_US, 2))
+
+    def _set_modulation(self, sf, bw_hz, to_send):
+        slow = int(symbol_us(sf, bw_hz) >= t.LOW_RATE_FROM_US)
+        self._send(self._fill(t.SET_MODULATION, sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | t.CODING_RATE_4_5 << 8 | slow, 4))
+        wide = to_send and bw_hz == 500000
+        self._change_register(t.TX_MODULATION, 0x00 if wide else 0x04, 0x04 if wide else 0x00)  # erratum 15.1
+
+    def _set_packet(self, size, crc, iq_inverted):
+        self._fill(t.SET_PACKET, 8, 2)  # preamble of 8 symbols
+        command = self._commands[7]
+        command[3], command[4], command[5], command[6] = 0, size, int(crc), int(iq_inverted)  # 0: explicit header
+        self._send(command)
+        # Erratum 15.4: bit 2 is 0 for inverted IQ, 1 for standard, and the command above has just spoiled it.
+        self._change_register(t.IQ_POLARITY, 0x00 if iq_inverted else 0x04, 0x04 if iq_inverted else 0x00)
+
+    def _set_symbol_timeout(self, symbols):
+        mantissa, exponent = t.symbol_timeout(symbols)
+        self._send(self._fill(t.SET_SYMBOL_TIMEOUT, mantissa << (2 * exponent + 1), 1))
+        if mantissa:
+            self._write_register(t.SYMBOL_TIMEOUT, bytes((mantissa << 3 | exponent,)))
+
+    def _expect(self, irq_command):
+        self._send(t.CLEAR_IRQ)
+        self._send(irq_command)
+        self.interrupt_us = None
+
+    # Waiting
+
+    def _on_dio1(self, pin):
+        """Interrupt handler: notes the time, allocates nothing. MicroPython may run it late, never early."""
+        if self.interrupt_us is None:
+            self.interrupt_us = self._ticks_us()
+
+    def _wait_for_flags(self, timeout_ms):
+        time = self._time
+        start = time.ticks_ms()
+        while True:
+            flags = self.poll()
+            if flags or time.ticks_diff(time.ticks_ms(), start) > timeout_ms:
+                return flags
+            time.sleep_ms(1)
+
+    def _wait_while_busy(self):
+        busy = self._busy
+        if not busy.value():
+            return
+        time = self._time
+        start = time.ticks_ms()
+        while busy.value():
+            if time.ticks_diff(time.ticks_ms(), start) > _BUSY_CAP_MS:
+                self._state = _UNKNOWN
+                raise RadioError("the radio stays busy: is it connected, and has it power?")
+            time.sleep_us(20)
+
+    def _hard_reset(self):
+        self._reset.value(0)
+        self._time.sleep_us(_RESET_LOW_US)
+        self._reset.value(1)
+        self._time.sleep_us(_RESET_LOW_US)  # BUSY is defined only after the chip has begun to start
+        status = self._ask(t.GET_STATUS, 1)[0]
+        if status >> 4 & 7 != 2:  # a dead bus reads 0x00 or 0xFF; a chip after reset is in STDBY_RC
+            raise RadioError("no radio chip answers on the SPI bus (status 0x%02x)" % status)  # noqa: UP031
+
+    def _wake_warm(self):
+        """End a warm sleep. True when the chip answers and has kept its configuration."""
+        try:
+            self._wake()
+        except RadioError:
+            return False
+        self._send(t.CLEAR_ERRORS)  # the TCXO had no supply while asleep: XOSC_START_ERR is back
+        kept = self._read_register(t.SYNC_WORD, 2)
+        return kept[0] == t.LORAWAN_SYNC_WORD[0] and kept[1] == t.LORAWAN_SYNC_WORD[1]
+
+    def _wake(self):
+        """End a sleep by the falling edge of NSS."""
+        self._cs.value(0)
+        self._time.sleep_us(_WAKE_LOW_US)
+        try:
+            self._wait_while_busy()
+        finally:
+            self._cs.value(1)
+
+    def _check_errors(self):
+        high, low = self._ask(t.GET_ERRORS, 2)
+        if high or low:
+            names = [name for bit, name in enumerate(t.ERRORS) if (high << 8 | low) >> bit & 1]
+            raise RadioError("the radio reports trouble with: " + ", ".join(names))
+
+    # The bus
+
+    def _fill(self, opcode, value, size):
+        """A command in the shared buffer: opcode, then `value` in `size` bytes, most significant first."""
+        command = self._command
+        command[0] = opcode
+        for i in range(size, 0, -1):
+            command[i] = value & 0xFF
+            value >>= 8
+        return self._commands[size + 1]
+
+    def _send(self, command, more=None):
+        self._wait_while_busy()
+        self._cs.value(0)
+        self._spi.write(command)
+        if more is not None:
+            self._spi.write(more)
+        self._cs.value(1)
+
+    def _ask(self, command, size, into=None):
+        """Send a command and read `size` bytes after it, into a shared buffer: valid until the next question."""
+        answer = self._answers[size] if into is None else into
+        self._wait_while_busy()
+        self._cs.value(0)
+        self._spi.write(command)
+        self._spi.readinto(answer, 0x00)
+        self._cs.value(1)
+        return answer
+
+    def _write_register(self, address, data):
+        self._send(self._fill(t.WRITE_REGISTER, address, 2), data)
+
+    def _read_register(self, address, size):
+        return self._ask(self._fill(t.READ_REGISTER, address << 8, 3), size)  # one byte more: the status comes first
+
+    def _change_register(self, address, set_bits, clear_bits):
+        value = self._read_register(address, 1)[0]
+        self._send(self._fill(t.WRITE_REGISTER, address << 8 | (value & ~clear_bits | set_bits) & 0xFF, 3))
+
+    def _put_frame(self, frame):
+        self._send(self._fill(t.WRITE_BUFFER, 0, 1), frame)
+
+    def _get_frame(self, at, size):
+        return self._ask(self._fill(t.READ_BUFFER, at << 8, 2), size, self._frame[:size])
