@@ -1,0 +1,294 @@
+"""Virtual nodes: who they are, where they stand, and the folder each lives in.
+
+Everything about a node follows from the seed, so the same seed gives the same flock again: names, addresses, keys,
+positions, weather, and when each is switched on. Keys are made from the seed *only here*, for nodes that exist only in
+a simulation; a real node's key is random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatz.boards import Board, load_board
+from spatz.config import compile_config
+from spatz.sim.air import Position, Propagation, Station, sensitivity_dbm
+
+BOARD = "heltec-v3"
+SENSORS = ("bme280",)
+JOIN_EUI = bytes.fromhex("02737061747a0000")
+"""Locally administered, "spatz" in the middle."""
+
+TOWN = Position(51.1634, 10.4477)
+"""Niederdorla: the middle of Germany."""
+
+RADIUS_M = 900.0
+LINK_MARGIN_DB = 10.0
+"""How much stronger than needed at SF7 a node is heard where it stands; people put nodes where they work."""
+
+NODE_EIRP_DBM = 16.0
+
+NAMES = (
+    "amsel", "blaumeise", "buchfink", "dohle", "drossel", "elster", "feldlerche", "fitis", "gimpel", "girlitz",
+    "goldammer", "grauammer", "gruenfink", "haubenlerche", "haussperling", "heckenbraunelle", "kernbeisser", "kleiber",
+    "kohlmeise", "mauersegler", "mehlschwalbe", "misteldrossel", "moenchsgrasmuecke", "nachtigall", "neuntoeter",
+    "pirol", "rauchschwalbe", "ringdrossel", "rohrammer", "rotkehlchen", "saatkraehe", "schafstelze", "schwanzmeise",
+    "seidenschwanz", "singdrossel", "sommergoldhaehnchen", "sprosser", "sperling", "star", "stieglitz", "sumpfmeise",
+    "tannenmeise", "trauerschnaepper", "uferschwalbe", "wacholderdrossel", "waldlaubsaenger", "wasseramsel",
+    "weidenmeise", "wiedehopf", "wiesenpieper", "wintergoldhaehnchen", "zaunkoenig", "zeisig", "zilpzalp",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualNode:
+    """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation."""
+
+    name: str
+    seed: int
+    mac_address: bytes
+    app_key: bytes
+    position: Position
+    phase_s: float
+
+    @property
+    def dev_eui(self) -> bytes:
+        """From the chip's MAC address, widened as IEEE does it: FF FE in the middle."""
+        return self.mac_address[:3] + b"\xff\xfe" + self.mac_address[3:]
+
+    @property
+    def join_eui(self) -> bytes:
+        """The same for all virtual nodes."""
+        return JOIN_EUI
+
+    @property
+    def station(self) -> Station:
+        """The node's antenna, as the air sees it: the gain counts when it receives."""
+        return Station(self.name, self.position, gain_dbi=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of a virtual node: its flash (`fs/`), its NVS, its RTC memory, and what it is made of (world.json)."""
+
+    path: Path
+
+    @property
+    def fs(self) -> Path:
+        """The node's filesystem."""
+        return self.path / "fs"
+
+    @property
+    def world(self) -> Path:
+        """What run.py builds the board from."""
+        return self.path / "world.json"
+
+    @property
+    def nvs(self) -> Path:
+        """Identity and counters; survives everything."""
+        return self.path / "nvs.json"
+
+    @property
+    def rtc(self) -> Path:
+        """RTC memory; survives deep sleep and resets, not a power cut."""
+        return self.path / "rtc.bin"
+
+    @property
+    def power(self) -> Path:
+        """How the last boot ended; written by the device."""
+        return self.path / "power.json"
+
+
+def node_name(index: int) -> str:
+    """amsel, blaumeise, ... and when the songbirds run out amsel-2, blaumeise-2, ..."""
+    lap, place = divmod(index, len(NAMES))
+    return NAMES[place] if lap == 0 else f"{NAMES[place]}-{lap + 1}"
+
+
+def gateways(count: int, seed: int, centre: Position = TOWN, radius_m: float = RADIUS_M) -> list[tuple[bytes, Station]]:
+    """EUI and place of each gateway: one in the middle, the others on a ring around it."""
+    result = []
+    for index in range(count):
+        eui = bytearray(_digest(seed, "gateway", str(index))[:8])
+        eui[0] = eui[0] & 0xFC | 0x02  # locally administered
+        angle = 2 * math.pi * index / max(count - 1, 1)
+        place = centre if index == 0 else _moved(centre, 0.7 * radius_m, angle)
+        result.append((bytes(eui), Station(f"gateway-{index + 1}", place, gain_dbi=3.0)))
+    return result
+
+
+def flock(
+    count: int,
+    seed: int,
+    heard_by: Sequence[Station],
+    propagation: Propagation,
+    *,
+    centre: Position = TOWN,
+    radius_m: float = RADIUS_M,
+    spread_s: float = 2.0,
+) -> list[VirtualNode]:
+    """`count` nodes around `centre`, each where at least one of the gateways `heard_by` hears it well at SF7.
+
+    They are switched on one after another, evenly spread over `spread_s` seconds with some chance in it.
+    """
+    nodes = []
+    for index in range(count):
+        name = node_name(index)
+        chance = random.Random(f"{seed}/node/{name}")  # noqa: S311 - a simulation that must repeat
+        node = VirtualNode(
+            name=name,
+            seed=int.from_bytes(_digest(seed, "device", name)[:4], "big") >> 1,
+            # Bit 1 of the first byte: locally administered, so it can never be a real chip's.
+            mac_address=b"\x02" + _digest(seed, "mac", name)[:5],
+            app_key=_digest(seed, "app_key", name)[:16],
+            position=_place(name, chance, heard_by, propagation, centre, radius_m),
+            phase_s=round(spread_s * (index + chance.random() * 0.5) / count, 3),
+        )
+        nodes.append(node)
+    return nodes
+
+
+def _place(
+    name: str,
+    chance: random.Random,
+    heard_by: Sequence[Station],
+    propagation: Propagation,
+    centre: Position,
+    radius_m: float,
+) -> Position:
+    """Places are drawn until one is good; behind too much concrete the node ends up at the best of them."""
+    needed = sensitivity_dbm(7, 125_000) + LINK_MARGIN_DB
+    best, best_rssi = centre, -math.inf
+    for _ in range(100):
+        place = _moved(centre, radius_m * math.sqrt(chance.random()), 2 * math.pi * chance.random())
+        losses = (propagation.path_loss_db(Station(name, place), gateway) - gateway.gain_dbi for gateway in heard_by)
+        rssi = NODE_EIRP_DBM - min(losses, default=0.0)
+        if rssi >= needed:
+            return place
+        if rssi > best_rssi:
+            best, best_rssi = place, rssi
+    return best
+
+
+def make(
+    node: VirtualNode,
+    path: Path,
+    *,
+    interval_s: int,
+    safe_window_s: int,
+    board_name: str = BOARD,
+    confirmed: bool = False,
+) -> Folder:
+    """Give a node its folder: configuration as `spatz.config` compiles it, identity in NVS, an empty RTC memory.
+
+    A folder that exists already keeps its NVS, so its counters go on where they were; only the configuration is new.
+    """
+    folder = Folder(path.absolute())
+    folder.fs.mkdir(parents=True, exist_ok=True)
+    config = compile_config(
+        load_board(board_name),
+        SENSORS,
+        node.name,
+        interval_s=interval_s,
+        safe_window_s=safe_window_s,
+        confirmed=confirmed,
+    )
+    write(folder.fs / "config.json", json.dumps(config))
+    if not folder.nvs.exists():
+        identity = {"dev_eui": node.dev_eui, "join_eui": node.join_eui, "app_key": node.app_key}
+        content = {"spatz": {key: {"blob": value.hex()} for key, value in identity.items()}}
+        write(folder.nvs, json.dumps(content))
+    return folder
+
+
+def world(
+    node: VirtualNode,
+    folder: Folder,
+    air: tuple[str, int] | None,
+    *,
+    cause: str,
+    boot: int = 0,
+    wake_at_us: int | None = None,
+    weather_seed: int | None = None,
+    clock: str = "paced",
+    board_name: str = BOARD,
+) -> dict[str, Any]:
+    """What `device/run.py` builds the board from, for one boot; `cause` is power_on, deepsleep, soft or wdt.
+
+    `boot` counts the boots: chance on the device begins anew with each, and must not repeat itself.
+    """
+    return {
+        "node": node.name,
+        "state_dir": str(folder.path),
+        "clock": clock,
+        "air": list(air) if air else None,
+        "seed": (node.seed + 0x9E3779B1 * boot) & 0x7FFFFFFF,
+        "chips": chips(load_board(board_name)),
+        "mac_address": node.mac_address.hex(),
+        "boot_us": 250_000,
+        "usb": False,
+        "weather": {"seed": node.seed if weather_seed is None else weather_seed, "offset_s": 0},
+        "clock_error_ppm": 0,
+        "cause": cause,
+        "wake_at_us": wake_at_us,
+    }
+
+
+def chips(board: Board) -> dict[str, Any]:
+    """The chips on a board and their wiring, from the same file that the node's configuration is compiled from."""
+    radio = board.radio
+    result: dict[str, Any] = {
+        "radio": {
+            "chip": radio.chip,
+            "spi": radio.spi.id,
+            "cs": radio.cs,
+            "reset": radio.reset,
+            "busy": radio.busy,
+            "dio1": radio.dio1,
+            "tcxo_mv": radio.tcxo_mv,
+            "antenna_gain_dbi": board.antenna.gain_dbi,
+        },
+        "sensors": [],
+    }
+    if board.i2c:
+        bus = {"i2c": board.i2c.id, "sda": board.i2c.sda, "scl": board.i2c.scl}
+        result["sensors"] = [{"chip": "bme280", "address": 0x76, **bus}]
+    if board.battery:
+        # `trim` is what the firmware corrects the printed resistors by, so it belongs to the real ratio.
+        level = board.battery.enable_level
+        result["battery"] = {
+            "adc": board.battery.adc,
+            "ratio": board.battery.ratio * board.battery.trim,
+            "enable_pin": board.battery.enable_pin,
+            "enable_level": 0 if level == "sense" else level,
+        }
+    if board.vext:
+        result["vext"] = {"pin": board.vext.pin, "on": board.vext.on}
+    return result
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Put `text` in place in one step, readable by nobody else: NVS files hold keys."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def _digest(seed: int, *what: str) -> bytes:
+    return hashlib.sha256("/".join((str(seed), *what)).encode()).digest()
+
+
+def _moved(start: Position, distance_m: float, angle: float) -> Position:
+    north, east = distance_m * math.cos(angle), distance_m * math.sin(angle)
+    metres_per_degree = 111_195.0
+    latitude = start.latitude + north / metres_per_degree
+    longitude = start.longitude + east / metres_per_degree / math.cos(math.radians(start.latitude))
+    return Position(round(latitude, 6), round(longitude, 6))
