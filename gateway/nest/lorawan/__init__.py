@@ -15,7 +15,7 @@ from nest.lorawan.effects import (
     StoreJoin,
     StoreUplink,
 )
-from nest.lorawan.server import NetworkServer, UnknownDevice
+from nest.lorawan.server import NetworkServer, UnknownDeviceError
 from nest.lorawan.settings import Settings
 
 __all__ = [
@@ -30,5 +30,5 @@ __all__ = [
     "StoreDownlinkCounter",
     "StoreJoin",
     "StoreUplink",
-    "UnknownDevice",
+    "UnknownDeviceError",
 ]

@@ -6,9 +6,8 @@ never repeats a counter and never publishes what is not stored. The Store… eff
 | effect | when | carry out |
 | --- | --- | --- |
 | StoreJoin | a JoinRequest is answered | insert the record, replace the device's *pending* session (active = false) |
-| StoreUplink | a fresh data frame with a valid MIC | insert the raw frame, update the session's counters; when `activates`, \
-delete the device's other sessions |
-| MergeCopy | a further or stronger reception of a stored frame | add to, or replace in, that frame's receptions |
+| StoreUplink | a fresh data frame with a valid MIC | insert the raw frame, update the session's counters |
+| MergeCopy | a further or stronger reception of a stored frame | merge into that frame's receptions |
 | StoreDownlinkCounter | before every data downlink | update the session: its FCntDown is now used |
 | SendDownlink | a downlink is due | give it to the gateway's forwarder; report by `transmit_result` |
 | DownlinkOutcome | a queued downlink changed state | note it in the queue |
@@ -64,7 +63,10 @@ class StoreUplink:
 
 @dataclass(frozen=True, slots=True)
 class MergeCopy:
-    """The frame (dev_eui, join_nonce, fcnt) was also heard so; replaces an entry of the same gateway."""
+    """The frame (dev_eui, join_nonce, fcnt) was also heard so.
+
+    One entry per gateway is kept: a new gateway is added, a known one's entry replaced when this one is stronger.
+    """
 
     dev_eui: bytes
     join_nonce: int

@@ -1,0 +1,126 @@
+"""One emission of a device, however often and by however many gateways it was heard.
+
+Copies are recognised by the PHYPayload alone: gateways close to a node also hear "ghosts" of it on neighbouring
+channels, which are the same frame. The first copy opens a window; what comes within it belongs to the same group, and
+the answer waits for the window's end so that it can go through the gateway that heard the node best. What comes later
+is either a late copy (a slow way to the nest) or the device sending the same bytes again; a device does that only after
+its second receive window (TS001-1.0.4 section 4.3.1.4), and then the gateway's `tmst` has moved on.
+
+Only frames with a valid MIC are remembered, so forged frames cost no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from nest.model import Heard, RadioFrame
+
+MEMORY_S = 60.0  # copies later than this are judged by their frame counter only
+SAME_EMISSION_US = 1_000_000  # one gateway, tmst closer than this: one emission (longer than any ghost's difference)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Copy:
+    """One reception, and when it reached the server."""
+
+    frame: RadioFrame
+    at: float
+
+    @property
+    def strength(self) -> tuple[float, float]:
+        """For comparing: SNR first, it decides whether an answer arrives; then RSSI."""
+        snr = self.frame.snr
+        return (-math.inf if snr is None else snr, self.frame.rssi)
+
+    def heard(self) -> Heard:
+        frame = self.frame
+        return Heard(frame.gateway, frame.rssi, frame.snr, frame.freq_hz, frame.received_at)
+
+
+@dataclass(slots=True)
+class Group(Generic[T]):
+    """All copies of one emission. `subject` is what the server makes of it.
+
+    From `repeat_from` on, the same bytes with another tmst are a new emission. `repeated` marks a group that is one.
+    """
+
+    phy: bytes
+    subject: T
+    due: float
+    repeat_from: float
+    copies: dict[str, Copy] = field(default_factory=dict)  # the strongest of each gateway
+    repeated: bool = False
+
+    def add(self, frame: RadioFrame, now: float) -> bool:
+        """Take a copy. True when its gateway is new or has now heard it better."""
+        copy = Copy(frame, now)
+        known = self.copies.get(frame.gateway)
+        if known is not None and known.strength >= copy.strength:
+            return False
+        self.copies[frame.gateway] = copy
+        return True
+
+    def strongest_first(self) -> list[Copy]:
+        return sorted(self.copies.values(), key=lambda copy: copy.strength, reverse=True)
+
+    def is_new_emission(self, frame: RadioFrame, now: float) -> bool:
+        """Has the device sent again, or is this a late copy?"""
+        if now < self.repeat_from:
+            return False
+        known = self.copies.get(frame.gateway)
+        if known is None or known.frame.tmst is None or frame.tmst is None:
+            return True
+        apart = (frame.tmst - known.frame.tmst) & 0xFFFFFFFF
+        return min(apart, 0x100000000 - apart) > SAME_EMISSION_US
+
+
+class Dedup(Generic[T]):
+    """Remembers groups for one to two `memory_s`, by their bytes, and says which windows have closed."""
+
+    def __init__(self, window_s: float, memory_s: float = MEMORY_S) -> None:
+        self._window_s = window_s
+        self._memory_s = memory_s
+        self._young: dict[bytes, Group[T]] = {}
+        self._old: dict[bytes, Group[T]] = {}
+        self._turn_at = -math.inf
+        self._open: deque[Group[T]] = deque()  # in order of their end, for all windows are equally long
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def find(self, phy: bytes, now: float) -> Group[T] | None:
+        """The group these bytes belong to."""
+        self._turn(now)
+        return self._young.get(phy) or self._old.get(phy)
+
+    def open(
+        self, frame: RadioFrame, subject: T, now: float, repeat_after_s: float, repeated: bool = False
+    ) -> Group[T]:
+        """Open a window for a frame with its first copy, in place of an earlier emission of the same bytes."""
+        self._turn(now)
+        group = Group(frame.phy, subject, now + self._window_s, now + repeat_after_s, repeated=repeated)
+        group.add(frame, now)
+        self._young[frame.phy] = group
+        self._open.append(group)
+        return group
+
+    def closed(self, now: float) -> Iterator[Group[T]]:
+        """Every group whose window has ended, once, oldest first."""
+        while self._open and self._open[0].due <= now:
+            yield self._open.popleft()
+
+    def next_due(self) -> float | None:
+        """When the next window ends."""
+        return self._open[0].due if self._open else None
+
+    def _turn(self, now: float) -> None:
+        if now >= self._turn_at:
+            self._old = self._young if now < self._turn_at + self._memory_s else {}
+            self._young = {}
+            self._turn_at = now + self._memory_s

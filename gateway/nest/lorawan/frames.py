@@ -1,0 +1,158 @@
+"""LoRaWAN 1.0.x frames as bytes: parse what devices send, build what the server sends (TS001-1.0.4 sections 4 and 6.2).
+
+Nothing here knows keys. Multi-byte fields are little-endian on air; EUIs are turned into their printed order.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+JOIN_REQUEST, JOIN_ACCEPT = 0, 1
+UNCONFIRMED_UP, UNCONFIRMED_DOWN, CONFIRMED_UP, CONFIRMED_DOWN = 2, 3, 4, 5
+REJOIN_REQUEST, PROPRIETARY = 6, 7
+
+MIN_DATA_FRAME = 12  # MHDR 1, DevAddr 4, FCtrl 1, FCnt 2, MIC 4
+MAX_FRAME = 255  # what a LoRa radio can carry
+MAX_FOPTS = 15
+
+
+class FrameError(Exception):
+    """Not a frame of LoRaWAN 1.0.x; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A JoinRequest (6.2.2)."""
+
+    join_eui: bytes
+    dev_eui: bytes
+    dev_nonce: int
+    mic: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DataFrame:
+    """A data frame, still encrypted (4.1 to 4.3). `fcnt16` is the counter's lower half; `fport` None when absent.
+
+    Bits 6 and 4 of FCtrl mean different things up and down: `adr_ack_req` and `class_b` only mean something uplink,
+    `f_pending` downlink.
+    """
+
+    mtype: int
+    dev_addr: int
+    fctrl: int
+    fcnt16: int
+    fopts: bytes
+    fport: int | None
+    frm_payload: bytes
+    mic: bytes
+
+    @property
+    def confirmed(self) -> bool:
+        return self.mtype in (CONFIRMED_UP, CONFIRMED_DOWN)
+
+    @property
+    def adr(self) -> bool:
+        return bool(self.fctrl & 0x80)
+
+    @property
+    def adr_ack_req(self) -> bool:
+        return bool(self.fctrl & 0x40)
+
+    @property
+    def ack(self) -> bool:
+        return bool(self.fctrl & 0x20)
+
+    @property
+    def class_b(self) -> bool:
+        return bool(self.fctrl & 0x10)
+
+    @property
+    def f_pending(self) -> bool:
+        return bool(self.fctrl & 0x10)
+
+
+def message_type(phy: bytes) -> int:
+    """The MType of a PHYPayload. Raises FrameError: empty, or not major version 0 (LoRaWAN R1)."""
+    if not phy:
+        raise FrameError("empty")
+    if phy[0] & 0x03:
+        raise FrameError(f"major version {phy[0] & 0x03}")
+    return phy[0] >> 5
+
+
+def parse_join_request(phy: bytes) -> JoinRequest:
+    """Raises FrameError when it is not one."""
+    if message_type(phy) != JOIN_REQUEST or len(phy) != 23:
+        raise FrameError(f"a JoinRequest has 23 bytes, not {len(phy)}")
+    return JoinRequest(phy[8:0:-1], phy[16:8:-1], phy[17] | phy[18] << 8, phy[19:])
+
+
+def parse_data(phy: bytes) -> DataFrame:
+    """Parse a data frame, up or down. Raises FrameError for anything else and for what section 4.3.1 forbids."""
+    mtype = message_type(phy)
+    if not UNCONFIRMED_UP <= mtype <= CONFIRMED_DOWN:
+        raise FrameError(f"MType {mtype} is no data frame")
+    if not MIN_DATA_FRAME <= len(phy) <= MAX_FRAME:
+        raise FrameError(f"{len(phy)} bytes")
+    dev_addr, fctrl, fcnt16 = struct.unpack_from("<IBH", phy, 1)
+    port_at = 8 + (fctrl & 0x0F)
+    end = len(phy) - 4
+    if port_at > end:
+        raise FrameError("FOptsLen reaches beyond the frame")
+    fopts = phy[8:port_at]
+    fport = phy[port_at] if port_at < end else None
+    if fport == 0 and fopts:
+        raise FrameError("FOpts together with FPort 0")
+    return DataFrame(mtype, dev_addr, fctrl, fcnt16, fopts, fport, phy[port_at + 1 : end], phy[end:])
+
+
+def build_data_down(
+    dev_addr: int,
+    fcnt: int,
+    *,
+    confirmed: bool = False,
+    ack: bool = False,
+    f_pending: bool = False,
+    fopts: bytes = b"",
+    fport: int | None = None,
+    frm_payload: bytes = b"",
+) -> bytes:
+    """A data frame down, MHDR to FRMPayload (already encrypted), without the MIC."""
+    if len(fopts) > MAX_FOPTS or (fopts and fport == 0) or (frm_payload and fport is None):
+        raise ValueError("at most 15 bytes of FOpts, none with FPort 0, and no payload without FPort")
+    fctrl = ack << 5 | f_pending << 4 | len(fopts)
+    mhdr = (CONFIRMED_DOWN if confirmed else UNCONFIRMED_DOWN) << 5
+    port = b"" if fport is None else bytes((fport,))
+    return struct.pack("<BIBH", mhdr, dev_addr, fctrl, fcnt & 0xFFFF) + fopts + port + frm_payload
+
+
+def build_join_accept(
+    join_nonce: int,
+    net_id: int,
+    dev_addr: int,
+    *,
+    rx1_dr_offset: int,
+    rx2_dr: int,
+    rx_delay_s: int,
+    cf_list: bytes = b"",
+) -> bytes:
+    """A JoinAccept in clear, MHDR to CFList (empty or 16 bytes), without the MIC (6.2.3)."""
+    return (
+        bytes((JOIN_ACCEPT << 5,))
+        + struct.pack("<I", join_nonce)[:3]
+        + struct.pack("<I", net_id)[:3]
+        + struct.pack("<IBB", dev_addr, rx1_dr_offset << 4 | rx2_dr, rx_delay_s)
+        + cf_list
+    )
+
+
+def rebuild_fcnt(last: int, fcnt16: int) -> tuple[int, int]:
+    """The 32-bit counters that the 16 bits on air can stand for: (the next above `last`, the newest not above it).
+
+    `last` is the last accepted counter, -1 for none. The second is negative when there is none. LoRaWAN 1.0.4 knows no
+    largest gap: the MIC, made with all 32 bits, decides (TS001-1.0.4 section 4.3.1.5).
+    """
+    above = last + 1 + ((fcnt16 - last - 1) & 0xFFFF)
+    return above, above - 0x10000
