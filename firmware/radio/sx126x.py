@@ -218,7 +218,8 @@ class SX126x:
 
     def _set_modulation(self, sf, bw_hz, to_send):
         slow = int(symbol_us(sf, bw_hz) >= t.LOW_RATE_FROM_US)
-        self._send(self._fill(t.SET_MODULATION, sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | t.CODING_RATE_4_5 << 8 | slow, 4))
+        values = sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | t.CODING_RATE_4_5 << 8 | slow
+        self._send(self._fill(t.SET_MODULATION, values, 4))
         wide = to_send and bw_hz == 500000
         self._change_register(t.TX_MODULATION, 0x00 if wide else 0x04, 0x04 if wide else 0x00)  # erratum 15.1
 
