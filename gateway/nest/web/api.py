@@ -1,0 +1,104 @@
+"""`/api/v1`: everything that the page shows, for programs. Open data: no key, from any website, read only."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import Response
+
+from nest.archive import Archive
+from nest.quantities import all_quantities, by_name
+from nest.town import Town
+from nest.web import models, views
+from nest.web.events import EventStreams
+from nest.web.present import iso
+from nest.web.security import API
+
+LONGEST_RANGE_S = 31 * 86400
+MOST_READINGS = 50_000
+USUAL_READINGS = 10_000
+
+Responses = dict[int | str, dict[str, Any]]
+Moment = datetime.datetime | None
+_NOT_FOUND: Responses = {404: {"model": models.Problem, "description": "No such node"}}
+_INVALID: Responses = {422: {"model": models.Problem, "description": "Something asked is not possible"}}
+_STREAM: Responses = {
+    200: {
+        "description": "Server-sent events: `event: reading`, data as ReadingEvent; a comment every 15 s",
+        "content": {"text/event-stream": {"schema": models.ReadingEvent.model_json_schema()}},
+    },
+    503: {"model": models.Problem, "description": "Too many streams are open"},
+}
+
+
+def router(
+    archive: Archive,
+    town: Town,
+    status: Callable[[], dict[str, Any]],
+    streams: EventStreams,
+    clock: Callable[[], float],
+) -> APIRouter:
+    """The routes below `/api/v1`. Those that read the archive are plain functions: they run in the thread pool."""
+    api = APIRouter(prefix=API, tags=["open data"])
+
+    @api.get("/nodes", summary="All nodes with their latest values")
+    def nodes() -> models.Nodes:
+        now = clock()
+        found = [views.node_model(latest, now) for latest in archive.latest()]
+        return models.Nodes(time=iso(now), town=town.slug, nodes=found)
+
+    @api.get("/nodes/{slug}", summary="One node with its latest values", responses=_NOT_FOUND)
+    def node(slug: str) -> models.Node:
+        for latest in archive.latest():
+            if latest.slug == slug:
+                return views.node_model(latest, clock())
+        raise HTTPException(404, "there is no such node")
+
+    @api.get("/nodes/{slug}/readings", summary="Readings over time", responses={**_NOT_FOUND, **_INVALID})
+    def readings(
+        slug: str,
+        quantity: Annotated[str, Query(description="one of those in /api/v1/quantities", examples=["temperature"])],
+        start: Annotated[Moment, Query(description="from this time on (ISO 8601, else UTC); usual: 24 h before end")] = None,
+        end: Annotated[Moment, Query(description="before this time, at most 31 days after start; usual: now")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_READINGS, description="at most so many; see `next`")] = USUAL_READINGS,
+    ) -> models.Readings:
+        if quantity not in by_name():
+            raise HTTPException(422, f"quantity: one of {', '.join(by_name())} was expected")
+        until = clock() + 1 if end is None else _unix(end)  # + 1: what arrived this very moment belongs to it
+        since = until - 86400 if start is None else _unix(start)
+        if since > until:
+            raise HTTPException(422, "start: a time before end was expected")
+        if until - since > LONGEST_RANGE_S + 1:
+            raise HTTPException(422, "start, end: at most 31 days at once; ask for longer times in parts")
+        if all(known.slug != slug for known in archive.nodes()):
+            raise HTTPException(404, "there is no such node")
+        found = archive.series(slug, quantity, since, until)
+        return models.Readings(
+            node=slug,
+            quantity=quantity,
+            unit=by_name()[quantity].unit,
+            readings=found[:limit],
+            next=iso(found[limit][0]) if len(found) > limit else None,
+        )
+
+    @api.get("/quantities", summary="What nodes can measure, and what the numbers mean")
+    def quantities() -> models.Quantities:
+        return models.Quantities(quantities=[views.quantity_model(quantity) for quantity in all_quantities()])
+
+    @api.get("/status", summary="How the nest is doing")
+    def nest_status() -> models.Status:
+        return models.Status.model_validate({**status(), "time": iso(clock())})
+
+    @api.get("/events", summary="New readings as they arrive", response_class=Response, responses=_STREAM)
+    async def events() -> Response:
+        return streams.response()
+
+    return api
+
+
+def _unix(moment: datetime.datetime) -> float:
+    """Unix seconds; a time without a zone is UTC. Years 1 to 9999 are all allowed, and find nothing."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()

@@ -1,0 +1,84 @@
+"""How numbers, ages and states are said to people. Pure: the moment and the language come in as arguments.
+
+The page's own JavaScript says the same things while time goes by (`static/say.js`); both take their words from
+`words()`, so there is one catalogue.
+
+Rule: *missing is not zero.* A value that failed, was out of range or never came is words, never a number.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from nest.i18n import translate
+
+STALE_AFTER_S = 3600  # four readings missed at the usual 15 minutes: by then something is wrong
+
+# (below this age in seconds, seconds per unit, message); the last one has no end
+AGES: tuple[tuple[float, int, str], ...] = (
+    (60, 1, "{n} s ago"),
+    (3600, 60, "{n} min ago"),
+    (48 * 3600, 3600, "{n} h ago"),
+    (float("inf"), 86400, "{n} days ago"),
+)
+
+# What stands in the place of a number, and why, by the state of a value.
+STATES: dict[str, tuple[str, str]] = {
+    "failed": ("Sensor failed", "The sensor gave no reading."),
+    "out_of_range": ("Out of range", "The sensor measured something outside of what can be sent."),
+    "missing": ("–", "This node has not sent this quantity."),
+}
+
+# Every further sentence that the JavaScript says.
+_SPOKEN = {
+    "live": "Live: new readings appear by themselves.",
+    "lost": "Connection lost. The page tries again by itself.",
+    "heard": "New reading from {name}: {values}",
+    "never": "Not heard yet",
+    "stale": "No new reading for a long time",
+    "nothing": "No readings in this time.",
+    "unavailable": "The chart could not be loaded.",
+    "summary": "Lowest {low} ({low_at}), highest {high} ({high_at}), {count} readings.",
+    "value": "Value",
+    "time": "Time",
+    "zoom_in": "Zoom in",
+    "zoom_out": "Zoom out",
+    "chart_of": "{quantity} at {name}",
+}
+
+
+def number(value: float, decimals: int, language: str) -> str:
+    """21.4 -> `21.4`, in German `21,4`; always the quantity's decimals, and never `-0.0`."""
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    text = text.replace("-", "\N{MINUS SIGN}")
+    return text.replace(".", ",") if language == "de" else text
+
+
+def age(seconds: float, language: str) -> str:
+    """How long ago: `12 s ago`, `vor 12 s`. A reading from the future (a clock that was set) is 0 s old."""
+    seconds = max(0.0, seconds)
+    for below, unit, message in AGES:
+        if seconds < below:
+            return translate(message, language).format(n=int(seconds // unit))
+    raise AssertionError("the last row of AGES has no end")
+
+
+def iso(unix_s: float) -> str:
+    """ISO 8601 in UTC with milliseconds: `2026-05-01T12:00:00.250Z`, cut and not rounded, so never in the future."""
+    milliseconds = int(unix_s * 1000 + 1e-4)  # 1e-4 ms: what a double loses of a whole millisecond
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def words(language: str) -> dict[str, object]:
+    """Everything the JavaScript needs to speak this language."""
+    return {
+        "ages": [
+            [None if below == float("inf") else below, unit, translate(message, language)]
+            for below, unit, message in AGES
+        ],
+        "states": {state: [translate(text, language) for text in texts] for state, texts in STATES.items()},
+        **{name: translate(message, language) for name, message in _SPOKEN.items()},
+    }
