@@ -67,6 +67,11 @@ def sub_band(freq_hz):
     return -1
 
 
+def can_receive(dr):
+    """Whether a downlink may come at data rate `dr`, 0..15 as on air."""
+    return dr < len(DATA_RATES) and DATA_RATES[dr] is not None
+
+
 def can_listen(freq_hz):
     """Whether a downlink may come at `freq_hz`."""
     return 863000000 <= freq_hz <= 870000000

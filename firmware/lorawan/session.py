@@ -10,8 +10,8 @@ from binascii import crc32
 _MAGIC = b"FS\x01"  # the last byte is the version of the format
 
 # dev_addr, net_id, fcnt_up, fcnt_down + 1, rx2_freq_hz, channel_mask, channels_used,
-# rx1_delay_s, rx1_dr_offset, rx2_dr, dr, tx_power, nb_trans, flags, len(answers), len(sticky)
-_FIXED = "<IIQQIHHBBBBBBBBB"
+# rx1_delay_s, rx1_dr_offset, rx2_dr, dr, tx_power, nb_trans, flags, len(answers)
+_FIXED = "<IIQQIHHBBBBBBBB"
 _FIXED_SIZE = struct.calcsize(_FIXED)
 _CHANNELS = 16
 _CHANNEL_SIZE = 4  # frequency in steps of 100 Hz, 3 bytes as on air; DrRange, 1 byte
@@ -31,7 +31,7 @@ class Session:
     channel_mask: bit n says channel n is on. channels_used: bit n says n was used in this round of channel hopping.
     dr, tx_power (index), nb_trans: how uplinks are sent.
     ack_owed: a confirmed downlink waits for the ACK bit of the next uplink.
-    answers: MAC answers (bytes) for the next uplink; sticky: those repeated until a downlink comes.
+    answers: MAC answers (bytes) for the next uplink, in order.
     """
 
     __slots__ = (
@@ -53,7 +53,6 @@ class Session:
         "rx1_dr_offset",
         "rx2_dr",
         "rx2_freq_hz",
-        "sticky",
         "tx_power",
     )
 
@@ -78,7 +77,6 @@ class Session:
         self.nb_trans = 1
         self.ack_owed = False
         self.answers = b""
-        self.sticky = b""
         if region:
             self.rx1_delay_s = region.RX1_DELAY_S
             self.rx2_dr = region.RX2_DR
@@ -122,7 +120,6 @@ class Session:
             self.nb_trans,
             1 if self.ack_owed else 0,
             len(self.answers),
-            len(self.sticky),
         )
         for index in range(_CHANNELS):
             struct.pack_into(
@@ -132,7 +129,6 @@ class Session:
                 self.channels[index] // 100 | self.channel_drs[index] << 24,
             )
         body += self.answers
-        body += self.sticky
         body += struct.pack("<I", crc32(body))
         return bytes(body)
 
@@ -148,8 +144,7 @@ class Session:
         if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : _KEYS_AT] != bytes(binding):
             return None
         fixed = struct.unpack_from(_FIXED, data, _FIXED_AT)
-        sticky_at = _ANSWERS_AT + fixed[14]
-        end = sticky_at + fixed[15]
+        end = _ANSWERS_AT + fixed[14]
         if len(data) < end + 4 or struct.unpack_from("<I", data, end)[0] != crc32(data[:end]):
             return None
         session = cls(fixed[0], fixed[1], data[_KEYS_AT : _KEYS_AT + 16], data[_KEYS_AT + 16 : _FIXED_AT])
@@ -165,8 +160,7 @@ class Session:
         session.tx_power = fixed[11]
         session.nb_trans = fixed[12]
         session.ack_owed = fixed[13] == 1
-        session.answers = data[_ANSWERS_AT:sticky_at]
-        session.sticky = data[sticky_at:end]
+        session.answers = data[_ANSWERS_AT:end]
         for index in range(_CHANNELS):
             word = struct.unpack_from("<I", data, _CHANNELS_AT + _CHANNEL_SIZE * index)[0]
             session.channels[index] = (word & 0xFFFFFF) * 100

@@ -103,6 +103,7 @@ class DualItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         if isinstance(excinfo.value, OnMicroPythonError):
             return str(excinfo.value)
+        excinfo.traceback = excinfo.traceback.cut(path=self.path)
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, None, str]:
