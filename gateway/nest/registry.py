@@ -5,6 +5,7 @@ Keys go in and stay in: nothing here prints an AppKey; only `device` and `device
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import re
 import secrets
@@ -130,13 +131,18 @@ class Registry:
             row = connection.execute(select(nodes).where(_registered, nodes.c.dev_eui == dev_eui.hex())).one_or_none()
         return _device(row) if row else None
 
-    def removed_since(self, moment: float) -> list[bytes]:
+    def removed_slugs(self) -> builtins.list[str]:
+        """The slugs of all nodes that were removed."""
+        with self._engine.begin() as connection:
+            return [*connection.scalars(select(nodes.c.slug).where(~_registered))]
+
+    def removed_since(self, moment: float) -> builtins.list[bytes]:
         """The DevEUIs of nodes removed at or after `moment` (Unix s)."""
         removed = select(nodes.c.dev_eui).where(nodes.c.changed_at >= int(moment * 1000), ~_registered)
         with self._engine.begin() as connection:
             return [bytes.fromhex(dev_eui) for dev_eui in connection.scalars(removed)]
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> builtins.list[Device]:
         """Every node that may join."""
         with self._engine.begin() as connection:
             return [_device(row) for row in connection.execute(select(nodes).where(_registered))]

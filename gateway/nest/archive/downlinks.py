@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import ColumnElement, Engine, insert, select, update
 
 from nest.archive.database import writing
 from nest.archive.schema import downlinks, nodes
@@ -71,11 +71,11 @@ class DownlinkQueue:
         with writing(self._engine) as connection:
             connection.execute(update(downlinks).where(downlinks.c.state == QUEUED).values(state=WAITING))
 
-    def _select(self, *conditions: object) -> list[QueuedDownlink]:
+    def _select(self, *conditions: ColumnElement[bool]) -> list[QueuedDownlink]:
         wanted = (
             select(downlinks, nodes.c.dev_eui)
             .join(nodes, nodes.c.id == downlinks.c.node_id)
-            .where(*conditions)  # type: ignore[arg-type]
+            .where(*conditions)
             .order_by(downlinks.c.id)
         )
         with self._engine.begin() as connection:

@@ -7,8 +7,10 @@ into a payload.
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from nest.archive import schema
 from nest.model import Heard, JoinRecord, SessionState, Uplink
@@ -91,9 +93,12 @@ def merge_copy(connection: Connection, dev_eui: bytes, join_nonce: int, fcnt: in
     ).one_or_none()
     if row is None:
         return
-    others = [entry for entry in row.heard if entry["gateway"] != heard.gateway]
-    merged = sorted([*others, dataclasses.asdict(heard)], key=lambda entry: entry["rssi"], reverse=True)
-    connection.execute(update(frames).where(frames.c.id == row.id).values(heard=merged))
+    entries = {entry["gateway"]: entry for entry in row.heard}
+    before = entries.get(heard.gateway)
+    if before is None or _strength(dataclasses.asdict(heard)) > _strength(before):
+        entries[heard.gateway] = dataclasses.asdict(heard)
+        merged = sorted(entries.values(), key=_strength, reverse=True)
+        connection.execute(update(frames).where(frames.c.id == row.id).values(heard=merged))
 
 
 def sessions(connection: Connection) -> list[SessionState]:
@@ -122,15 +127,19 @@ def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinReco
     ]
 
 
+def _strength(entry: dict[str, Any]) -> float:
+    return -math.inf if entry["rssi"] is None else entry["rssi"]
+
+
 def _session_values(session: SessionState) -> dict[str, object]:
     return {name: getattr(session, name) for name in _SESSION_FIELDS}
 
 
-def _end_sessions(connection: Connection, which: object, now_ms: int) -> None:
+def _end_sessions(connection: Connection, which: ColumnElement[bool], now_ms: int) -> None:
     table = schema.sessions
     connection.execute(
         update(table)
-        .where(table.c.ended_at.is_(None), which)  # type: ignore[arg-type]
+        .where(table.c.ended_at.is_(None), which)
         .values(ended_at=now_ms, active=False, nwk_skey=None, app_skey=None)
     )
 

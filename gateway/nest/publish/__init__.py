@@ -1,0 +1,1 @@
+"""Where readings go besides the archive and the page."""
