@@ -10,8 +10,8 @@ OUT_OF_RANGE = "out_of_range"  # in place of a value: it answered with something
 def encode(reading):
     """The FRMPayload of a reading, 1 byte and more.
 
-    reading: {name of a quantity: number in its unit, or FAILED, or OUT_OF_RANGE}. What is not in it was not measured and
-    is not in the payload: missing is not zero.
+    reading: {name of a quantity: number in its unit, or FAILED, or OUT_OF_RANGE}. What is not in it was not measured
+    and is not in the payload: missing is not zero.
     Raises ValueError for a name that the table does not have.
     """
     present = 0
@@ -32,11 +32,11 @@ def encode(reading):
 
 
 def code(value, minimum, steps, bits):
-    """The code of one value: floor((value - minimum) * steps + 1/2), or one of the two codes that stand for no value."""
+    """The code of one value, floor((value - minimum) * steps + 1/2), or one of the two that stand for no value."""
     failed = (1 << bits) - 1
     if value == OUT_OF_RANGE:
         return failed - 1
-    if value == FAILED or value != value:  # noqa: PLR0124 - only "not a number" differs from itself
+    if value == FAILED or value != value:  # only "not a number" differs from itself
         return failed
     scaled = (value - minimum) * steps + 0.5
     # compared before it becomes an int, because infinity cannot

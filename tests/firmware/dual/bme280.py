@@ -1,4 +1,4 @@
-"""The BME280: compensation against the data sheet's example and its floating point formulas, and the bus by a strict fake."""
+"""The BME280: compensation against the data sheet's example and float formulas, and the bus by a strict fake."""
 
 from expect import equal, raises
 from payload.encode import FAILED, OUT_OF_RANGE

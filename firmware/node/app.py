@@ -1,0 +1,160 @@
+"""The node's life: wake, do one cycle, stay reachable where people may want it, sleep.
+
+Nothing that goes wrong in a cycle ends it: it is printed, and the next interval is a new try. What a node cannot mend
+itself (no configuration, no identity) it says, again and again, and stays awake so that it can be reached.
+"""
+
+import gc
+import sys
+
+from micropython import const
+
+_SLICE_MS = const(250)  # how often a waiting node looks around; Ctrl-C gets through at any time
+_NOT_WORTH_SLEEPING_MS = const(1000)
+_HELP_EVERY_MS = const(30000)
+_FLASH_MS = const(30)
+_REGIONS = {"EU868": "eu868"}
+
+
+def start(machine, esp32, time):
+    """Everything, from main.py: never returns but by exception."""
+    from node.config import ConfigError, load
+    from node.identity import Identity, IdentityError
+
+    hardware = None
+    try:
+        config = load()
+        hardware = _hardware(config, machine, esp32, time)
+        identity = Identity(esp32.NVS("spatz"))
+        life = Life(config, identity, hardware, machine.RTC(), time)
+    except (ConfigError, IdentityError) as error:
+        ask_for_help(str(error), hardware, time)
+        return
+    life.run()
+
+
+def _hardware(config, machine, esp32, time):
+    from node.config import ConfigError
+    from node.hardware import Hardware
+
+    try:
+        return Hardware(config, machine, esp32, time)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"config.json does not fit this board ({type(error).__name__}: {error}).") from None
+
+
+def ask_for_help(message, hardware, time):
+    """Say what is missing and what to do, and stay awake: never returns."""
+    while True:
+        print(message)
+        print("Connect it to a computer and set it up again with spatz. It stays awake until then.")
+        for _ in range(_HELP_EVERY_MS // 1000):
+            if hardware:
+                hardware.light(True)
+                time.sleep_ms(_FLASH_MS)
+                hardware.light(False)
+            time.sleep_ms(1000)
+
+
+class Life:
+    """A node that knows who it is. rtc: `machine.RTC()`; time: the module. Raises ConfigError, IdentityError."""
+
+    def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
+        from lorawan.airtime import Timing
+        from node.clock import Clock
+        from node.config import ConfigError
+        from node.cycle import Cycle
+        from node.memory import Memory
+        from node.window import Window
+
+        if rng is None:
+            from random import randrange as rng
+        if run_exchange is None:
+            from radio.runner import run as run_exchange
+        if config["region"] not in _REGIONS:
+            raise ConfigError("config.json names a region that this firmware does not know.")
+        module = _REGIONS[config["region"]]
+        region = __import__("lorawan." + module, None, None, (module,))
+        radio = config["radio"]
+        self._config = config
+        self._hardware = hardware
+        self._time = time
+        self._rng = rng
+        self._clock = Clock(time, hardware.lightsleep)
+        self._window = Window(
+            time,
+            time.ticks_ms(),
+            0 if hardware.woke_from_sleep else config["safe_window_s"] * 1000,
+            hardware.button_held,
+            hardware.usb_attached,
+        )
+        self.cycle = Cycle(
+            config,
+            region,
+            Timing(radio.get("clock_error_ppm", 1000), radio.get("jitter_us", 20000)),
+            identity,
+            Memory(rtc),
+            hardware,
+            self._clock,
+            run_exchange,
+            rng,
+        )
+
+    def run(self):
+        """Cycle after cycle until the node may sleep; then deep sleep, from which main.py starts anew."""
+        from node import schedule
+
+        print(f"Funkspatz node {self._config['name']}")
+        if not self._hardware.woke_from_sleep:
+            self._time.sleep_ms(schedule.first_phase(self._rng))
+        while True:
+            self._rest(self._one_cycle())
+
+    def _one_cycle(self):
+        """One cycle, survived whatever happens. Returns the ms left until the next."""
+        from node.identity import IdentityError
+
+        time = self._time
+        began_ms = time.ticks_ms()
+        self._clock.stay_awake = bool(self._window.reason())
+        try:
+            wait_ms, from_start = self.cycle.run()
+            self._flash(1)
+        except IdentityError as error:
+            ask_for_help(str(error), self._hardware, time)
+            raise
+        except Exception as error:
+            sys.print_exception(error)
+            print("This did not work; the node goes on with the next interval.")
+            self._flash(3)
+            wait_ms, from_start = self.cycle.after_failure()
+        gc.collect()
+        return wait_ms - time.ticks_diff(time.ticks_ms(), began_ms) if from_start else wait_ms
+
+    def _rest(self, left_ms):
+        """Wait for `left_ms`: awake while the window is open, then in deep sleep."""
+        time = self._time
+        began_ms = time.ticks_ms()
+        told = False
+        while True:
+            rest_ms = left_ms - time.ticks_diff(time.ticks_ms(), began_ms)
+            if rest_ms <= 0:
+                return
+            if rest_ms > _NOT_WORTH_SLEEPING_MS:
+                reason = self._window.reason()
+                if not reason:
+                    print(f"sleeping for {rest_ms // 1000} s")
+                    self._hardware.deepsleep(rest_ms)
+                elif not told:
+                    told = True
+                    print(f"awake, because {reason}; Ctrl-C stops the program")
+            time.sleep_ms(min(_SLICE_MS, rest_ms))
+
+    def _flash(self, count):
+        """Short flashes, only while somebody may be looking."""
+        if self._clock.stay_awake:
+            for _ in range(count):
+                self._hardware.light(True)
+                self._time.sleep_ms(_FLASH_MS)
+                self._hardware.light(False)
+                self._time.sleep_ms(5 * _FLASH_MS)

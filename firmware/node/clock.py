@@ -1,0 +1,36 @@
+"""The clock that receive windows are timed by: light sleep for the long part of a wait, exact waiting for the rest."""
+
+from micropython import const
+
+_LIGHT_SLEEP_US = const(20000)  # a shorter wait is not worth it
+_WAKE_EARLY_US = const(5000)  # light sleep ends late by the time the flash needs to wake
+_EXACT_US = const(2000)  # the last part is waited for without the scheduler's milliseconds
+
+
+class Clock:
+    """time: ticks_us, ticks_add, ticks_diff, sleep_ms, sleep_us; lightsleep(ms).
+
+    stay_awake: set by the node while somebody may want to reach it; light sleep would cut the serial port off.
+    """
+
+    def __init__(self, time, lightsleep):
+        self._time = time
+        self._lightsleep = lightsleep
+        self.stay_awake = True
+        self.ticks_us = time.ticks_us
+        self.ticks_add = time.ticks_add
+        self.ticks_diff = time.ticks_diff
+
+    def sleep_until_us(self, moment_us):
+        """Return at `moment_us` (ticks), or at once when it has passed."""
+        time = self._time
+        while True:
+            left_us = time.ticks_diff(moment_us, time.ticks_us())
+            if left_us <= 0:
+                return
+            if left_us >= _LIGHT_SLEEP_US and not self.stay_awake:
+                self._lightsleep((left_us - _WAKE_EARLY_US) // 1000)
+            elif left_us > _EXACT_US:
+                time.sleep_ms((left_us - _EXACT_US) // 1000 + 1)
+            else:
+                time.sleep_us(left_us)

@@ -1,0 +1,161 @@
+"""The board's pins as things with a meaning: radio, sensors, battery, light, button, sleep.
+
+The only module besides main.py that touches `machine` and `esp32`, and it is handed both; which pin is what stands in
+config.json alone. Things are made when they are first used, so a wake pays for what it needs.
+"""
+
+from payload.encode import FAILED
+
+_RADIOS = {"sx1262": ("radio.sx126x", "SX126x")}
+
+
+class Hardware:
+    """config: of config.json; machine, esp32, time: the modules. Raises ValueError for pins that the chip has not."""
+
+    def __init__(self, config, machine, esp32, time):
+        self._config = config
+        self._machine = machine
+        self._esp32 = esp32
+        self._time = time
+        self._radio = None
+        self._i2c = None
+        self._enable_level = None
+        self.sleep_ms = time.sleep_ms
+        self.woke_from_sleep = machine.reset_cause() == machine.DEEPSLEEP_RESET
+        pin = machine.Pin
+        esp32.gpio_deep_sleep_hold(False)
+        # first of all: a floating NSS wakes the radio
+        self._cs = pin(config["radio"]["cs"], pin.OUT, value=1, hold=False)
+        self._vext = self._output("vext")
+        self._led = self._output("led")
+        button = config.get("button")
+        self._button = (
+            pin(button["pin"], pin.IN, pin.PULL_UP if button["pressed"] == 0 else pin.PULL_DOWN) if button else None
+        )
+
+    def _output(self, part):
+        """An output that config.json describes by pin and `on`; switched off."""
+        entry = self._config.get(part)
+        pin = self._machine.Pin
+        return pin(entry["pin"], pin.OUT, value=1 - entry["on"]) if entry else None
+
+    # People
+
+    def light(self, on):
+        if self._led:
+            self._led.value(self._config["led"]["on"] if on else 1 - self._config["led"]["on"])
+
+    def button_held(self):
+        return self._button is not None and self._button.value() == self._config["button"]["pressed"]
+
+    def usb_attached(self):
+        """Whether a computer seems to be there; a board without native USB can only guess by its charger."""
+        usb = self._config.get("usb") or {}
+        if usb.get("sense") != "battery-above":
+            return False
+        volts = self.battery()
+        return not isinstance(volts, str) and volts is not None and volts * 1000 > usb["mv"]
+
+    # Sensors
+
+    def sensor_power(self, on):
+        """The supply of outside sensors, where the board can switch it; returns when it is up."""
+        if self._vext:
+            vext = self._config["vext"]
+            self._vext.value(vext["on"] if on else 1 - vext["on"])
+            if on:
+                self.sleep_ms(vext["settle_ms"])
+
+    def i2c(self):
+        """The bus of the outside sensors. Raises OSError for a board without one."""
+        if self._i2c is None:
+            bus = self._config.get("i2c")
+            if not bus:
+                raise OSError("no I2C in config.json")
+            pin = self._machine.Pin
+            self._i2c = self._machine.I2C(bus["id"], scl=pin(bus["scl"]), sda=pin(bus["sda"]), freq=bus["freq"])
+        return self._i2c
+
+    def battery(self):
+        """Volts; FAILED; or None for a board that cannot measure it."""
+        entry = self._config.get("battery")
+        if not entry:
+            return None
+        from sensors import battery
+
+        machine = self._machine
+        adc_class = machine.ADC
+        attenuation = {0: adc_class.ATTN_0DB, 2.5: adc_class.ATTN_2_5DB, 6: adc_class.ATTN_6DB, 11: adc_class.ATTN_11DB}
+        divider = None
+        try:
+            divider = self._connect_divider(entry)
+            adc = machine.ADC(machine.Pin(entry["adc"]), atten=attenuation[entry["atten_db"]])
+            return battery.read(adc, entry["ratio"], entry.get("trim", 1))
+        except Exception as error:  # a battery that cannot be measured must not cost the other values
+            print(f"battery cannot be measured: {type(error).__name__}: {error}")
+            return FAILED
+        finally:
+            if divider:
+                divider.init(machine.Pin.IN)  # back to the board's own level, which is off
+
+    def _connect_divider(self, entry):
+        """Switch the divider on. "sense": the level that the board gives the pin is "off", revisions differ in it."""
+        if "enable_pin" not in entry:
+            return None
+        pin = self._machine.Pin
+        divider = pin(entry["enable_pin"], pin.IN)
+        if self._enable_level is None:
+            level = entry["enable_level"]
+            self._enable_level = 1 - divider.value() if level == "sense" else level
+        divider.init(pin.OUT, value=self._enable_level)
+        self.sleep_ms(entry.get("settle_ms", 10))
+        return divider
+
+    # Radio
+
+    def radio(self):
+        """The driver of the radio. Raises ValueError for a chip that this firmware does not know."""
+        if self._radio is None:
+            config = self._config["radio"]
+            if config["chip"] not in _RADIOS:
+                raise ValueError("unknown radio " + config["chip"])
+            module, name = _RADIOS[config["chip"]]
+            driver = getattr(__import__(module, None, None, (name,)), name)
+            pin = self._machine.Pin
+            bus = config["spi"]
+            spi = self._machine.SPI(
+                bus["id"],
+                baudrate=bus["baudrate"],
+                polarity=0,
+                phase=0,
+                sck=pin(bus["sck"]),
+                mosi=pin(bus["mosi"]),
+                miso=pin(bus["miso"]),
+            )
+            self._radio = driver(
+                spi,
+                self._cs,
+                pin(config["reset"], pin.OUT, value=1),
+                pin(config["busy"], pin.IN),
+                pin(config["dio1"], pin.IN),
+                config,
+                self._time,
+            )
+        return self._radio
+
+    # Sleep
+
+    def lightsleep(self, ms):
+        self._machine.lightsleep(ms)
+
+    def deepsleep(self, ms):
+        """Everything off that costs current, then sleep; the node starts again with main.py after `ms`."""
+        try:
+            self.radio().sleep(warm=False)
+        except Exception as error:  # a broken radio must not keep the node awake
+            print(f"the radio does not go to sleep: {type(error).__name__}: {error}")
+        self.sensor_power(False)
+        self.light(False)
+        self._cs.init(self._machine.Pin.OUT, value=1, hold=True)
+        self._esp32.gpio_deep_sleep_hold(True)
+        self._machine.deepsleep(ms)

@@ -1,0 +1,52 @@
+"""A reading: every sensor of the configuration asked once. One that fails is in the reading as failed, never as 0."""
+
+from payload.encode import FAILED
+
+
+def take(sensors, hardware):
+    """{quantity: value, or FAILED, or OUT_OF_RANGE}.
+
+    sensors: the list of config.json; hardware: `sensor_power(on)`, `i2c()`, `sleep_ms`, `battery()` (volts, FAILED, or
+    None for a board that cannot measure it).
+    """
+    reading = {}
+    hardware.sensor_power(True)
+    try:
+        for sensor in sensors:
+            reading.update(_ask(sensor, hardware))
+    finally:
+        hardware.sensor_power(False)
+    volts = hardware.battery()
+    if volts is not None:
+        reading["battery"] = volts
+    return reading
+
+
+def _ask(sensor, hardware):
+    name = sensor["driver"]
+    wanted = sensor["quantities"]
+    try:
+        driver = __import__("sensors." + name, None, None, ("read",))
+        got = driver.read(hardware.i2c(), sensor["address"], hardware.sleep_ms)
+    except Exception as error:  # whatever a sensor does, the other values are worth sending
+        print(f"sensor {name} failed: {_why(error)}")
+        return dict.fromkeys(wanted, FAILED)
+    for quantity in wanted:
+        if quantity not in got:
+            print(f"sensor {name} has no {quantity}: it is another model")
+    return {quantity: got[quantity] for quantity in wanted if quantity in got}
+
+
+def _why(error):
+    if isinstance(error, OSError):
+        return "it does not answer, is it connected?"
+    return f"{type(error).__name__}: {error}"
+
+
+def text(reading):
+    """A reading as one line for people."""
+    parts = []
+    for name in sorted(reading):
+        value = reading[name]
+        parts.append(f"{name} {value}" if isinstance(value, str) else f"{name} {value:.2f}")
+    return ", ".join(parts) or "nothing"
