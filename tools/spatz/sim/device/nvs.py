@@ -1,0 +1,112 @@
+"""Flash behind `esp32.NVS`: {namespace: {key: {"i32": n} or {"blob": hex}}}, a JSON file replaced at every commit.
+
+What was set but not committed is lost when the power goes. Values and errors as ESP-IDF has them.
+"""
+
+import json
+import os
+from binascii import hexlify, unhexlify
+
+import board
+
+NAME_MAX = 15
+BLOB_MAX = 4000  # MicroPython's own use is far below; a page holds 4 kB
+NOT_FOUND = (-0x1102, "ESP_ERR_NVS_NOT_FOUND")
+TYPE_MISMATCH = (-0x1103, "ESP_ERR_NVS_TYPE_MISMATCH")
+KEY_TOO_LONG = (-0x1109, "ESP_ERR_NVS_KEY_TOO_LONG")
+INVALID_LENGTH = (-0x110C, "ESP_ERR_NVS_INVALID_LENGTH")
+VALUE_TOO_LONG = (-0x110E, "ESP_ERR_NVS_VALUE_TOO_LONG")
+READ_US = 60
+SET_US = 400
+COMMIT_US = 100
+
+
+def _copy(tree):
+    return {space: dict(keys) for space, keys in tree.items()}
+
+
+class Flash:
+    def __init__(self, path, committed=None):
+        self._path = path
+        self.commits = 0
+        if path is not None:
+            committed = {}
+            try:
+                with open(path) as file:
+                    committed = json.load(file)
+            except OSError:
+                pass  # a fresh chip has no file yet
+        self.committed = committed if committed is not None else {}
+        self.live = _copy(self.committed)
+
+    def commit(self, namespace):
+        self.committed = _copy(self.committed)
+        self.committed[namespace] = dict(self.live.get(namespace, {}))
+        self.commits += 1
+        if self._path is not None:
+            with open(self._path + ".new", "w") as file:
+                json.dump(self.committed, file)
+            os.rename(self._path + ".new", self._path)
+
+
+class NVS:
+    def __init__(self, namespace):
+        if not 1 <= len(namespace) <= NAME_MAX:
+            raise OSError(*KEY_TOO_LONG)
+        self._board = board.need()
+        self._space = namespace
+
+    def _keys(self):
+        return self._board.flash.live.setdefault(self._space, {})
+
+    def _check(self, key, cost_us):
+        if not isinstance(key, str):
+            raise TypeError("can't convert '%s' object to str implicitly" % type(key).__name__)
+        if not 1 <= len(key) <= NAME_MAX:
+            raise OSError(*KEY_TOO_LONG)
+        self._board.clock.spend(cost_us)
+
+    def _get(self, key, kind):
+        self._check(key, READ_US)
+        entry = self._keys().get(key)
+        if entry is None:
+            raise OSError(*NOT_FOUND)
+        if kind not in entry:
+            raise OSError(*TYPE_MISMATCH)
+        return entry[kind]
+
+    def _set(self, key, kind, value):
+        self._check(key, SET_US)
+        self._keys()[key] = {kind: value}
+
+    def set_i32(self, key, value):
+        if isinstance(value, float) or not isinstance(value, int):
+            raise TypeError("can't convert %s to int" % type(value).__name__)
+        if not -0x80000000 <= value <= 0x7FFFFFFF:
+            raise OverflowError("overflow converting long int to machine word")
+        self._set(key, "i32", int(value))
+
+    def get_i32(self, key):
+        return self._get(key, "i32")
+
+    def set_blob(self, key, value):
+        data = bytes(value.encode() if isinstance(value, str) else memoryview(value))
+        if len(data) > BLOB_MAX:
+            raise OSError(*VALUE_TOO_LONG)
+        self._set(key, "blob", hexlify(data).decode())
+
+    def get_blob(self, key, buffer):
+        data = unhexlify(self._get(key, "blob"))
+        if len(buffer) < len(data):
+            raise OSError(*INVALID_LENGTH)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def erase_key(self, key):
+        self._check(key, SET_US)
+        if self._keys().pop(key, None) is None:
+            raise OSError(*NOT_FOUND)
+
+    def commit(self):
+        self._board.clock.spend(COMMIT_US)
+        self._board.flash.commit(self._space)

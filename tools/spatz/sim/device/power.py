@@ -1,0 +1,181 @@
+"""Sleep, reset, RTC memory and the watchdog of `machine`."""
+
+import board
+import time
+from fault import SimFault
+
+RTC_MEMORY_MAX = 2048
+LIGHT_SLEEP_US = 700  # into light sleep and out again, on top of the time asked for
+IDLE_US = 1000
+HARD_FREQUENCIES = (20000000, 40000000, 80000000, 160000000, 240000000)
+
+
+def _wake_pin(b):
+    """The wake reason that the lines give now, or 0."""
+    if b.wake_ext0 is not None and b.pad(b.wake_ext0[0]).level() == b.wake_ext0[1]:
+        return 2
+    if b.wake_ext1 is not None:
+        levels = [b.pad(number).level() for number in b.wake_ext1[0]]
+        if any(levels) if b.wake_ext1[1] else not any(levels):
+            return 3
+    return 0
+
+
+def lightsleep(time_ms=None):
+    """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early."""
+    b = board.need()
+    pins = b.wake_ext0 is not None or b.wake_ext1 is not None
+    if not time_ms and not pins:
+        raise SimFault("lightsleep() without a time or a wake pin never ends")
+    start = b.clock.now
+    if b.watchdog is not None:
+        b.watchdog.pause()
+    b.asleep = True
+    try:
+        if not _wake_pin(b):
+            span = time_ms * 1000 if time_ms else 1 << 50
+            b.clock.sleep_node_us(span, lambda: _wake_pin(b) != 0)
+    finally:
+        b.asleep = False
+    b.wake_reason = _wake_pin(b) or 4
+    b.clock.spend(LIGHT_SLEEP_US)
+    b.light_sleep_us += b.clock.now - start
+    if b.watchdog is not None:
+        b.watchdog.feed()
+
+
+def deepsleep(time_ms=None):
+    """Ends this boot; the invariants of reference 4.3 (radio asleep, NSS high and held) are checked first."""
+    b = board.need()
+    if b.clock.halted is None and b.radio is not None:
+        if not b.radio.asleep():
+            raise SimFault("deep sleep with the radio in mode %s: SetSleep first (10 mA otherwise)" % b.radio.mode)
+        number = b.world["chips"]["radio"]["cs"]
+        select = b.pad(number)
+        if select.held != 1:
+            raise SimFault("deep sleep with NSS (pin %d) not held high: a falling edge wakes the radio" % number)
+        if number > 21 and not b.deep_sleep_hold:
+            raise SimFault("pin %d is not held in deep sleep without esp32.gpio_deep_sleep_hold(True)" % number)
+    if not time_ms and b.wake_ext0 is None and b.wake_ext1 is None:
+        raise SimFault("deepsleep() without a time or a wake pin never ends")
+    wake = b.clock.now + b.clock.true_duration(time_ms * 1000) if time_ms else None
+    b.end({"event": "deepsleep", "wake_at_us": wake})
+
+
+def reset():
+    board.need().end({"event": "reset"})
+
+
+def soft_reset():
+    board.need().end({"event": "soft_reset"})
+
+
+def reset_cause():
+    b = board.need()
+    return board.BOOT_CAUSES[b.cause]
+
+
+def wake_reason():
+    return board.need().wake_reason
+
+
+def idle():
+    """Wait for the next interrupt, at most one tick."""
+    clock = board.need().clock
+    due = clock.next_event_us()
+    tick = clock.now + IDLE_US
+    clock.run_until(tick if due is None or due > tick else max(due, clock.now + 1))
+
+
+def unique_id():
+    from binascii import unhexlify
+
+    return unhexlify(board.need().world["mac_address"])
+
+
+def freq(hz=None):
+    b = board.need()
+    if hz is None:
+        return b.cpu_hz
+    if hz not in HARD_FREQUENCIES:
+        raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
+    b.cpu_hz = hz
+    return None
+
+
+def disable_irq():
+    return 0
+
+
+def enable_irq(state=0):
+    return None
+
+
+class RTC:
+    def __init__(self, id=0):
+        self._board = board.need()
+
+    def memory(self, data=None):
+        if data is None:
+            return self._board.rtc_memory
+        data = bytes(data.encode() if isinstance(data, str) else data)
+        if len(data) > RTC_MEMORY_MAX:
+            raise ValueError("buffer too long")
+        self._board.rtc_memory = data
+        self._board.write("rtc.bin", data)
+        return None
+
+    def datetime(self, fields=None):
+        b = self._board
+        if fields is None:
+            now = b.rtc_us()
+            t = time.gmtime(now // 1000000)
+            return (t[0], t[1], t[2], t[6], t[3], t[4], t[5], now % 1000000)
+        year, month, day, _, hour, minute, second, micros = fields
+        wanted = time.mktime((year, month, day, hour, minute, second, 0, 0)) * 1000000 + micros
+        b.rtc_offset_us += wanted - b.rtc_us()
+        return None
+
+    init = datetime
+
+
+class WDT:
+    """The task watchdog: when it is not fed in node time, the board resets. It stands still in light sleep."""
+
+    def __init__(self, id=0, timeout=5000):
+        b = board.need()
+        if id != 0:
+            raise ValueError
+        if timeout <= 0:
+            raise ValueError("WDT timeout too short")
+        self._board = b
+        self._timeout_us = timeout * 1000
+        self._entry = None
+        b.watchdog = self
+        self.feed()
+
+    def feed(self):
+        self.pause()
+        self._entry = self._board.clock.at(self._board.clock.now + self._timeout_us, self._bite)
+
+    def pause(self):
+        self._board.clock.cancel(self._entry)
+
+    def _bite(self):
+        self._board.end({"event": "wdt"})
+
+
+class Memory32:
+    """machine.mem32: only the frame counter of the S3's USB-Serial-JTAG, which counts while a host is attached."""
+
+    USB_FRAME = 0x60038024
+
+    def __getitem__(self, address):
+        b = board.need()
+        if address != self.USB_FRAME:
+            raise SimFault("the emulator does not model the register at 0x%08x" % address)
+        b.clock.spend(1)
+        return (b.clock.now // 1000) & 0x7FF if b.world["usb"] else 0
+
+    def __setitem__(self, address, value):
+        raise SimFault("the emulator does not model the register at 0x%08x" % address)
