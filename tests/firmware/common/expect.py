@@ -1,12 +1,18 @@
 """Assertions that say what they saw, for checks that run without pytest."""
 
 
-def equal(got, want, what=""):
+def equal(got, want, what: object = ""):
     assert got == want, f"{what}: got {show(got)}, want {show(want)}"
 
 
 def show(value):
     return bytes(value).hex() if isinstance(value, (bytes, bytearray)) else repr(value)
+
+
+def some(value):
+    """The value, which must not be None."""
+    assert value is not None, "got None"
+    return value
 
 
 def raises(error, call, *arguments):

@@ -12,7 +12,7 @@ def main(path, vectors_path):
     # executed, not imported: a file of checks may have the name of the module it checks
     with open(path) as file:
         code = compile(file.read(), path, "exec")
-    names = {"__name__": "checks"}
+    names: dict = {"__name__": "checks"}
     exec(code, names)  # noqa: S102 - our own file
     with open(vectors_path) as file:
         vectors = json.load(file)
