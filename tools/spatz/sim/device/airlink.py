@@ -10,6 +10,7 @@ import socket
 from binascii import hexlify, unhexlify
 
 import utime
+
 from fault import SimFault
 
 WELCOME_WITHIN_MS = 5000
@@ -25,7 +26,7 @@ class AirLink:
         try:
             self._socket.connect(socket.getaddrinfo(address[0], address[1])[0][-1])
         except OSError as error:
-            raise SimFault("no air at %s:%s (%s)" % (address[0], address[1], error))
+            raise SimFault(f"no air at {address[0]}:{address[1]} ({error})")
         self._socket.setblocking(False)
         self._poller = select.poll()
         self._poller.register(self._socket, select.POLLIN)
@@ -39,7 +40,7 @@ class AirLink:
             self._poller.poll(left)
             self.poll()
         if self._answer["t"] != "welcome":
-            raise SimFault("the air refused this node: %s" % self._answer.get("why"))
+            raise SimFault("the air refused this node: {}".format(self._answer.get("why")))
 
     def _send(self, message):
         line = (json.dumps(message) + "\n").encode()

@@ -1,4 +1,4 @@
-"""`machine.ADC` of an ESP32-S3: 12 bit, four attenuations, calibrated µV; a voltage above the range reads as its end."""
+"""`machine.ADC` of an ESP32-S3: 12 bit, four attenuations, calibrated µV; above its range it reads the end."""
 
 import board
 

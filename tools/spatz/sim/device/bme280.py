@@ -169,14 +169,14 @@ class Bme280:
             self._pointer = data[0]
             return
         if len(data) % 2:
-            raise SimFault("BME280: a write is pairs of register and value, not %d bytes" % len(data))
+            raise SimFault(f"BME280: a write is pairs of register and value, not {len(data)} bytes")
         self._settle()
         for at in range(0, len(data), 2):
             self._write(data[at], data[at + 1])
 
     def _write(self, register, value):
         if register not in WRITABLE:
-            raise SimFault("BME280: register 0x%02x is read-only or unknown" % register)
+            raise SimFault(f"BME280: register 0x{register:02x} is read-only or unknown")
         if register == 0xE0:
             if value == 0xB6:
                 self._reset()

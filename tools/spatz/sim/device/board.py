@@ -15,17 +15,18 @@ In a test, in one MicroPython process (MICROPYPATH=<this directory>:<firmware>:.
     try: ... machine.deepsleep(60000)
     except PowerDown as p: b = b.reboot()    # fault.PowerDown; the next boot, with what survives
 
-A broken rule raises fault.SimFault (a BaseException). Keys of a world besides those of the node contract, all optional:
-"start_us" (virtual clock's first value), "sleep_jitter_us" (sleeps last up to this longer), radio "sck", "mosi", "miso",
-"tcxo_start_us"; sensor "vext" (false: it is fed by the 3.3 V rail); battery "trim", "settle_us"; weather "unix_s"
-(virtual clock: Unix time at node time 0).
+A broken rule raises fault.SimFault (a BaseException). Keys that a world may have besides (see default_world()):
+"start_us" (first value of a virtual clock), "sleep_jitter_us" (sleeps last up to this longer), radio "tcxo_start_us",
+sensor "vext" (false: it is fed by the 3.3 V rail), battery "trim" and "settle_us", weather "unix_s" (virtual clock:
+Unix time at node time 0).
 """
 
 import json
 import os
 
-import simclock
 import utime
+
+import simclock
 from fault import SimFault
 from nvs import Flash
 
@@ -79,7 +80,7 @@ class Board:
         self.state_dir = world["state_dir"]
         self.cause = world["cause"]
         if self.cause not in BOOT_CAUSES:
-            raise SimFault("world.json: unknown cause %r" % self.cause)
+            raise SimFault(f"world.json: unknown cause {self.cause!r}")
         if self.cause == "power_on":
             kept = {}
             self._forget_files()
@@ -147,14 +148,14 @@ class Board:
         radio = chips.get("radio")
         if radio is not None:
             if radio["chip"] != "sx1262":
-                raise SimFault("the emulator does not model the radio %s" % radio["chip"])
+                raise SimFault("the emulator does not model the radio {}".format(radio["chip"]))
             from sx1262 import Sx1262
 
             self.spi_wiring[radio["spi"]] = radio
             self.radio = Sx1262(self, radio, kept.get("radio"))
         for config in chips.get("sensors", ()):
             if config["chip"] != "bme280":
-                raise SimFault("the emulator does not model the sensor %s" % config["chip"])
+                raise SimFault("the emulator does not model the sensor {}".format(config["chip"]))
             from bme280 import Bme280
 
             self.sensors.append((config, Bme280(self, config)))
@@ -247,7 +248,7 @@ class Board:
             if not isinstance(number, int) or not (0 <= number <= 21 or 26 <= number <= 48):
                 raise ValueError("invalid pin")
             if number in FLASH_PADS:
-                raise SimFault("pin %d belongs to the flash chip" % number)
+                raise SimFault(f"pin {number} belongs to the flash chip")
             pad = self._pads[number] = Pad(self, number)
         return pad
 
@@ -255,12 +256,12 @@ class Board:
         """The chip on this SPI whose chip select is low."""
         radio = self.spi_wiring.get(spi)
         if radio is None:
-            raise SimFault("SPI(%d): no chip is on this bus" % spi)
+            raise SimFault(f"SPI({spi}): no chip is on this bus")
         select = self.pad(radio["cs"])
         if not select.is_output():
-            raise SimFault("SPI(%d): chip select (pin %d) is not driven" % (spi, radio["cs"]))
+            raise SimFault(f"SPI({spi}): chip select (pin {radio['cs']}) is not driven")
         if select.level() != 0:
-            raise SimFault("SPI(%d): no chip select is low" % spi)
+            raise SimFault(f"SPI({spi}): no chip select is low")
         return self.radio
 
     def i2c_chip(self, scl, sda, address):
@@ -269,8 +270,7 @@ class Board:
             if config["address"] == address:
                 if (config["scl"], config["sda"]) != (scl, sda):
                     raise SimFault(
-                        "%s is on scl=%d sda=%d, not on scl=%s sda=%s"
-                        % (chip.name, config["scl"], config["sda"], scl, sda)
+                        f"{chip.name} is on scl={config['scl']} sda={config['sda']}, not on scl={scl} sda={sda}"
                     )
                 return chip
         return None
@@ -310,10 +310,7 @@ class Board:
     def unix_now(self):
         """Unix time (float s) at node time, for the weather."""
         weather = self.world["weather"]
-        if self._unix_base is not None:
-            base = self._unix_base / 1000000
-        else:
-            base = weather.get("unix_s", WEATHER_EPOCH)
+        base = weather.get("unix_s", WEATHER_EPOCH) if self._unix_base is None else self._unix_base / 1000000
         return base + self.clock.now / 1000000 + weather.get("offset_s", 0)
 
     def weather_now(self):

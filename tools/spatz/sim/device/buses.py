@@ -1,4 +1,4 @@
-"""`machine.SPI`, `machine.I2C`, `machine.SoftI2C`: bytes from the firmware to the chips of the board, and their time."""
+"""`machine.SPI`, `machine.I2C`, `machine.SoftI2C`: bytes from the firmware to the chips, and the time they take."""
 
 import board
 from fault import SimFault
@@ -20,7 +20,7 @@ class SPI:
         self._board = board.need()
         self.id = id
         if id not in (1, 2):
-            raise ValueError("SPI(%s) doesn't exist" % id)
+            raise ValueError(f"SPI({id}) doesn't exist")
         self._live = True
         self.init(baudrate, polarity, phase, bits, firstbit, sck, mosi, miso)
 
@@ -29,7 +29,7 @@ class SPI:
         for name, pin in (("sck", sck), ("mosi", mosi), ("miso", miso)):
             number = _pin_number(pin)
             if number is not None and wiring.get(name) is not None and wiring[name] != number:
-                raise SimFault("SPI(%d) %s is pin %d on this board, not %d" % (self.id, name, wiring[name], number))
+                raise SimFault(f"SPI({self.id}) {name} is pin {wiring[name]} on this board, not {number}")
         if baudrate is not None:
             self.baudrate = baudrate
         self.mode = (polarity, phase, bits, firstbit)
@@ -40,12 +40,12 @@ class SPI:
 
     def _transfer(self, data):
         if not self._live:
-            raise SimFault("SPI(%d) is used after deinit()" % self.id)
+            raise SimFault(f"SPI({self.id}) is used after deinit()")
         chip = self._board.selected(self.id)
         if self.mode != (0, 0, 8, 0):
-            raise SimFault("%s speaks SPI mode 0, 8 bits, MSB first" % chip.name)
+            raise SimFault(f"{chip.name} speaks SPI mode 0, 8 bits, MSB first")
         if self.baudrate > chip.max_spi_hz:
-            raise SimFault("%s takes at most %d Hz on SPI, not %d" % (chip.name, chip.max_spi_hz, self.baudrate))
+            raise SimFault(f"{chip.name} takes at most {chip.max_spi_hz} Hz on SPI, not {self.baudrate}")
         answer = chip.transfer(data)
         self._board.clock.spend(SPI_CALL_US + len(data) * 8000000 // self.baudrate)
         return answer
@@ -135,9 +135,9 @@ class _Bus:
 class I2C(_Bus):
     def __init__(self, id, *, scl=None, sda=None, freq=400000, timeout=50000):
         if id not in (0, 1):
-            raise ValueError("I2C(%s) doesn't exist" % id)
+            raise ValueError(f"I2C({id}) doesn't exist")
         if scl is None or sda is None:
-            raise SimFault("I2C(%d) without its pins: MicroPython's default pins are not this board's" % id)
+            raise SimFault(f"I2C({id}) without its pins: MicroPython's default pins are not this board's")
         self._open(scl, sda, freq)
 
 

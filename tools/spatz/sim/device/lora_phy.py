@@ -1,6 +1,7 @@
 """LoRa symbol time and time on air, from SX1261/2 data sheet 6.1.4; written apart from the firmware's own."""
 
-SNR_LIMIT_DB = {5: -2.5, 6: -5.0, 7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}  # demodulator, table 6-1
+# what the demodulator needs, by spreading factor (table 6-1)
+SNR_LIMIT_DB = {5: -2.5, 6: -5.0, 7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
 
 
 def symbol_us(sf, bw_hz):

@@ -61,7 +61,7 @@ class NVS:
 
     def _check(self, key, cost_us):
         if not isinstance(key, str):
-            raise TypeError("can't convert '%s' object to str implicitly" % type(key).__name__)
+            raise TypeError(f"can't convert '{type(key).__name__}' object to str implicitly")
         if not 1 <= len(key) <= NAME_MAX:
             raise OSError(*KEY_TOO_LONG)
         self._board.clock.spend(cost_us)
@@ -81,7 +81,7 @@ class NVS:
 
     def set_i32(self, key, value):
         if isinstance(value, float) or not isinstance(value, int):
-            raise TypeError("can't convert %s to int" % type(value).__name__)
+            raise TypeError(f"can't convert {type(value).__name__} to int")
         if not -0x80000000 <= value <= 0x7FFFFFFF:
             raise OverflowError("overflow converting long int to machine word")
         self._set(key, "i32", int(value))

@@ -98,7 +98,7 @@ class Pin:
         if hold is not None and not hold:
             pad.held = None
         if mode in (Pin.OUT, Pin.OPEN_DRAIN) and pad.driver is not None:
-            raise SimFault("pin %d is driven by %s: it must not be an output" % (pad.number, pad.driver_name))
+            raise SimFault(f"pin {pad.number} is driven by {pad.driver_name}: it must not be an output")
         if value is not None:
             pad.output = 1 if value else 0
         if mode not in (-1, None):
@@ -114,17 +114,17 @@ class Pin:
     def _check_hold(self):
         pad = self._pad
         if pad.held is not None and pad.is_output() and pad.output != pad.held:
-            raise SimFault("pin %d is held at %d: a new level has no effect until hold=False" % (pad.number, pad.held))
+            raise SimFault(f"pin {pad.number} is held at {pad.held}: a new level has no effect until hold=False")
 
     def value(self, x=None):
         pad = self._pad
         pad.board.clock.spend(ACCESS_US)
         if x is None:
             if pad.mode is None:
-                raise SimFault("pin %d is read before it has a mode" % pad.number)
+                raise SimFault(f"pin {pad.number} is read before it has a mode")
             return pad.level()
         if not pad.is_output():
-            raise SimFault("pin %d is written but it is no output" % pad.number)
+            raise SimFault(f"pin {pad.number} is written but it is no output")
         pad.output = 1 if x else 0
         self._check_hold()
         pad.changed()
@@ -160,7 +160,7 @@ class Pin:
         return self
 
     def __repr__(self):
-        return "Pin(%d)" % self._pad.number
+        return f"Pin({self._pad.number})"
 
 
 class Signal:

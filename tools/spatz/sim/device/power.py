@@ -1,7 +1,8 @@
 """Sleep, reset, RTC memory and the watchdog of `machine`."""
 
-import board
 import time
+
+import board
 from fault import SimFault
 
 RTC_MEMORY_MAX = 2048
@@ -49,13 +50,13 @@ def deepsleep(time_ms=None):
     b = board.need()
     if b.clock.halted is None and b.radio is not None:
         if not b.radio.asleep():
-            raise SimFault("deep sleep with the radio in mode %s: SetSleep first (10 mA otherwise)" % b.radio.mode)
+            raise SimFault(f"deep sleep with the radio in mode {b.radio.mode}: SetSleep first (10 mA otherwise)")
         number = b.world["chips"]["radio"]["cs"]
         select = b.pad(number)
         if select.held != 1:
-            raise SimFault("deep sleep with NSS (pin %d) not held high: a falling edge wakes the radio" % number)
+            raise SimFault(f"deep sleep with NSS (pin {number}) not held high: a falling edge wakes the radio")
         if number > 21 and not b.deep_sleep_hold:
-            raise SimFault("pin %d is not held in deep sleep without esp32.gpio_deep_sleep_hold(True)" % number)
+            raise SimFault(f"pin {number} is not held in deep sleep without esp32.gpio_deep_sleep_hold(True)")
     if not time_ms and b.wake_ext0 is None and b.wake_ext1 is None:
         raise SimFault("deepsleep() without a time or a wake pin never ends")
     wake = b.clock.now + b.clock.true_duration(time_ms * 1000) if time_ms else None
@@ -173,9 +174,9 @@ class Memory32:
     def __getitem__(self, address):
         b = board.need()
         if address != self.USB_FRAME:
-            raise SimFault("the emulator does not model the register at 0x%08x" % address)
+            raise SimFault(f"the emulator does not model the register at 0x{address:08x}")
         b.clock.spend(1)
         return (b.clock.now // 1000) & 0x7FF if b.world["usb"] else 0
 
     def __setitem__(self, address, value):
-        raise SimFault("the emulator does not model the register at 0x%08x" % address)
+        raise SimFault(f"the emulator does not model the register at 0x{address:08x}")

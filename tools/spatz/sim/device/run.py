@@ -63,5 +63,5 @@ except SystemExit:
 except Exception as error:
     _status = 1
     sys.print_exception(error)
-    _note(_board, {"event": "crashed", "error": "%s: %s" % (type(error).__name__, error)})
+    _note(_board, {"event": "crashed", "error": f"{type(error).__name__}: {error}"})
 sys.exit(_status)

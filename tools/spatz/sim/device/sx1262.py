@@ -2,8 +2,8 @@
 
 Anything the data sheet forbids raises SimFault: unknown opcode or register, wrong number of parameters, a command in a
 mode where it is not legal, SPI while BUSY, a reset pulse under 100 µs, PA settings outside the safe table.
-A set-up that the chip accepts but that does not work on real silicon costs signal instead (TX_LOSS_DB and RX_LOSS_DB in the tables); the
-reasons stand in the `flaws` of every transmission in the air's log and of every entry of `rx_log`.
+A set-up that the chip accepts but that does not work on real silicon costs signal instead (TX_LOSS_DB and RX_LOSS_DB
+in the tables); the reasons stand in the `flaws` of every transmission in the air's log, and in `rx_log`.
 
 Stricter than the data sheet promises, on purpose: SetModulationParams and SetPacketParams leave the erratum bits of
 0x0889 and 0x0736 at the *wrong* value (the data sheet leaves it open and asks for the workaround each time), Calibrate
@@ -14,11 +14,36 @@ import sx1262_tables as t
 from fault import SimFault
 from sx1262_radio import Transceiver
 
-_KEPT = (  # attributes that survive warm sleep, and the end of the process while the chip stays powered
-    "packet_type frequency_hz sf bw_hz cr ldro preamble implicit payload_len crc iq_inverted irq_mask dio1_mask fallback"
-    " pa tx_power regulator rf_switch tcxo_mv tcxo_us calibrated image_mhz errors symbol_timeout stop_on_preamble"
-    " tx_base rx_base"
-).split()
+# attributes that survive warm sleep, and the end of the process while the chip stays powered
+_KEPT = (
+    "packet_type",
+    "frequency_hz",
+    "sf",
+    "bw_hz",
+    "cr",
+    "ldro",
+    "preamble",
+    "implicit",
+    "payload_len",
+    "crc",
+    "iq_inverted",
+    "irq_mask",
+    "dio1_mask",
+    "fallback",
+    "pa",
+    "tx_power",
+    "regulator",
+    "rf_switch",
+    "tcxo_mv",
+    "tcxo_us",
+    "calibrated",
+    "image_mhz",
+    "errors",
+    "symbol_timeout",
+    "stop_on_preamble",
+    "tx_base",
+    "rx_base",
+)
 
 
 class Sx1262(Transceiver):
@@ -126,7 +151,7 @@ class Sx1262(Transceiver):
             self._enter("reset")
         elif self._reset_at is not None:
             if now - self._reset_at < t.RESET_PULSE_US:
-                raise SimFault("SX1262 reset pulse of %d us: at least 100 us are needed" % (now - self._reset_at))
+                raise SimFault(f"SX1262 reset pulse of {now - self._reset_at} us: at least 100 us are needed")
             self._reset_at = None
             self._waking = False
             self._power_on()
@@ -177,10 +202,9 @@ class Sx1262(Transceiver):
         if cold:
             self._power_on()
         else:
-            listed = [
-                self.registers[at] << 8 | self.registers[at + 1]
-                for at in range(t.RETENTION_LIST + 1, t.RETENTION_LIST + 1 + 2 * min(4, self.registers[t.RETENTION_LIST]), 2)
-            ]
+            first = t.RETENTION_LIST + 1
+            last = first + 2 * min(4, self.registers[t.RETENTION_LIST])
+            listed = [self.registers[at] << 8 | self.registers[at + 1] for at in range(first, last, 2)]
             for address in t.NEEDS_RETENTION:
                 if address not in listed:
                     self.registers[address] = t.REGISTERS[address]
@@ -198,7 +222,7 @@ class Sx1262(Transceiver):
             harmless = self._waking and (bytes(frame) + bytes(data)).startswith(b"\xc0")
             if not harmless:
                 opcode = frame[0] if frame else data[0]
-                raise SimFault("SX1262: SPI (opcode 0x%02x) while BUSY is high: wait for BUSY low first" % opcode)
+                raise SimFault(f"SX1262: SPI (opcode 0x{opcode:02x}) while BUSY is high: wait for BUSY low first")
         out = bytearray()
         start = len(frame)
         frame.extend(data)
@@ -206,9 +230,9 @@ class Sx1262(Transceiver):
         read = t.READS.get(opcode)
         if read is None:
             if opcode in t.NOT_MODELLED:
-                raise SimFault("the emulator does not model %s" % t.NOT_MODELLED[opcode])
+                raise SimFault(f"the emulator does not model {t.NOT_MODELLED[opcode]}")
             if opcode not in t.WRITES:
-                raise SimFault("SX1262: unknown opcode 0x%02x" % opcode)
+                raise SimFault(f"SX1262: unknown opcode 0x{opcode:02x}")
             return bytes([self._status()]) * len(data)
         head = read[1]
         for _ in range(min(len(data), max(0, head - start))):
@@ -230,9 +254,9 @@ class Sx1262(Transceiver):
         name, fewest, most, modes, method = entry
         params = frame[1:]
         if not fewest <= len(params) <= most:
-            raise SimFault("SX1262: %s takes %d parameter bytes, not %d" % (name, fewest, len(params)))
+            raise SimFault(f"SX1262: {name} takes {fewest} parameter bytes, not {len(params)}")
         if self.mode not in modes:
-            raise SimFault("SX1262: %s is not legal in mode %s" % (name, self.mode))
+            raise SimFault(f"SX1262: {name} is not legal in mode {self.mode}")
         self.command_status = 1
         self._occupy(t.BUSY_COMMAND_US)
         getattr(self, method)(params)
@@ -253,7 +277,7 @@ class Sx1262(Transceiver):
         if t.VERSION_AT <= address < t.VERSION_AT + len(t.VERSION):
             return t.VERSION[address - t.VERSION_AT]
         if address not in self.registers:
-            raise SimFault("SX1262: register 0x%04x is not in the data sheet's list" % address)
+            raise SimFault(f"SX1262: register 0x{address:04x} is not in the data sheet's list")
         return self.registers[address]
 
     def _read_buffer(self, header, offset, count):

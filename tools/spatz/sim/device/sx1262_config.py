@@ -34,10 +34,10 @@ class Settings:
 
     def _set_dio3(self, params):
         if params[0] >= len(t.TCXO_MV):
-            raise SimFault("SX1262: SetDIO3AsTcxoCtrl voltage code %d" % params[0])
+            raise SimFault(f"SX1262: SetDIO3AsTcxoCtrl voltage code {params[0]}")
         millivolts = t.TCXO_MV[params[0]]
         if self.board_tcxo_mv and millivolts > self.board_tcxo_mv:
-            raise SimFault("%d mV on a TCXO for %d mV" % (millivolts, self.board_tcxo_mv))
+            raise SimFault(f"{millivolts} mV on a TCXO for {self.board_tcxo_mv} mV")
         self.tcxo_mv = millivolts
         self.tcxo_us = _timer_us(params[1:4])
         self.calibrated = 0  # another reference: all earlier calibrations are void
@@ -97,7 +97,7 @@ class Settings:
         for value in params[2:]:
             self._register(address)
             if address not in self.registers:
-                raise SimFault("SX1262: register 0x%04x is read-only" % address)
+                raise SimFault(f"SX1262: register 0x{address:04x} is read-only")
             self.registers[address] = value
             if address == t.SYNCH_TIMEOUT:
                 self.symbol_timeout = (value >> 3) << (2 * (value & 7) + 1)
@@ -116,24 +116,24 @@ class Settings:
 
     def _set_packet_type(self, params):
         if params[0] > 3:
-            raise SimFault("SX1262: packet type %d" % params[0])
+            raise SimFault(f"SX1262: packet type {params[0]}")
         self.packet_type = params[0]
         self.sf = self.bw_hz = self.payload_len = None  # parameters are of the packet type they were sent for
 
     def _lora(self, name):
         if self.packet_type != 1:
-            raise SimFault("SX1262: %s for LoRa before SetPacketType(LORA); GFSK is not modelled" % name)
+            raise SimFault(f"SX1262: {name} for LoRa before SetPacketType(LORA); GFSK is not modelled")
 
     def _set_frequency(self, params):
         self.frequency_hz = (_number(params) * 32000000 + (1 << 24)) >> 25
         if not 150000000 <= self.frequency_hz <= 960000000:
-            raise SimFault("SX1262: %d Hz is outside 150-960 MHz" % self.frequency_hz)
+            raise SimFault(f"SX1262: {self.frequency_hz} Hz is outside 150-960 MHz")
 
     def _set_modulation(self, params):
         self._lora("SetModulationParams")
         sf, bw, cr, ldro = params[0], params[1], params[2], params[3]
         if not 5 <= sf <= 12 or bw not in t.LORA_BW_HZ or not 1 <= cr <= 4 or ldro > 1:
-            raise SimFault("SX1262: SetModulationParams %s" % params[:4].hex())
+            raise SimFault(f"SX1262: SetModulationParams {params[:4].hex()}")
         self.sf, self.bw_hz, self.cr, self.ldro = sf, t.LORA_BW_HZ[bw], cr + 4, bool(ldro)
         wrong = 0x04 if self.bw_hz == 500000 else 0
         self.registers[t.TX_MODULATION] = self.registers[t.TX_MODULATION] & ~0x04 | wrong
@@ -141,7 +141,7 @@ class Settings:
     def _set_packet(self, params):
         self._lora("SetPacketParams")
         if params[2] > 1 or params[4] > 1 or params[5] > 1:
-            raise SimFault("SX1262: SetPacketParams %s" % params[:6].hex())
+            raise SimFault(f"SX1262: SetPacketParams {params[:6].hex()}")
         self.preamble = _number(params[0:2])
         self.implicit = bool(params[2])
         self.payload_len = params[3]
@@ -169,24 +169,24 @@ class Settings:
     def _set_fallback(self, params):
         modes = {0x20: "stdby_rc", 0x30: "stdby_xosc", 0x40: "fs"}
         if params[0] not in modes:
-            raise SimFault("SX1262: fallback mode 0x%02x" % params[0])
+            raise SimFault(f"SX1262: fallback mode 0x{params[0]:02x}")
         self.fallback = modes[params[0]]
 
     def _set_pa_config(self, params):
         duty, hp_max, device, lut = params[0], params[1], params[2], params[3]
         if device != 0 or lut != 1:
-            raise SimFault("SX1262: SetPaConfig deviceSel=%d paLut=%d; the SX1262 needs 0 and 1" % (device, lut))
+            raise SimFault(f"SX1262: SetPaConfig deviceSel={device} paLut={lut}; the SX1262 needs 0 and 1")
         if (duty, hp_max) not in t.PA_SETTINGS:
-            raise SimFault("SX1262: paDutyCycle=%d hpMax=%d is outside the safe table 13-21" % (duty, hp_max))
+            raise SimFault(f"SX1262: paDutyCycle={duty} hpMax={hp_max} is outside the safe table 13-21")
         self.pa = (duty, hp_max)
         self.registers[t.OCP] = 0x38
 
     def _set_tx_params(self, params):
         power = params[0] - 256 if params[0] > 127 else params[0]
         if power not in t.PA_POWER:
-            raise SimFault("SX1262: SetTxParams power %d is outside -9..22" % power)
+            raise SimFault(f"SX1262: SetTxParams power {power} is outside -9..22")
         if params[1] > 7:
-            raise SimFault("SX1262: ramp time code %d" % params[1])
+            raise SimFault(f"SX1262: ramp time code {params[1]}")
         self.tx_power = power
 
     def _set_cad_params(self, params):

@@ -32,7 +32,7 @@ class Transceiver(Settings):
 
     def _set_standby(self, params):
         if params[0] > 1:
-            raise SimFault("SX1262: SetStandby(%d)" % params[0])
+            raise SimFault(f"SX1262: SetStandby({params[0]})")
         if params[0] == 1:
             self._switch("stdby_xosc")
         else:
@@ -51,7 +51,7 @@ class Transceiver(Settings):
         self._lora(what)
         for name in ("frequency_hz", "sf", "payload_len"):
             if getattr(self, name) is None:
-                raise SimFault("SX1262: %s before %s was set" % (what, name))
+                raise SimFault(f"SX1262: {what} before {name} was set")
 
     def _flaws(self):
         flaws = []

@@ -1,4 +1,4 @@
-"""SX1262 facts as tables: commands, modes, times, registers. Source: SX1261/2 data sheet (sections named beside each)."""
+"""SX1262 facts as tables: commands, modes, times, registers. Source: SX1261/2 data sheet (sections named)."""
 
 STANDBY = ("stdby_rc", "stdby_xosc")
 CONFIG = ("stdby_rc", "stdby_xosc", "fs")
