@@ -112,7 +112,7 @@ def parse_txpk(txpk: Any) -> Txpk:
         freq_hz = round(float(fields["freq"]) * 1e4) * 100
         power_dbm, preamble, size = float(fields.get("powe", 14)), int(fields.get("prea", 8)), int(fields["size"])
         tmst = None if fields.get("imme") is True or "tmst" not in fields else int(fields["tmst"]) & 0xFFFFFFFF
-        data = decode_base64(fields["data"])
+        data = decode_base64(str(fields["data"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MalformedError("a field of the txpk") from error
     if len(data) != size or not 0 < size <= 255:
