@@ -9,7 +9,7 @@ never repeats a counter and never publishes what is not stored. The Store… eff
 | StoreUplink | a fresh data frame with a valid MIC | insert the raw frame, update the session's counters |
 | MergeCopy | a further or stronger reception of a stored frame | merge into that frame's receptions |
 | StoreDownlinkCounter | before every data downlink | update the session: its FCntDown is now used |
-| SendDownlink | a downlink is due | give it to the gateway's forwarder; report by `transmit_result` |
+| SendDownlink | a downlink is due | give it to the gateway's forwarder; report by `transmit_result`, at once or later |
 | DownlinkOutcome | a queued downlink changed state | note it in the queue |
 | Publish | the deduplication window of a frame with application data has closed | decode, archive, publish |
 | Count | something happened worth counting | add to the statistics; see `KINDS` |

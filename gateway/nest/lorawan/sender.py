@@ -98,10 +98,10 @@ class Sender:
         downlink = attempt.downlink(
             outgoing.phy, outgoing.dev_eui, self._settings.downlink_eirp_dbm, number=self._last_id
         )
-        effects: list[Effect] = [SendDownlink(downlink), Count("downlink_sent")]
+        effects: list[Effect] = [Count("downlink_sent")]
         if outgoing.item is not None:
             effects.append(DownlinkOutcome(outgoing.dev_eui, outgoing.item.reference, "sent"))
-        return effects
+        return [*effects, SendDownlink(downlink)]  # last, for the gateway's refusal may come at once
 
     def _give_up(self, outgoing: Outgoing) -> list[Effect]:
         effects: list[Effect] = [Count("downlink_failed")]

@@ -1,0 +1,139 @@
+"""A network server with a clock, gateways and a memory that outlives it, for the scenarios of the tests.
+
+It keeps what the effects say must be kept, and nothing else; `restart()` makes a new server from that alone. It also
+watches the promises that hold for every list of effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from nest.lorawan import (
+    Count,
+    DownlinkOutcome,
+    Effect,
+    MergeCopy,
+    NetworkServer,
+    Publish,
+    SendDownlink,
+    Settings,
+    StoreDownlinkCounter,
+    StoreJoin,
+    StoreUplink,
+)
+from nest.model import Device, Downlink, Heard, JoinRecord, RadioFrame, SessionState, Uplink
+
+from .device import EndDevice
+
+NEAR, FAR = "aa" * 8, "bb" * 8
+
+
+class Radio:
+    def __init__(self, *devices: EndDevice, settings: Settings | None = None, rising: bool = True) -> None:
+        self.settings = settings or Settings()
+        self.devices = [Device(d.dev_eui, d.join_eui, d.app_key, f"spatz-{d.dev_eui[-1]}", rising) for d in devices]
+        self.now = 1000.0
+        self.joins: list[JoinRecord] = []
+        self.sessions: dict[tuple[bytes, int], SessionState] = {}
+        self.frames: dict[tuple[bytes, int, int], Uplink] = {}
+        self.published: list[Uplink] = []
+        self.outcomes: list[tuple[int | None, str]] = []
+        self.sent: list[Downlink] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.server = NetworkServer(self.settings, self.devices, self.sessions.values(), self.joins, Random(1))
+
+    def hear(
+        self,
+        phy: bytes,
+        gateway: str = NEAR,
+        *,
+        snr: float | None = 5.0,
+        tmst: int | None = 1_000_000,
+        freq_hz: int = 868_100_000,
+        sf: int = 7,
+        bw_hz: int = 125_000,
+        crc_ok: bool | None = True,
+    ) -> list[str]:
+        """One reception now. Returns the kinds counted."""
+        frame = RadioFrame(phy, gateway, self.now + 1.7e9, freq_hz, sf, bw_hz, -90.0, snr, tmst, crc_ok)
+        return self.carry_out(self.server.receive(frame, self.now))
+
+    def after(self, seconds: float) -> list[str]:
+        """Let time pass; the server is woken when it asked for it."""
+        end, kinds = self.now + seconds, []
+        while (due := self.server.next_deadline()) is not None and due <= end:
+            self.now = max(due, self.now)
+            kinds += self.carry_out(self.server.poll(self.now))
+        self.now = end
+        return kinds
+
+    def refuse(self, downlink: Downlink, error: str | None = "COLLISION_PACKET") -> list[str]:
+        """The gateway's word on a downlink."""
+        return self.carry_out(self.server.transmit_result(downlink, error, self.now))
+
+    def join(self, device: EndDevice) -> Downlink:
+        """A whole join."""
+        assert self.hear(device.join_request()) == ["join_accepted"]
+        self.after(0.3)
+        downlink = self.sent[-1]
+        device.join_accept(downlink.phy)
+        self.after(10)
+        return downlink
+
+    def joined(self, device: EndDevice) -> EndDevice:
+        """A join and a first uplink."""
+        self.join(device)
+        assert self.hear(device.uplink(b"first")) == ["accepted"]
+        self.after(10)
+        return device
+
+    def carry_out(self, effects: list[Effect]) -> list[str]:
+        kinds = []
+        for effect in effects:
+            match effect:
+                case StoreJoin(record, session):
+                    assert (record.dev_eui, record.join_nonce) not in self.sessions
+                    for key, other in list(self.sessions.items()):
+                        if key[0] == record.dev_eui and not other.active:
+                            del self.sessions[key]
+                    self.joins.append(record)
+                    self.sessions[session.dev_eui, session.join_nonce] = session
+                case StoreUplink(uplink, session, activates):
+                    key = (session.dev_eui, session.join_nonce, uplink.fcnt)
+                    assert key not in self.frames, "stored twice"
+                    assert uplink.fcnt == session.fcnt_up
+                    self.frames[key] = uplink
+                    if activates:
+                        self.sessions = {k: v for k, v in self.sessions.items() if k[0] != session.dev_eui}
+                    self.sessions[session.dev_eui, session.join_nonce] = session
+                case MergeCopy(dev_eui, join_nonce, fcnt, heard):
+                    self._merge((dev_eui, join_nonce, fcnt), heard)
+                case StoreDownlinkCounter(session):
+                    self.sessions[session.dev_eui, session.join_nonce] = session
+                case SendDownlink(downlink):
+                    self._check_counter_is_used(downlink)
+                    self.sent.append(downlink)
+                case DownlinkOutcome(_, reference, outcome):
+                    self.outcomes.append((reference, outcome))
+                case Publish(uplink):
+                    stored = [frame for key, frame in self.frames.items() if key[0] == uplink.dev_eui]
+                    assert uplink.phy in [frame.phy for frame in stored], "published before stored"
+                    self.published.append(uplink)
+                case Count(kind):
+                    kinds.append(kind)
+        return kinds
+
+    def _merge(self, key: tuple[bytes, int, int], heard: Heard) -> None:
+        uplink = self.frames[key]
+        others = [entry for entry in uplink.heard if entry.gateway != heard.gateway]
+        self.frames[key] = replace(uplink, heard=(*others, heard))
+
+    def _check_counter_is_used(self, downlink: Downlink) -> None:
+        if downlink.phy[0] >> 5 == 1:
+            return
+        stored = [s for s in self.sessions.values() if s.dev_eui == downlink.dev_eui and s.active]
+        fcnt16 = int.from_bytes(downlink.phy[6:8], "little")
+        assert stored[0].fcnt_down & 0xFFFF == (fcnt16 + 1) & 0xFFFF, "FCntDown on air before it was stored"
