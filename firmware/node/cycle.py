@@ -53,11 +53,12 @@ class Cycle:
         return schedule.after_sending(interval_ms, old_ms, self._memory.phase_ms, self._airtime_us), True
 
     def after_failure(self):
-        """As `run` returns it, when `run` raised: the interval, but a broken join may not be tried more often than one
-        that nobody answered."""
+        """As `run` returns it, when `run` raised: the interval, but a join that broke is not tried again earlier than
+        one that nobody answered."""
+        wait_ms = schedule.after_sending(self._config["interval_s"] * 1000, 0, 0, self._airtime_us)
         if not self.joined:
-            return schedule.after_failed_join(max(1, self._memory.join_failures), self._rng), False
-        return schedule.after_sending(self._config["interval_s"] * 1000, 0, 0, self._airtime_us), True
+            wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
+        return wait_ms, True
 
     def _join(self):
         memory = self._memory

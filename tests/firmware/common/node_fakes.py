@@ -1,0 +1,247 @@
+"""A node's surroundings for checks of node/: time that passes only when waited for, strict NVS, RTC memory, hardware,
+and a network that joins and hears it. They log what happens, because in a node the order is what matters."""
+
+import struct
+
+from cryptolib import aes
+from lorawan import crypto
+from lorawan.actions import Heard, Transmit
+from node.config import FORMAT
+
+DEV_EUI = bytes.fromhex("70b3d57ed0000001")
+JOIN_EUI = bytes.fromhex("0000000000000002")
+APP_KEY = bytes(range(16))
+DEV_ADDR = 0x26011234
+
+_PERIOD = 1 << 30
+
+
+def config(**changes):
+    result = {
+        "format": FORMAT,
+        "name": "amsel",
+        "region": "EU868",
+        "interval_s": 600,
+        "safe_window_s": 60,
+        "confirmed": False,
+        "radio": {"chip": "sx1262", "max_eirp_dbm": 16, "clock_error_ppm": 1000, "jitter_us": 20000},
+        "sensors": [{"driver": "bme280", "address": 0x76, "quantities": ["temperature", "humidity", "pressure"]}],
+    }
+    result.update(changes)
+    return result
+
+
+class Reset(BaseException):
+    """The node was reset at this moment; not an Exception, so that no `except` of the node catches it."""
+
+
+class DeepSleep(BaseException):
+    """The node went to deep sleep for `ms`; no Exception either."""
+
+    def __init__(self, ms):
+        super().__init__(str(ms))
+        self.ms = ms
+
+
+class Time:
+    """`time` of MicroPython; ticks wrap at 2**30."""
+
+    def __init__(self, start_us=0):
+        self.now_us = start_us
+        self.slept = []
+
+    def ticks_us(self):
+        return self.now_us % _PERIOD
+
+    def ticks_ms(self):
+        return self.now_us // 1000 % _PERIOD
+
+    def ticks_add(self, ticks, delta):
+        return (ticks + delta) % _PERIOD
+
+    def ticks_diff(self, end, start):
+        return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
+
+    def sleep_us(self, us):
+        assert us >= 0
+        self.now_us += us
+
+    def sleep_ms(self, ms):
+        assert ms >= 0
+        self.slept.append(ms)
+        self.now_us += ms * 1000
+
+
+class Nvs:
+    """esp32.NVS: what was not committed is not there after a reset."""
+
+    def __init__(self, log=None, **values):
+        self.stored = {"dev_eui": DEV_EUI, "join_eui": JOIN_EUI, "app_key": APP_KEY}
+        self.stored.update(values)
+        self.fresh = dict(self.stored)
+        self.log = [] if log is None else log
+
+    def _get(self, key, kind):
+        if not isinstance(self.fresh.get(key), kind):
+            raise OSError(-0x1102)
+        return self.fresh[key]
+
+    def get_i32(self, key):
+        return self._get(key, int)
+
+    def set_i32(self, key, value):
+        assert -(1 << 31) <= value < 1 << 31
+        self.fresh[key] = value
+
+    def get_blob(self, key, buffer):
+        value = self._get(key, bytes)
+        if len(value) > len(buffer):
+            raise OSError(-0x110C)
+        buffer[: len(value)] = value
+        return len(value)
+
+    def commit(self):
+        self.log.append("commit")
+        self.stored = dict(self.fresh)
+
+    def after_reset(self):
+        """What a node finds that was reset now."""
+        nvs = Nvs()
+        nvs.stored = dict(self.stored)
+        nvs.fresh = dict(self.stored)
+        return nvs
+
+
+class Rtc:
+    """machine.RTC's memory: 2048 bytes."""
+
+    def __init__(self, data=b"", log=None):
+        self.data = data
+        self.log = [] if log is None else log
+
+    def memory(self, data=None):
+        if data is None:
+            return self.data
+        assert len(data) <= 2048
+        self.log.append("rtc")
+        self.data = bytes(data)
+        return None
+
+
+class Hardware:
+    """node.hardware.Hardware with a sensor module of its own making: the I2C bus answers nothing."""
+
+    def __init__(self, time, woke_from_sleep=False):
+        self.time = time
+        self.sleep_ms = time.sleep_ms
+        self.woke_from_sleep = woke_from_sleep
+        self.volts = 3.87
+        self.usb = False
+        self.held = False
+        self.powered = []
+        self.lights = 0
+        self.lightsleeps = []
+
+    def sensor_power(self, on):
+        self.powered.append(on)
+
+    def i2c(self):
+        raise OSError(19)
+
+    def battery(self):
+        return self.volts
+
+    def radio(self):
+        return None
+
+    def light(self, on):
+        self.lights += on
+
+    def button_held(self):
+        return self.held
+
+    def usb_attached(self):
+        return self.usb
+
+    def lightsleep(self, ms):
+        self.lightsleeps.append(ms)
+        self.time.now_us += ms * 1000
+
+    def deepsleep(self, ms):
+        raise DeepSleep(ms)
+
+
+class Network:
+    """Carries out exchanges like radio.runner.run and answers them like a network server with one device.
+
+    deaf: how many transmissions it does not hear. downlinks: (port, payload) for the next uplinks, in RX1.
+    frames: everything heard; readings: (fcnt, payload) of data frames with a good MIC; nonces: DevNonces seen.
+    """
+
+    def __init__(self, time, log=None):
+        self.time = time
+        self.log = [] if log is None else log
+        self.deaf = 0
+        self.broken = None
+        self.downlinks = []
+        self.frames = []
+        self.airtimes = []
+        self.readings = []
+        self.nonces = []
+        self.join_nonce = 0
+        self.fcnt_down = 0
+        self.nwk_skey = self.app_skey = None
+
+    def run(self, exchange, radio, clock, before_transmit):
+        answer = None
+        while True:
+            try:
+                action = exchange.send(answer)
+            except StopIteration as end:
+                return end.value
+            if isinstance(action, Transmit):
+                before_transmit()
+                self.log.append("transmit")
+                if self.broken:
+                    raise self.broken
+                self.frames.append(action.frame)
+                self.airtimes.append(action.airtime_us)
+                self.time.now_us += action.airtime_us
+                reply = None if self.deaf else self.reply(action.frame)
+                self.deaf = max(0, self.deaf - 1)
+                answer = None
+            else:
+                answer = Heard(reply, -90, 7.0) if reply else None
+                reply = None
+
+    def reply(self, frame):
+        return self.accept(frame) if frame[0] == 0x00 else self.data(frame)
+
+    def accept(self, frame):
+        dev_nonce = frame[17] | frame[18] << 8
+        assert dev_nonce not in self.nonces, "a DevNonce came twice"
+        assert frame[-4:] == crypto.join_mic(APP_KEY, frame[:-4])
+        self.nonces.append(dev_nonce)
+        self.join_nonce += 1
+        body = self.join_nonce.to_bytes(3, "little") + b"\x00\x00\x00" + struct.pack("<IBB", DEV_ADDR, 0, 1)
+        mic = crypto.join_mic(APP_KEY, b"\x20" + body)
+        self.nwk_skey, self.app_skey = crypto.session_keys(APP_KEY, self.join_nonce, 0, dev_nonce)
+        self.fcnt_down = 0
+        return b"\x20" + aes(APP_KEY, 1).decrypt(body + mic)
+
+    def data(self, frame):
+        fcnt = frame[6] | frame[7] << 8
+        if frame[-4:] != crypto.data_mic(self.nwk_skey, DEV_ADDR, fcnt, 0, frame[:-4]):
+            return None
+        assert fcnt not in [seen for seen, _ in self.readings], "an FCntUp came twice"
+        self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[9:-4])))
+        confirmed = frame[0] == 0x80
+        if not self.downlinks and not confirmed:
+            return None
+        head = struct.pack("<BIBH", 0x60, DEV_ADDR, 0x20 if confirmed else 0, self.fcnt_down)
+        if self.downlinks:
+            port, payload = self.downlinks.pop(0)
+            head += bytes([port]) + crypto.crypt_payload(self.app_skey, DEV_ADDR, self.fcnt_down, 1, payload)
+        head += crypto.data_mic(self.nwk_skey, DEV_ADDR, self.fcnt_down, 1, head)
+        self.fcnt_down += 1
+        return head

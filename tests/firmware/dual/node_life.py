@@ -1,0 +1,286 @@
+"""A node's life against a small network: order of things, resets at every moment, failures survived."""
+
+import sys
+
+from expect import equal, raises
+from lorawan import eu868
+from lorawan.airtime import Timing
+from node import measure
+from node.app import Life, ask_for_help
+from node.cycle import Cycle
+from node.identity import Identity, IdentityError
+from node.memory import Memory
+from node_fakes import DeepSleep, Hardware, Network, Nvs, Reset, Rtc, Time, config
+from payload.encode import FAILED
+from radio import RadioError
+
+if not hasattr(sys, "print_exception"):  # CPython
+    sys.print_exception = lambda error: print("Traceback:", error)  # type: ignore[attr-defined]
+
+
+class World:
+    """Everything that a node stands in; `boot` is a start of its program."""
+
+    def __init__(self, **changes):
+        self.log = []
+        self.time = Time()
+        self.nvs = Nvs(self.log)
+        self.rtc = Rtc(log=self.log)
+        self.network = Network(self.time, self.log)
+        self.hardware = None
+        self.config = config(**changes)
+
+    def boot(self, woke_from_sleep=False):
+        self.nvs = self.nvs.after_reset()
+        self.nvs.log = self.log
+        self.hardware = Hardware(self.time, woke_from_sleep)
+        return Life(
+            self.config, Identity(self.nvs), self.hardware, self.rtc, self.time, self.network.run, lambda n: n // 2
+        )
+
+    def sleep_after(self, life):
+        """Run it until it sleeps: for how many ms."""
+        try:
+            life.run()
+        except DeepSleep as slept:
+            self.time.now_us += slept.ms * 1000
+            return slept.ms
+        raise AssertionError("it returned")
+
+    def power_cut(self):
+        self.rtc.data = b""
+
+
+def check_joins_sends_and_sleeps():
+    world = World(safe_window_s=0)
+    slept_ms = world.sleep_after(world.boot())
+    equal(len(world.network.frames), 2, "a join and a reading")
+    equal([fcnt for fcnt, _ in world.network.readings], [0])
+    assert 595000 < slept_ms < 610000, slept_ms
+
+
+def check_reading_arrives_with_its_values():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    # no sensor answers: temperature, humidity, pressure failed (31 ones), battery 3.87 V = 187
+    equal(world.network.readings[0][1].hex(), "0f" + "ffffffff76")
+
+
+def check_wakes_with_its_session():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    for _ in range(3):
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    equal([fcnt for fcnt, _ in world.network.readings], [0, 1, 2, 3])
+    equal(len(world.network.nonces), 1)
+
+
+def check_rhythm_is_even():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    starts = []
+    for _ in range(5):
+        starts.append(world.time.now_us)
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    for index, start_us in enumerate(starts):
+        assert abs(start_us - starts[0] - index * 600000000) < 10000000, starts
+
+
+def check_session_is_stored_before_every_transmission():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    first = world.log.index("transmit")
+    assert "commit" in world.log[:first], "the DevNonce is not committed before the JoinRequest"
+    second = world.log.index("transmit", first + 1)
+    equal(world.log[second - 1], "rtc", "the session is not stored just before the frame")
+
+
+def check_reset_at_any_moment_repeats_no_number():
+    """Cut it off at its n-th stored or sent thing and start it again: the network asserts that nothing repeats."""
+    for power in (True, False):
+        for moment in range(1, 14):
+            world = World(safe_window_s=0)
+            cut = CutAt(moment)
+            world.log = world.nvs.log = world.rtc.log = world.network.log = cut
+            for attempt in range(6):
+                try:
+                    world.sleep_after(world.boot(woke_from_sleep=attempt > 0))
+                except Reset:
+                    if power:
+                        world.power_cut()
+            assert world.network.readings
+
+
+class CutAt:
+    """A log that resets the node at its n-th entry, once; after that it only counts."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def append(self, entry):
+        self.moment -= 1
+        if self.moment == 0:
+            raise Reset
+
+
+def check_power_cut_means_a_new_join_with_a_new_nonce():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.power_cut()
+    world.network.readings = []
+    world.sleep_after(world.boot())
+    equal(world.network.nonces, [0, 1])
+    equal([fcnt for fcnt, _ in world.network.readings], [0])
+
+
+def check_damaged_memory_means_a_new_join():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.rtc.data = world.rtc.data[:-1] + bytes([world.rtc.data[-1] ^ 1])
+    world.network.readings = []
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(world.network.nonces, [0, 1])
+
+
+def check_another_key_does_not_take_the_session():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    nvs = Nvs(app_key=bytes(16))
+    cycle = Cycle(
+        world.config, eu868, Timing(), Identity(nvs), Memory(world.rtc), world.hardware, None, None, lambda n: 0
+    )
+    equal(cycle.joined, False)
+
+
+def check_join_backs_off_and_remembers():
+    world = World(safe_window_s=0)
+    world.network.deaf = 4
+    waits = [world.sleep_after(world.boot(woke_from_sleep=True)) for _ in range(4)]
+    equal(waits, [5000, 10000, 20000, 40000])
+    equal(world.network.readings, [])
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(len(world.network.readings), 1)
+    equal(Memory(world.rtc).join_failures, 0)
+
+
+def check_join_counts_even_when_reset_during_it():
+    world = World(safe_window_s=0)
+    world.network.broken = Reset()
+    raises(Reset, world.boot(woke_from_sleep=True).run)
+    equal(Memory(world.rtc).join_failures, 1)
+
+
+def check_broken_radio_is_survived():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.network.broken = RadioError("the radio stays busy")
+    slept_ms = world.sleep_after(world.boot(woke_from_sleep=True))
+    assert 590000 < slept_ms <= 610000, slept_ms
+    world.network.broken = None
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal([fcnt for fcnt, _ in world.network.readings], [0, 2])
+
+
+def check_broken_radio_at_the_join_is_no_fast_loop():
+    world = World(safe_window_s=0, interval_s=10)
+    world.network.broken = RadioError("no radio")
+    waits = [world.sleep_after(world.boot(woke_from_sleep=True)) for _ in range(6)]
+    assert waits[-1] > 100000, waits
+
+
+def check_stays_awake_in_the_safe_window_and_goes_on_sending():
+    world = World(safe_window_s=60, interval_s=10)
+    world.sleep_after(world.boot())
+    assert world.time.now_us > 60000000
+    assert 5 <= len(world.network.readings) <= 8, len(world.network.readings)
+    equal(world.hardware.lightsleeps, [])
+    assert max(world.time.slept) <= 2000, "nobody could reach it for that long"
+
+
+def check_sleeps_lightly_outside_the_window():
+    world = World(safe_window_s=0)
+    life = world.boot()
+    world.sleep_after(life)
+    equal(life._clock.stay_awake, False)
+
+
+def check_usb_keeps_it_awake_until_it_is_gone():
+    world = World(safe_window_s=0, interval_s=20)
+    life = world.boot(woke_from_sleep=True)
+    world.hardware.usb = True
+    sleep_ms = world.time.sleep_ms
+
+    def sleep(ms):
+        sleep_ms(ms)
+        if world.time.now_us > 100000000:
+            world.hardware.usb = False
+
+    world.time.sleep_ms = sleep
+    world.sleep_after(life)
+    assert 100000000 < world.time.now_us < 150000000
+    assert len(world.network.readings) >= 5
+
+
+def check_slow_data_rate_lengthens_the_interval():
+    world = World(safe_window_s=0, interval_s=10)
+    world.network.deaf = 6
+    for _ in range(7):
+        slept_ms = world.sleep_after(world.boot(woke_from_sleep=True))
+    assert slept_ms > 100000, "DR0 every ten seconds would be 13 % of the time"
+
+
+def check_downlink_is_printed_and_counted():
+    world = World(safe_window_s=0)
+    world.network.downlinks = [(5, b"\x01\x02"), (6, b"\x03")]
+    world.sleep_after(world.boot())
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(world.network.downlinks, [])
+    life = world.boot(woke_from_sleep=True)
+    equal(life.cycle._mac.session.fcnt_down, 1)
+
+
+def check_confirmed_readings():
+    world = World(safe_window_s=0, confirmed=True)
+    world.sleep_after(world.boot())
+    equal(world.network.frames[-1][0], 0x80)
+
+
+def check_sensor_without_answer_is_failed_and_power_is_cut():
+    hardware = Hardware(Time())
+    reading = measure.take(config()["sensors"], hardware)
+    equal(reading, {"temperature": FAILED, "humidity": FAILED, "pressure": FAILED, "battery": 3.87})
+    equal(hardware.powered, [True, False])
+
+
+def check_unknown_driver_is_failed_not_fatal():
+    sensors = [{"driver": "crystal_ball", "address": 1, "quantities": ["rain"]}]
+    equal(measure.take(sensors, Hardware(Time()))["rain"], FAILED)
+
+
+def check_board_without_battery_sends_none():
+    hardware = Hardware(Time())
+    hardware.volts = None
+    equal(measure.take([], hardware), {})
+
+
+def check_unusable_node_asks_for_help_and_stays_awake():
+    time = Time()
+    hardware = Hardware(time)
+    sleep_ms = time.sleep_ms
+
+    def sleep(ms):
+        sleep_ms(ms)
+        if time.now_us > 100000000:
+            raise Reset
+
+    time.sleep_ms = sleep
+    raises(Reset, ask_for_help, "This node has no config.json yet.", hardware, time)
+    assert hardware.lights > 50
+    assert max(time.slept) <= 1000
+
+
+def check_used_up_join_numbers_ask_for_help():
+    world = World(safe_window_s=0)
+    world.nvs.stored["dev_nonce"] = 0x10000
+    life = world.boot()
+    raises(IdentityError, life.cycle.run)
