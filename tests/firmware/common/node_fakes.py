@@ -35,6 +35,15 @@ class Reset(BaseException):
     """The node was reset at this moment; not an Exception, so that no `except` of the node catches it."""
 
 
+class Fault(BaseException):
+    """The node did what it never may; no Exception, because the node survives those."""
+
+
+def never(wrong, message):
+    if wrong:
+        raise Fault(message)
+
+
 class DeepSleep(BaseException):
     """The node went to deep sleep for `ms`; no Exception either."""
 
@@ -188,6 +197,7 @@ class Network:
         self.airtimes = []
         self.readings = []
         self.nonces = []
+        self.counters = []  # FCntUp of this session
         self.join_nonce = 0
         self.fcnt_down = 0
         self.nwk_skey = self.app_skey = None
@@ -219,21 +229,23 @@ class Network:
 
     def accept(self, frame):
         dev_nonce = frame[17] | frame[18] << 8
-        assert dev_nonce not in self.nonces, "a DevNonce came twice"
-        assert frame[-4:] == crypto.join_mic(APP_KEY, frame[:-4])
+        never(dev_nonce in self.nonces, "a DevNonce came twice")
+        never(frame[-4:] != crypto.join_mic(APP_KEY, frame[:-4]), "a JoinRequest with a wrong MIC")
         self.nonces.append(dev_nonce)
         self.join_nonce += 1
         body = self.join_nonce.to_bytes(3, "little") + b"\x00\x00\x00" + struct.pack("<IBB", DEV_ADDR, 0, 1)
         mic = crypto.join_mic(APP_KEY, b"\x20" + body)
         self.nwk_skey, self.app_skey = crypto.session_keys(APP_KEY, self.join_nonce, 0, dev_nonce)
         self.fcnt_down = 0
+        self.counters = []
         return b"\x20" + aes(APP_KEY, 1).decrypt(body + mic)
 
     def data(self, frame):
         fcnt = frame[6] | frame[7] << 8
         if frame[-4:] != crypto.data_mic(self.nwk_skey, DEV_ADDR, fcnt, 0, frame[:-4]):
             return None
-        assert fcnt not in [seen for seen, _ in self.readings], "an FCntUp came twice"
+        never(fcnt in self.counters, "an FCntUp came twice")
+        self.counters.append(fcnt)
         self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[9:-4])))
         confirmed = frame[0] == 0x80
         if not self.downlinks and not confirmed:

@@ -10,7 +10,7 @@ from node.app import Life, ask_for_help
 from node.cycle import Cycle
 from node.identity import Identity, IdentityError
 from node.memory import Memory
-from node_fakes import DeepSleep, Hardware, Network, Nvs, Reset, Rtc, Time, config
+from node_fakes import DeepSleep, Fault, Hardware, Network, Nvs, Reset, Rtc, Time, config
 from payload.encode import FAILED
 from radio import RadioError
 
@@ -45,6 +45,8 @@ class World:
         except DeepSleep as slept:
             self.time.now_us += slept.ms * 1000
             return slept.ms
+        except Fault as fault:
+            raise AssertionError(str(fault)) from None
         raise AssertionError("it returned")
 
     def power_cut(self):
