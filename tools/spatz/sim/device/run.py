@@ -11,6 +11,7 @@ the emulator's). state_dir/power.json says how the boot ended, and so does the e
 import gc
 import json
 import os
+import random
 import sys
 
 GC_THRESHOLD = 200000  # a few times what a node keeps alive
@@ -49,6 +50,7 @@ try:
     with open(os.getenv("SPATZ_WORLD")) as _file:
         _world = json.load(_file)
     _board = board.Board(_world)
+    random.seed(_board.world["seed"])  # what the firmware leaves to chance repeats with the world
     del _world
     execfile(_main_path(_board.world))  # noqa: F821
     _note(_board, {"event": "ended"})
