@@ -72,22 +72,21 @@ class Outgoing:
 
 
 def window_order(wish: int) -> tuple[int, ...]:
-    """Which windows to try, first to last. RX2 has only itself: RX1 is over when RX2 is refused late."""
+    """Which windows to try, first to last. Whoever wishes RX2 wants to spare the uplink channels, so not RX1 then."""
     return (1, 2) if wish == 1 else (2,)
 
 
 def plan(copies: Sequence[Copy], windows: Windows, order: Sequence[int]) -> list[Attempt]:
     """All attempts for an uplink with these copies (strongest first): the strongest gateway in each window, then the
-    other gateways in the last window, where there is most time left."""
-    ways = [(copies[0], window) for window in order] + [(copy, order[-1]) for copy in copies[1:]] if copies else []
-    attempts = (_attempt(copy, windows, window) for copy, window in ways)
+    other gateways in the last window, where there is most time left. A gateway that gave no `tmst` cannot answer."""
+    able = [(copy, copy.frame.tmst) for copy in copies if copy.frame.tmst is not None]
+    ways = [(*able[0], window) for window in order] + [(*way, order[-1]) for way in able[1:]] if able else []
+    attempts = (_attempt(copy, heard_tmst, windows, window) for copy, heard_tmst, window in ways)
     return [attempt for attempt in attempts if attempt is not None]
 
 
-def _attempt(copy: Copy, windows: Windows, window: int) -> Attempt | None:
+def _attempt(copy: Copy, heard_tmst: int, windows: Windows, window: int) -> Attempt | None:
     frame = copy.frame
-    if frame.tmst is None:
-        return None
     if window == 1:
         delay_s, freq_hz = windows.rx1_delay_s, frame.freq_hz
         uplink_dr = eu868.DR_OF.get((frame.sf, frame.bw_hz))
@@ -96,5 +95,5 @@ def _attempt(copy: Copy, windows: Windows, window: int) -> Attempt | None:
         dr = eu868.RX1_DR[uplink_dr][windows.rx1_dr_offset]
     else:
         delay_s, freq_hz, dr = windows.rx1_delay_s + 1, windows.rx2_freq_hz, windows.rx2_dr
-    tmst = (frame.tmst + delay_s * 1_000_000) & 0xFFFFFFFF  # the counter wraps every 71.6 minutes
+    tmst = (heard_tmst + delay_s * 1_000_000) & 0xFFFFFFFF  # the counter wraps every 71.6 minutes
     return Attempt(frame.gateway, window, tmst, copy.at + delay_s, freq_hz, dr)

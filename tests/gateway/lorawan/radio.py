@@ -6,8 +6,8 @@ watches the promises that hold for every list of effects.
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
-from random import Random
 
 from nest.lorawan import (
     Count,
@@ -43,7 +43,7 @@ class Radio:
         self.restart()
 
     def restart(self) -> None:
-        self.server = NetworkServer(self.settings, self.devices, self.sessions.values(), self.joins, Random(1))
+        self.server = NetworkServer(self.settings, self.devices, self.sessions.values(), self.joins, random.Random(1))  # noqa: S311
 
     def hear(
         self,

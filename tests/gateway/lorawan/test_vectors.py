@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from nest.lorawan import crypto, eu868, frames
 
 VECTORS: dict[str, Any] = json.loads(

@@ -1,0 +1,266 @@
+"""Downlinks: acknowledgements, queued data, both receive windows, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from nest.lorawan import Settings, UnknownDeviceError
+
+from .device import EndDevice
+from .radio import FAR, NEAR, Radio
+
+
+@pytest.fixture
+def device() -> EndDevice:
+    return EndDevice()
+
+
+@pytest.fixture
+def radio(device: EndDevice) -> Radio:
+    return begin(device, Settings())
+
+
+def begin(device: EndDevice, settings: Settings) -> Radio:
+    radio = Radio(device, settings=settings)
+    radio.joined(device)
+    radio.sent.clear()
+    return radio
+
+
+def test_a_confirmed_uplink_is_acknowledged_in_rx1(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True), tmst=3_000_000, freq_hz=867_900_000, sf=10)
+    radio.after(1)
+    (downlink,) = radio.sent
+    assert (downlink.window, downlink.tmst) == (1, 4_000_000)
+    assert (downlink.freq_hz, downlink.sf, downlink.bw_hz) == (867_900_000, 10, 125_000)
+    got = device.downlink(downlink.phy)
+    assert (got.fcnt, got.ack, got.confirmed, got.f_pending, got.fport) == (0, True, False, False, None)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_retransmission_is_answered_again_but_not_stored_again(
+    radio: Radio, device: EndDevice, restarted: bool
+) -> None:
+    phy = device.uplink(b"x", confirmed=True)
+    radio.hear(phy, tmst=1_000_000)
+    radio.after(5)
+    if restarted:
+        radio.restart()
+    assert radio.hear(phy, tmst=6_000_000, freq_hz=868_500_000) == ["retransmission"]
+    assert radio.hear(phy, FAR, tmst=8, snr=-2.0) == ["duplicate"]
+    radio.after(1)
+    first, again = (device.downlink(downlink.phy) for downlink in radio.sent)
+    assert (first.ack, again.ack) == (True, True)
+    assert (first.fcnt, again.fcnt) == (0, 1)
+    assert (radio.sent[1].tmst, radio.sent[1].freq_hz) == (7_000_000, 868_500_000)
+    assert len(radio.frames) == 2
+    assert len(radio.published) == 2  # one of them from joining
+
+
+def test_replaying_the_last_confirmed_frame_does_not_drain_the_counter(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x", confirmed=True)
+    radio.hear(phy, tmst=1)
+    for i in range(1, 100):
+        radio.after(100)
+        radio.hear(phy, tmst=i * 100_000_000)
+    radio.after(1)
+    assert len(radio.sent) == 16
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(1)
+    assert len(radio.sent) == 17
+
+
+def test_repeats_of_an_unconfirmed_frame_need_no_answer(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x")
+    radio.hear(phy, tmst=1)
+    radio.after(3)
+    assert radio.hear(phy, tmst=3_000_000) == ["retransmission"]
+    radio.after(1)
+    assert radio.sent == []
+    assert len(radio.published) == 2
+
+
+def test_queued_data_comes_with_the_next_uplinks_in_order(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", reference=1)
+    radio.server.enqueue(device.dev_eui, 11, b"two" * 10, confirmed=True, reference=2)
+    assert radio.server.queued(device.dev_eui) == 2
+    radio.after(10)
+    assert radio.sent == []  # class A: only after an uplink
+
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(1)
+    got = device.downlink(radio.sent[0].phy)
+    assert (got.fport, got.payload, got.confirmed, got.ack, got.f_pending) == (10, b"one", False, True, True)
+
+    radio.hear(device.uplink(b"x"))
+    radio.after(1)
+    got = device.downlink(radio.sent[1].phy)
+    assert (got.fport, got.payload, got.confirmed, got.ack, got.f_pending) == (11, b"two" * 10, True, False, False)
+    assert got.fcnt == 1
+
+    radio.hear(device.uplink(b"x", fctrl=0x20))
+    radio.after(1)
+    assert len(radio.sent) == 2
+    assert radio.outcomes == [(1, "sent"), (2, "sent"), (2, "acknowledged")]
+
+
+def test_a_confirmed_downlink_without_acknowledgement_is_reported(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", confirmed=True, reference=5)
+    radio.hear(device.uplink(b"x"))
+    radio.after(1)
+    radio.hear(device.uplink(b"x"))
+    assert radio.outcomes == [(5, "sent"), (5, "unacknowledged")]
+
+
+def test_rx2_when_it_is_asked_for(device: EndDevice) -> None:
+    radio = begin(device, Settings(rx2_dr=3, rx1_delay_s=5))
+    radio.server.enqueue(device.dev_eui, 10, b"one", window=2)
+    radio.hear(device.uplink(b"x"), tmst=1_000_000)
+    radio.after(1)
+    (downlink,) = radio.sent
+    assert (downlink.window, downlink.tmst, downlink.freq_hz, downlink.sf) == (2, 7_000_000, 869_525_000, 9)
+    assert device.downlink(downlink.phy).payload == b"one"
+
+
+def test_rx2_as_the_town_s_setting(device: EndDevice) -> None:
+    radio = begin(device, Settings(downlink_window=2))
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.server.enqueue(device.dev_eui, 10, b"one", window=1)
+    radio.after(3)
+    radio.hear(device.uplink(b"x", confirmed=True), tmst=5_000_000)
+    radio.after(3)
+    assert [downlink.window for downlink in radio.sent] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("sf", "bw_hz", "offset", "expect"),
+    [(7, 125_000, 0, 7), (7, 125_000, 2, 9), (12, 125_000, 5, 12), (10, 125_000, 1, 11), (7, 250_000, 1, 7)],
+)
+def test_rx1_data_rate_by_offset(device: EndDevice, sf: int, bw_hz: int, offset: int, expect: int) -> None:
+    radio = begin(device, Settings(rx1_dr_offset=offset))
+    radio.hear(device.uplink(b"x", confirmed=True), sf=sf, bw_hz=bw_hz)
+    radio.after(1)
+    assert (radio.sent[0].window, radio.sent[0].sf, radio.sent[0].bw_hz) == (1, expect, 125_000)
+
+
+def test_an_uplink_off_the_plan_is_answered_in_rx2(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True), sf=6, bw_hz=125_000)
+    radio.after(1)
+    radio.hear(device.uplink(b"x", confirmed=True), freq_hz=869_300_000)
+    radio.after(1)
+    assert [(downlink.window, downlink.sf) for downlink in radio.sent] == [(2, 12), (2, 12)]
+
+
+def test_the_gateway_s_counter_wraps(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True), tmst=0xFFFFFFF0)
+    radio.after(1)
+    assert radio.sent[0].tmst == 1_000_000 - 16
+
+
+def test_a_refused_downlink_is_tried_in_rx2_then_elsewhere_then_waits(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", confirmed=True, reference=1)
+    phy = device.uplink(b"x")
+    radio.hear(phy, NEAR, snr=9.0, tmst=1_000_000)
+    radio.hear(phy, FAR, snr=-9.0, tmst=50_000_000)
+    radio.after(0.3)
+    assert radio.refuse(radio.sent[-1], "TX_FREQ") == ["downlink_retried", "downlink_sent"]
+    assert radio.refuse(radio.sent[-1], "TOO_LATE") == ["downlink_retried", "downlink_sent"]
+    assert [(d.gateway, d.window, d.tmst) for d in radio.sent] == [
+        (NEAR, 1, 2_000_000),
+        (NEAR, 2, 3_000_000),
+        (FAR, 2, 52_000_000),
+    ]
+    assert len({downlink.phy for downlink in radio.sent}) == 1
+    assert radio.refuse(radio.sent[-1]) == ["downlink_failed"]
+    assert radio.outcomes[-1] == (1, "queued")
+
+    radio.after(5)
+    radio.hear(device.uplink(b"x"))
+    radio.after(1)
+    got = device.downlink(radio.sent[-1].phy)
+    assert (got.payload, got.fcnt) == (b"one", 1)  # never the same counter for a new frame
+    assert radio.refuse(radio.sent[-1], None) == []
+    assert radio.outcomes == [(1, "sent")] * 3 + [(1, "queued"), (1, "sent")]
+
+
+def test_a_gateway_without_a_counter_cannot_answer(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x", confirmed=True)
+    radio.hear(phy, NEAR, tmst=None, snr=9.0)
+    radio.hear(phy, FAR, tmst=7, snr=-9.0)
+    radio.after(1)
+    assert [(d.gateway, d.window) for d in radio.sent] == [(FAR, 1)]
+    radio.hear(device.uplink(b"x", confirmed=True), NEAR, tmst=None)
+    assert radio.after(1) == ["downlink_failed"]
+    fcnt_down = radio.sessions[device.dev_eui, 1].fcnt_down
+    assert fcnt_down == 1
+
+
+def test_a_server_that_comes_late_uses_the_second_window_or_none(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.now += 1.2
+    radio.carry_out(radio.server.poll(radio.now))
+    assert [downlink.window for downlink in radio.sent] == [2]
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.now += 3
+    assert radio.carry_out(radio.server.poll(radio.now)) == ["downlink_failed"]
+
+
+def test_what_does_not_fit_the_data_rate_goes_where_it_fits_or_is_dropped(device: EndDevice) -> None:
+    radio = begin(device, Settings(rx2_dr=5))
+    radio.server.enqueue(device.dev_eui, 10, bytes(242), reference=1)
+    radio.hear(device.uplink(b"x"), sf=12)
+    radio.after(1)
+    assert [(downlink.window, downlink.sf) for downlink in radio.sent] == [(2, 7)]
+
+    radio = begin(device := EndDevice(2), Settings())
+    radio.server.enqueue(device.dev_eui, 10, bytes(52), reference=1)
+    radio.server.enqueue(device.dev_eui, 10, bytes(51), reference=2)
+    radio.hear(device.uplink(b"x"), sf=12)
+    assert radio.after(1) == ["downlink_too_long", "downlink_sent"]
+    assert radio.outcomes == [(1, "too_long"), (2, "sent")]
+    assert len(device.downlink(radio.sent[-1].phy).payload) == 51
+
+
+def test_an_adr_ack_request_is_answered(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", fctrl=0xC0))
+    radio.after(1)
+    got = device.downlink(radio.sent[0].phy)
+    assert (got.ack, got.fport) == (False, None)
+
+
+def test_counters_go_on_after_a_restart(radio: Radio, device: EndDevice) -> None:
+    for _ in range(3):
+        radio.hear(device.uplink(b"x", confirmed=True))
+        radio.after(1)
+        radio.restart()
+    assert [device.downlink(downlink.phy).fcnt for downlink in radio.sent] == [0, 1, 2]
+
+
+def test_downlink_counters_beyond_16_bits(radio: Radio, device: EndDevice) -> None:
+    key = (device.dev_eui, 1)
+    radio.sessions[key] = replace(radio.sessions[key], fcnt_down=0x1FFFF)
+    radio.restart()
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(1)
+    assert device.downlink(radio.sent[0].phy, fcnt_upper=1).ack
+
+
+@pytest.mark.parametrize(
+    ("port", "payload", "window"), [(0, b"x", None), (224, b"x", None), (1, bytes(243), None), (1, b"x", 3)]
+)
+def test_what_cannot_be_queued(radio: Radio, device: EndDevice, port: int, payload: bytes, window: int | None) -> None:
+    with pytest.raises(ValueError, match=r"\d"):
+        radio.server.enqueue(device.dev_eui, port, payload, window=window)
+
+
+def test_nothing_is_queued_for_strangers(radio: Radio) -> None:
+    with pytest.raises(UnknownDeviceError):
+        radio.server.enqueue(bytes(8), 1, b"x")
+    assert radio.server.queued(bytes(8)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"rx1_delay_s": 0}, {"rx2_dr": 8}, {"net_id": 1 << 24}, {"downlink_window": 3}])
+def test_settings_out_of_range(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Settings(**wrong)

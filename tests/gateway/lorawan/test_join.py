@@ -1,0 +1,216 @@
+"""Joining over the air, as a device and an attacker see it."""
+
+from __future__ import annotations
+
+import pytest
+from nest.lorawan import Settings
+from nest.lorawan.dev_addr import LAYOUT, compose
+from nest.model import Device
+
+from .device import EndDevice
+from .radio import FAR, NEAR, Radio
+
+
+@pytest.fixture
+def device() -> EndDevice:
+    return EndDevice()
+
+
+def test_a_node_joins_and_its_first_reading_arrives(device: EndDevice) -> None:
+    radio = Radio(device, settings=Settings(net_id=0x000013, rx1_delay_s=2, rx1_dr_offset=1, rx2_dr=3))
+    assert radio.hear(device.join_request(), tmst=5_000, freq_hz=868_300_000, sf=9) == ["join_accepted"]
+    assert radio.sent == []  # other gateways may have heard it better
+    radio.after(0.25)
+    (downlink,) = radio.sent
+    assert (downlink.gateway, downlink.window, downlink.tmst) == (NEAR, 1, 5_005_000)
+    assert (downlink.freq_hz, downlink.sf, downlink.bw_hz) == (868_300_000, 9, 125_000)  # join: RX1DROffset 0
+    assert downlink.power_dbm == 16
+
+    accepted = device.join_accept(downlink.phy)
+    assert (accepted.net_id, accepted.rx_delay_s, accepted.rx1_dr_offset, accepted.rx2_dr) == (0x13, 2, 1, 3)
+    assert accepted.dev_addr >> 25 == 0x13
+    assert accepted.cf_list_hz == [867_100_000, 867_300_000, 867_500_000, 867_700_000, 867_900_000]
+
+    radio.after(10)
+    assert radio.hear(device.uplink(b"21.4")) == ["accepted"]
+    radio.after(1)
+    assert [(uplink.node, uplink.payload, uplink.fcnt) for uplink in radio.published] == [("spatz-1", b"21.4", 0)]
+
+
+def test_a_replayed_join_request_changes_nothing(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    radio.hear(request)
+    radio.after(0.3)
+    device.join_accept(radio.sent[0].phy)
+    radio.hear(device.uplink(b"a"))
+    radio.after(300)
+    assert radio.hear(request, tmst=300_000_000) == ["dev_nonce_used"]
+    radio.after(10)
+    assert len(radio.sent) == 1
+    assert radio.hear(device.uplink(b"b")) == ["accepted"]
+
+
+def test_a_join_request_replayed_at_once_is_no_late_copy(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    radio.hear(request, tmst=1_000_000)
+    radio.after(20)
+    assert radio.hear(request, tmst=21_000_000) == ["dev_nonce_used"]
+    assert len(radio.sent) == 1
+
+
+def test_nonces_are_remembered_over_a_restart(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    radio.hear(request)
+    radio.restart()
+    assert radio.hear(request) == ["dev_nonce_used"]
+    radio.join(device)  # and the JoinNonce rises: the device checks it
+    assert [record.join_nonce for record in radio.joins] == [1, 2]
+
+
+def test_a_lower_dev_nonce_is_refused(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request(7))
+    radio.after(10)
+    assert radio.hear(device.join_request(6)) == ["dev_nonce_low"]
+    assert radio.hear(device.join_request(8)) == ["join_accepted"]
+
+
+def test_a_device_of_1_0_3_may_draw_its_dev_nonce_but_not_twice(device: EndDevice) -> None:
+    radio = Radio(device, rising=False)
+    radio.hear(device.join_request(700))
+    radio.after(100)
+    assert radio.hear(device.join_request(6)) == ["join_accepted"]
+    radio.after(200)
+    assert radio.hear(device.join_request(700)) == ["dev_nonce_used"]
+
+
+def test_the_old_session_lives_until_the_first_uplink_under_the_new_keys(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.joined(device)
+    old = EndDevice()
+    old.__dict__.update(device.__dict__)
+
+    radio.join(device)
+    assert radio.hear(old.uplink(b"old")) == ["accepted"]  # it never heard the JoinAccept
+    radio.restart()
+    assert radio.hear(old.uplink(b"old")) == ["accepted"]
+    assert radio.hear(device.uplink(b"new")) == ["accepted"]
+    assert radio.hear(old.uplink(b"old")) == ["unknown_session"]
+    assert [session.active for session in radio.sessions.values()] == [True]
+    radio.restart()
+    assert radio.hear(device.uplink(b"new")) == ["accepted"]
+
+
+def test_a_second_join_replaces_a_pending_one(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request())
+    radio.after(0.1)
+    radio.hear(device.join_request())
+    radio.after(1)
+    assert len(radio.sent) == 1  # the first request is not answered any more
+    assert device.join_accept(radio.sent[0].phy).join_nonce == 2
+    assert len(radio.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda device: setattr(device, "app_key", bytes(16)), "mic_bad"),
+        (lambda device: setattr(device, "dev_eui", bytes(8)), "unknown_device"),
+        (lambda device: setattr(device, "join_eui", bytes(8)), "unknown_device"),
+    ],
+)
+def test_strangers_are_counted_and_not_answered(device: EndDevice, change, kind: str) -> None:
+    radio = Radio(device)
+    change(device)
+    assert radio.hear(device.join_request()) == [kind]
+    radio.after(1)
+    assert radio.sent == []
+    assert radio.joins == []
+    assert radio.server.counters[kind] == 1
+
+
+def test_the_join_accept_goes_through_the_gateway_that_heard_best_on_the_channel_it_heard(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    radio.hear(request, FAR, snr=-8.0, tmst=9, freq_hz=868_100_000)
+    radio.after(0.05)
+    assert radio.hear(request, NEAR, snr=7.0, tmst=70, freq_hz=868_300_000) == ["duplicate"]
+    assert radio.hear(request, NEAR, snr=-3.0, tmst=70, freq_hz=868_500_000) == ["duplicate"]  # a ghost
+    radio.after(1)
+    assert [(d.gateway, d.tmst, d.freq_hz) for d in radio.sent] == [(NEAR, 5_000_070, 868_300_000)]
+    assert len(radio.joins) == 1
+
+
+def test_rx2_follows_when_the_gateway_refuses_rx1(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request(), tmst=0xFFFFFFFF)
+    radio.after(0.3)
+    assert radio.refuse(radio.sent[0]) == ["downlink_retried", "downlink_sent"]
+    first, second = radio.sent
+    assert first.tmst == 4_999_999  # the gateway's counter wraps
+    assert (second.window, second.tmst, second.freq_hz, second.sf) == (2, 5_999_999, 869_525_000, 12)
+    assert second.phy == first.phy
+    assert radio.refuse(second) == ["downlink_failed"]
+    assert radio.refuse(second) == []  # said twice
+
+
+def test_a_refusal_that_comes_too_late_is_not_tried_again(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request())
+    radio.after(6)
+    assert radio.refuse(radio.sent[0], "TOO_LATE") == ["downlink_failed"]
+
+
+def test_a_device_registered_while_running_may_join_and_a_removed_one_is_unknown(device: EndDevice) -> None:
+    radio = Radio()
+    assert radio.hear(device.join_request()) == ["unknown_device"]
+    radio.server.add_device(Device(device.dev_eui, device.join_eui, device.app_key, "amsel"))
+    radio.joined(device)
+    radio.server.add_device(Device(device.dev_eui, device.join_eui, device.app_key, "meise"))
+    radio.hear(device.uplink(b"x"))
+    radio.after(1)
+    assert [uplink.node for uplink in radio.published] == ["amsel", "meise"]  # a new name keeps the session
+    radio.server.remove_device(device.dev_eui)
+    assert radio.hear(device.uplink(b"x")) == ["unknown_session"]
+    assert radio.hear(device.join_request()) == ["unknown_device"]
+
+
+def test_a_new_key_ends_the_session(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.joined(device)
+    radio.server.add_device(Device(device.dev_eui, device.join_eui, bytes(16), "spatz-1"))
+    assert radio.hear(device.uplink(b"x")) == ["unknown_session"]
+
+
+def test_every_device_gets_its_own_address_while_there_are_any() -> None:
+    devices = [EndDevice(number) for number in range(130)]
+    radio = Radio(*devices, settings=Settings(net_id=0xE00001))  # type 7: 7 bits of address
+    for device in devices:
+        radio.join(device)
+    addresses = [device.dev_addr for device in devices]
+    assert len(set(addresses)) == 128
+    assert {address >> 7 for address in addresses} == {0b11111110_0_00000000_00000001}
+    for device in devices:  # two pairs share an address; the MIC tells them apart
+        assert radio.hear(device.uplink(b"x")) == ["accepted"]
+
+
+@pytest.mark.parametrize("kind", LAYOUT)
+def test_dev_addr_layout(kind: int) -> None:
+    prefix, nwk_id, addr = LAYOUT[kind]
+    assert prefix + nwk_id + addr == 32
+    bits = f"{compose(kind << 21 | 1, (1 << addr) - 1):032b}"
+    assert bits == "1" * kind + "0" + "1".zfill(nwk_id) + "1" * addr
+
+
+def test_keys_do_not_show_in_what_is_printed(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.joined(device)
+    session = radio.server.session(device.dev_eui)
+    shown = repr(radio.devices) + repr(session)
+    for key in (device.app_key, device.nwk_skey, device.app_skey):
+        assert key.hex() not in shown
+        assert repr(key) not in shown
