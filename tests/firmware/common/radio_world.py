@@ -4,7 +4,6 @@ with tools/spatz/sim/device first on the path."""
 import gc
 import time
 
-import lora_phy
 import machine
 from board import Board
 from cryptolib import aes
@@ -13,16 +12,16 @@ from lorawan import crypto, eu868
 from lorawan.airtime import Timing
 from lorawan.mac import Mac
 from lorawan.session import Session
+from node.clock import Clock
 from radio.runner import run
 from radio.sx126x import SX126x
 
-gc.threshold(200000)
+gc.threshold(200000)  # type: ignore[attr-defined]  # MicroPython's
 
 DEV_EUI = bytes(range(8))
 JOIN_EUI = bytes(range(8, 16))
 APP_KEY = bytes(range(16))
 DEV_ADDR = 0x260111AB
-PINS = {"spi": 1, "cs": 8, "reset": 12, "busy": 13, "dio1": 14}
 CONFIG = {
     "chip": "sx1262",
     "tcxo_mv": 1800,
@@ -33,137 +32,95 @@ CONFIG = {
 }
 
 
-class Clock:
-    """What the runner asks of a node: light sleep for the long part of a wait."""
-
-    ticks_us = staticmethod(time.ticks_us)
-    ticks_add = staticmethod(time.ticks_add)
-    ticks_diff = staticmethod(time.ticks_diff)
-
-    def sleep_until_us(self, ticks):
-        wait_us = time.ticks_diff(ticks, time.ticks_us())
-        if wait_us > 10000:
-            machine.lightsleep(wait_us // 1000 - 3)
-        time.sleep_us(max(0, time.ticks_diff(ticks, time.ticks_us())))
-
-
-class Air:
-    """Keeps what was sent (with its flaws, as the emulator names them) and what will come down. `answer(frame)` gives
-    the downlinks to a frame, as soon as it starts."""
-
-    def __init__(self):
-        self.sent = []
-        self.coming = []
-        self.answer = lambda frame: []
-
-    def transmit(self, frame, flaws):
-        frame = dict(frame)
-        frame["flaws"] = flaws
-        self.sent.append(frame)
-        self.coming.extend(self.answer(frame))
-
-    def frames(self):
-        return self.coming
-
-
 class World:
-    """One board with its radio. `ppm`: how wrong its clock is."""
+    """One board with its radio, alone on its air. `ppm`: how wrong its clock is; `config`: other radio settings."""
 
     def __init__(self, ppm=0, config=None):
-        chip = dict(PINS)
-        chip.update({"chip": "sx1262", "tcxo_mv": 1800, "antenna_gain_dbi": 2.0})
-        self.board = Board({
-            "node": "amsel", "state_dir": None, "clock": "virtual", "air": None, "seed": 1, "chips": {"radio": chip},
-            "mac_address": "a0b1c2d3e4f5", "boot_us": 0, "usb": False, "clock_error_ppm": ppm, "cause": "power_on",
-            "wake_at_us": None,
-        })  # fmt: skip
-        self.air = self.board.air = Air()
-        settings = dict(CONFIG)
-        settings["clock_error_ppm"] = abs(ppm)
-        settings.update(config or {})
+        self.board = Board({"clock": "virtual", "clock_error_ppm": ppm})
+        self.air = self.board.air
+        self.chip = self.board.radio
+        self.settings = dict(CONFIG)
+        self.settings["clock_error_ppm"] = abs(ppm)
+        self.settings.update(config or {})
+        self.clock = Clock(time, machine.lightsleep)
+        self.clock.stay_awake = False
+        self.timing = Timing(ppm=abs(ppm), jitter_us=20000)
+        self.new_driver()
+
+    def new_driver(self):
+        """As after a reset of the processor: the chip is as it was, the driver knows nothing."""
         pin = machine.Pin
         spi = machine.SPI(1, baudrate=8000000, sck=pin(9), mosi=pin(10), miso=pin(11))
         self.radio = SX126x(
             spi,
-            pin(PINS["cs"], pin.OUT, value=1),
-            pin(PINS["reset"], pin.OUT, value=1),
-            pin(PINS["busy"], pin.IN),
-            pin(PINS["dio1"], pin.IN),
-            settings,
+            pin(8, pin.OUT, value=1),  # cs
+            pin(12, pin.OUT, value=1),  # reset
+            pin(13, pin.IN),  # busy
+            pin(14, pin.IN),  # dio1
+            self.settings,
             time,
         )
-        self.clock = Clock()
-        self.timing = Timing(ppm=abs(ppm), jitter_us=20000)
-
-    @property
-    def chip(self):
-        return self.board.radio
 
     @property
     def now_us(self):
         return self.board.clock.now
 
+    def wait(self, us):
+        self.board.clock.spend(us)
+
     def send(self, size=20, freq_hz=868100000, sf=7, bw_hz=125000, eirp_dbm=16):
-        """One frame by the driver alone; what the air got."""
+        """One frame by the driver alone; what the air got of it."""
         self.radio.transmit(bytes(range(size)), freq_hz, sf, bw_hz, eirp_dbm)
         assert self.radio.wait_transmitted(10000), "no TxDone"
-        return self.air.sent[-1]
+        return self.air.log[-1]
 
-    def downlink(self, data, at_us, freq_hz, sf, bw_hz=125000, snr=5.0, rssi=-90, **changes):
-        """A frame as a LoRaWAN gateway sends it, starting at a true time."""
-        frame = {
-            "at": at_us, "airtime": lora_phy.airtime_us(sf, bw_hz, len(data), crc=False), "freq": freq_hz, "sf": sf,
-            "bw": bw_hz, "iq": 1, "crc": 0, "sync": 0x3444, "preamble": 8, "rssi": rssi, "snr": snr, "data": data,
-        }  # fmt: skip
-        frame.update(changes)
-        return frame
-
-    def hear(self, sf=7, symbols=24, freq_hz=868100000, after_us=2000, snr=5.0, size=20, **changes):
-        """Open a window by the driver alone while a frame starts `after_us` later: Heard or None."""
+    def hear(self, sf=7, symbols=24, freq_hz=868100000, after_us=2000, size=20, **changes):
+        """A window by the driver alone, and a downlink that starts `after_us` later (None: none): Heard or None."""
         self.radio.prepare_listen(freq_hz, sf, 125000, symbols)
-        self.air.coming = [self.downlink(bytes(range(size)), self.now_us + after_us, freq_hz, sf, snr=snr, **changes)]
+        self.air.downlinks = []
+        if after_us is not None:
+            self.air.add(self.now_us + after_us, freq_hz, sf, 125000, bytes(range(size)), **changes)
         self.radio.listen()
-        return self.radio.receive(5000)
+        return self.radio.receive(10000)
 
     def run(self, exchange, before=None):
         return run(exchange, self.radio, self.clock, before)
 
     def why(self):
-        """What became of the last windows, for messages."""
+        """What became of the last windows."""
         return [entry[1] for entry in self.chip.rx_log]
 
 
 class Network:
-    """Answers a join or an uplink in window 1 or 2 with the true delays."""
+    """Answers joins and uplinks in window 1 or 2 (0: not at all), at the exact moments of LoRaWAN."""
 
-    def __init__(self, world, window=1, rx1_delay_s=1, dl_settings=0, snr=5.0):
-        self.world = world
+    def __init__(self, world, window=1, rx1_delay_s=1):
+        self.air = world.air
         self.window = window
         self.rx1_delay_s = rx1_delay_s
-        self.dl_settings = dl_settings
-        self.snr = snr
+        self.snr = 5.0
         self.session = None
         self.fcnt_down = 0
-        world.air.answer = self.answer
+        world.air.on_transmit = self.answer
 
     def answer(self, frame):
         if not self.window:
-            return []
+            return
+        freq_hz, sf = frame["freq"], frame["sf"]
         if frame["data"][0] == 0:
             data, delay_s = self.join_accept(), 5
-            freq_hz, sf = (frame["freq"], frame["sf"]) if self.window == 1 else (869525000, 12)
+            rx2 = (869525000, 12)
         else:
             session = self.session
             data, delay_s = self.data_down(session), session.rx1_delay_s
-            freq_hz, sf = (frame["freq"], frame["sf"])
-            if self.window == 2:
-                freq_hz, sf = session.rx2_freq_hz, eu868.DATA_RATES[session.rx2_dr][0]
-        at_us = frame["at"] + frame["airtime"] + (delay_s + self.window - 1) * 1000000
-        return [self.world.downlink(data, at_us, freq_hz, sf, snr=self.snr)]
+            rx2 = (session.rx2_freq_hz, eu868.DATA_RATES[session.rx2_dr][0])
+        if self.window == 2:
+            freq_hz, sf = rx2
+            delay_s += 1
+        self.air.add(frame["at"] + frame["airtime"] + delay_s * 1000000, freq_hz, sf, 125000, data, snr=self.snr)
 
     def join_accept(self):
-        body = b"\x01\x00\x00" + b"\x13\x00\x00" + DEV_ADDR.to_bytes(4, "little")
-        body += bytes((self.dl_settings, self.rx1_delay_s))
+        body = b"\x01\x00\x00" + b"\x13\x00\x00" + DEV_ADDR.to_bytes(4, "little") + bytes((0, self.rx1_delay_s))
         body += crypto.join_mic(APP_KEY, b"\x20" + body)
         return b"\x20" + aes(APP_KEY, 1).decrypt(body)
 
@@ -190,7 +147,7 @@ def joined(world, dr=5, rx1_delay_s=1):
 def on_the_chip(check):
     """The emulator's faults pass through `except Exception`; here they fail the check, with their rule."""
 
-    def checked():
+    def checked(*_vectors):
         try:
             check()
         except SimFault as fault:

@@ -1,0 +1,185 @@
+"""The real MAC, the runner and the driver on the emulated chip, in virtual time: a network answers in either window."""
+
+from expect import equal, raises
+from lorawan import eu868
+from lorawan.mac import Mac
+from radio import RadioError
+from radio_world import APP_KEY, DEV_EUI, JOIN_EUI, Network, World, joined, on_the_chip
+
+ONLY = "micropython"
+PATH = ("tools/spatz/sim/device",)
+
+CLOCKS_PPM = (0, 10000, -10000)
+
+
+def join(world, network, dr=5):
+    mac = Mac(eu868, rng=lambda n: 0, timing=world.timing)
+    return world.run(mac.join(DEV_EUI, JOIN_EUI, APP_KEY, 7, dr=dr)), mac
+
+
+@on_the_chip
+def check_join_in_each_window():
+    for ppm in CLOCKS_PPM:
+        for window in (1, 2):
+            for dr in (5, 0):
+                world = World(ppm)
+                got, mac = join(world, Network(world, window), dr)
+                assert got, (ppm, window, dr, world.why())
+                equal(got.window, window)
+                equal(mac.session, got.session)
+                equal(world.air.log[0]["flaws"], [])
+                equal(world.chip.mode, "sleep_cold")
+
+
+@on_the_chip
+def check_downlink_in_each_window():
+    """RX1 after 1 s and 5 s, SF7 and SF12, and a node's clock that is 1 % fast or slow."""
+    for ppm in CLOCKS_PPM:
+        for rx1_delay_s in (1, 5, 15):
+            for dr in (5, 0):
+                for window in (1, 2):
+                    world = World(ppm)
+                    mac, network = joined(world, dr, rx1_delay_s)
+                    network.window = window
+                    outcome = world.run(mac.uplink(1, b"12345", confirmed=True))
+                    case = (ppm, rx1_delay_s, dr, window, world.why())
+                    equal(outcome.window, window, case)
+                    equal((outcome.acked, outcome.downlinks), (True, [(10, b"abc", 0)]), case)
+                    equal(world.chip.mode, "sleep_cold")
+
+
+@on_the_chip
+def check_weakest_downlink_in_each_window():
+    for dr, snr in ((5, -7.25), (0, -19.75)):
+        for window in (1, 2):
+            world = World()
+            mac, network = joined(world, dr)
+            network.window, network.snr = window, snr
+            equal(world.run(mac.uplink(1, b"12345")).window, window, (dr, window, world.why()))
+
+
+@on_the_chip
+def check_windows_open_when_they_should():
+    """Seen from the air: the receiver is on from before the earliest to after the latest moment a frame may start."""
+    for ppm in CLOCKS_PPM:
+        for dr in (5, 0):
+            world = World(ppm)
+            mac, network = joined(world, dr)
+            network.window = 0
+            world.run(mac.uplink(1, b"12345"))
+            end = world.air.log[0]["at"] + world.air.log[0]["airtime"]
+            equal(world.why(), ["symbol timeout", "symbol timeout"])
+            for number, entry in enumerate(world.chip.rx_log):
+                closed = entry[0] - end - (number + 1) * 1000000
+                # a frame that begins at the nominal moment has 5 symbols in the window
+                symbol = 32768 if dr == 0 or number == 1 else 1024
+                assert 5 * symbol <= closed <= 5 * symbol + 180000, (ppm, dr, number, closed)
+
+
+@on_the_chip
+def check_nothing_heard():
+    """Nobody answers: both windows, then asleep, and no later than the second window's end."""
+    world = World()
+    mac, network = joined(world)
+    network.window = 0
+    outcome = world.run(mac.uplink(1, b"12345"))
+    equal(outcome.window, 0)
+    equal(world.why(), ["symbol timeout", "symbol timeout"])
+    equal(world.chip.mode, "sleep_cold")
+    end = world.air.log[0]["at"] + world.air.log[0]["airtime"]
+    assert 2000000 < world.now_us - end < 2000000 + 8 * 32768
+    spent = world.chip.ledger
+    assert spent["sleep_warm"] > 1600000, spent
+    assert spent["rx/dcdc"] < 300000, spent
+    assert spent.get("stdby_xosc/dcdc", 0) < 100000, spent
+
+
+@on_the_chip
+def check_rx2_is_not_opened_after_rx1():
+    world = World()
+    mac, _ = joined(world)
+    equal(world.run(mac.uplink(1, b"12345")).window, 1)
+    equal(world.why(), ["received"])
+
+
+@on_the_chip
+def check_foreign_frame_in_rx1_leaves_rx2():
+    world = World()
+    mac, network = joined(world)
+    network.window = 2
+
+    def both(frame):
+        world.air.add(frame["at"] + frame["airtime"] + 1000000, frame["freq"], 7, 125000, b"\x60" + bytes(15))
+        network.answer(frame)
+
+    world.air.on_transmit = both
+    equal(world.run(mac.uplink(1, b"12345")).window, 2, world.why())
+    equal(world.why().count("received"), 2, world.why())
+
+
+@on_the_chip
+def check_long_frame_in_rx1_makes_rx2_late():
+    """A foreign SF12 frame of 2.8 s fills RX1 until RX2 is over: RX2 is left out, and the node goes to sleep."""
+    world = World()
+    mac, network = joined(world, dr=0)
+    network.window = 0
+    world.air.on_transmit = lambda frame: world.air.add(
+        frame["at"] + frame["airtime"] + 1000000, frame["freq"], 12, 125000, b"\x60" + bytes(63)
+    )
+    equal(world.run(mac.uplink(1, b"12345")).window, 0)
+    equal(world.why(), ["received"])
+    equal(world.chip.mode, "sleep_cold")
+
+
+@on_the_chip
+def check_session_goes_on_over_many_wakes():
+    world = World()
+    network = Network(world)
+    _, mac = join(world, network)
+    network.session = mac.session
+    stored = []
+    for fcnt in range(5):
+        network.window = fcnt % 3
+        outcome = world.run(mac.uplink(1, b"12345"), before=lambda: stored.append(mac.session.fcnt_up))
+        equal((outcome.fcnt, outcome.window), (fcnt, fcnt % 3))
+        equal(world.chip.mode, "sleep_cold")
+        world.wait(10000000)
+    equal(stored, [1, 2, 3, 4, 5], "counted on before the frame goes out")
+    equal([sent["flaws"] for sent in world.air.log], [[]] * 6)
+
+
+@on_the_chip
+def check_busy_processor_does_not_move_the_window():
+    """The interrupt of TxDone is served 30 ms late: the computed end takes its place, and RX1 is met."""
+    world = World()
+    mac, _ = joined(world)
+    handler = world.radio._on_dio1
+
+    def late(pin):
+        if len(world.chip.rx_log) == 0:
+            world.board.clock.spend(30000)
+        handler(pin)
+
+    machine_pin = world.radio._dio1
+    machine_pin.irq(handler=late, trigger=machine_pin.IRQ_RISING)
+    world.timing.jitter_us = 3000  # a window that 30 ms would miss
+    equal(world.run(mac.uplink(1, b"12345")).window, 1, world.why())
+
+
+@on_the_chip
+def check_failing_radio_is_left_asleep():
+    """The chip hangs in the middle: RadioError, the exchange is over, and a chip that recovers is put to sleep."""
+    world = World()
+    mac, network = joined(world)
+    network.window = 0
+    listen = world.radio.listen
+
+    def hangs():
+        world.chip.busy_until = world.now_us + 1500000
+        listen()
+
+    world.radio.listen = hangs
+    exchange = mac.uplink(1, b"12345")
+    raises(RadioError, world.run, exchange)
+    raises(StopIteration, next, exchange)
+    assert world.chip.asleep(), world.chip.mode
