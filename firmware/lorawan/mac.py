@@ -91,8 +91,8 @@ class Mac:
     """
 
     def __init__(self, region, session=None, rng=None, timing=None, max_eirp_dbm=None):
-        if rng is None:
-            from random import randrange as rng
+        if rng is None:  # no default: a MAC that always takes the first channel would pass for one that works
+            raise TypeError("rng is needed")
         self.region = region
         self.session = session
         self.rng = rng

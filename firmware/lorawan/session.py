@@ -29,7 +29,7 @@ class Session:
     rx1_delay_s 1..15, rx1_dr_offset, rx2_dr, rx2_freq_hz: the windows, as JoinAccept or network set them.
     channels: list of 16 frequencies in Hz, 0 for none; channel_drs: bytearray of 16, highest DR << 4 | lowest.
     channel_mask: bit n says channel n is on. channels_used: bit n says n was used in this round of channel hopping.
-    dr, tx_power (index), nb_trans: how uplinks are sent.
+    dr, tx_power (index): how uplinks are sent. nb_trans: kept for LinkADR, not acted on yet.
     ack_owed: a confirmed downlink waits for the ACK bit of the next uplink.
     answers: MAC answers (bytes) for the next uplink, in order.
     """

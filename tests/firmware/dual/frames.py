@@ -231,6 +231,22 @@ def check_must_reject_fopts_with_port_0(vectors):
     assert frames.parse_data_down(key, key, 1, -1, frame)
 
 
+def check_signed_frames_of_another_kind():
+    """A good MIC over our keys and address does not make up for a foreign DevAddr, type or major version."""
+    key = bytes(16)
+    good = b"\x60\x01\x00\x00\x00\x00\x00\x00"
+    for msg, passes in (
+        (good, True),
+        (b"\x60\x02" + good[2:], False),
+        (b"\x61" + good[1:], False),
+        (b"\x40" + good[1:], False),
+        (b"\xe0" + good[1:], False),
+        (b"\x7c" + good[1:], True),  # reserved bits of MHDR are not looked at
+    ):
+        frame = msg + crypto.data_mic(key, 1, 0, crypto.DOWN, msg)
+        equal(frames.parse_data_down(key, key, 1, -1, frame) is not None, passes, msg)
+
+
 def check_must_reject_command_streams(vectors):
     row = find(vectors, "must_reject", "unknown CID")
     equal(commands.parse(b(row["macStream"]), commands.UP_SIZES), [(commands.LINK_CHECK, b"")])
