@@ -176,6 +176,8 @@ class AirServer:
     def _take(self, node: str, message: dict[str, Any]) -> None:
         kind = message.get("t")
         if kind == "tx":
+            for flaw in message.get("flaws") or ():  # what the emulated chip found wrong with the driver's settings
+                self._count(f"flaw: {flaw}")
             self._uplink(_transmission(node, message))
         elif kind == "state":
             if self._on_state:

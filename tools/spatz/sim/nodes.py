@@ -233,11 +233,18 @@ def world(
         "mac_address": node.mac_address.hex(),
         "boot_us": 250_000,
         "usb": False,
-        "weather": {"seed": node.seed if weather_seed is None else weather_seed, "offset_s": 0},
+        "weather": _weather(node, weather_seed),
         "clock_error_ppm": 0,
         "cause": cause,
         "wake_at_us": wake_at_us,
     }
+
+
+def _weather(node: VirtualNode, town_seed: int | None) -> dict[str, int]:
+    """The town has one weather; at each node it comes up to an hour earlier or later, so no two measure the same."""
+    if town_seed is None:
+        return {"seed": node.seed, "offset_s": 0}
+    return {"seed": town_seed, "offset_s": node.seed % 7200 - 3600}
 
 
 def chips(board: Board) -> dict[str, Any]:

@@ -93,4 +93,6 @@ def _doing() -> dict[str, str]:
         "deepsleep": tr("asleep"),
         "cut": tr("without power"),
         "crashed": tr("starts again"),
+        "fault": tr("starts again"),
+        "ended": tr("at the prompt"),
     }

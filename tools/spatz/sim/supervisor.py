@@ -3,8 +3,10 @@
 | the device says (power.json) | then |
 | --- | --- |
 | deepsleep, wake_at_us        | started at that time with cause "deepsleep"; never when there is no time |
-| reset                        | started at once with cause "soft" |
-| crashed, or nothing          | started with cause "wdt" after a pause that grows: what a watchdog would do |
+| reset, soft_reset            | started at once with cause "soft" |
+| wdt                          | started at once with cause "wdt" |
+| ended                        | main.py returned: a real board shows its prompt and stays there, so not started again |
+| crashed, fault, or nothing   | started with cause "wdt" after a pause that grows: what a watchdog would do |
 
 `power_cut` ends a process without warning, forgets the RTC memory and starts with cause "power_on".
 
@@ -34,12 +36,15 @@ from spatz.sim.airserver import monotonic_us
 DEVICE_DIR = Path(__file__).parent / "device"
 CRASH_PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 KEPT_LINES = 200
+START_LEAD_US = 150_000
+"""A process is started this long before its node wakes: what MicroPython and the emulator need to be ready. The node
+itself waits for its moment, so a short lead costs punctuality and a long one nothing."""
+
 _MAX_LINE = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 
 # What the firmware prints -> the event it stands for.
 LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("fault", re.compile(r"^SimFault\b(.*)")),
     ("joined", re.compile(r"^joined\b(.*)", re.IGNORECASE)),
     ("sent", re.compile(r"^sent\b(.*)", re.IGNORECASE)),
     ("downlink", re.compile(r"^downlink\b(.*)", re.IGNORECASE)),
@@ -48,7 +53,11 @@ LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a node did: boot, line (each printed one), joined, sent, downlink, fault, deepsleep, reset, crashed."""
+    """Something a node did.
+
+    `kind` is boot (detail: the cause), line (each printed one), joined, sent or downlink (detail: what was printed), or
+    how a boot ended: deepsleep, reset, soft_reset, wdt, ended, cut, and with the reason crashed and fault.
+    """
 
     node: str
     kind: str
@@ -130,12 +139,16 @@ class Supervisor:
             if state.cut.is_set():
                 continue
             wake_at_us = None
-            match ended.get("event"):
+            match ended["event"]:
                 case "deepsleep":
                     wake_at_us = ended.get("wake_at_us")
                     state.cause, pause_s = "deepsleep", _until(wake_at_us)
-                case "reset":
+                case "reset" | "soft_reset":
                     state.cause, pause_s = "soft", 0.0
+                case "wdt":
+                    state.cause, pause_s = "wdt", 0.0
+                case "ended":
+                    state.cause, pause_s = "wdt", None
                 case _:
                     pause_s = CRASH_PAUSE_S[min(state.crashes, len(CRASH_PAUSE_S)) - 1]
                     state.cause = "wdt"
@@ -191,14 +204,9 @@ class Supervisor:
             await process.wait()
             state.pid = 0
             reading.cancel()
-        ended: dict[str, Any] = {"event": "cut"} if state.cut.is_set() else _read_power(folder.power)
-        if ended.get("event") in ("deepsleep", "reset", "cut"):
-            state.crashes = 0
-        else:
-            state.crashes += 1
-        self._tell(
-            state, str(ended.get("event") or "crashed"), "" if ended.get("event") else f"exit {process.returncode}"
-        )
+        ended = {"event": "cut"} if state.cut.is_set() else _read_power(folder.power, process.returncode)
+        state.crashes = state.crashes + 1 if ended["event"] in ("crashed", "fault") else 0
+        self._tell(state, ended["event"], str(ended.get("rule") or ended.get("error") or ""))
         return ended
 
     async def _read(self, state: NodeState, stdout: asyncio.StreamReader) -> None:
@@ -223,7 +231,7 @@ class Supervisor:
 
 def _until(wake_at_us: int | None) -> float | None:
     """Seconds from now; None for ever."""
-    return None if wake_at_us is None else max(wake_at_us - monotonic_us(), 0) / 1e6
+    return None if wake_at_us is None else max(wake_at_us - START_LEAD_US - monotonic_us(), 0) / 1e6
 
 
 async def _sleep_or(event: asyncio.Event, seconds: float | None) -> None:
@@ -232,12 +240,15 @@ async def _sleep_or(event: asyncio.Event, seconds: float | None) -> None:
         await asyncio.wait_for(event.wait(), seconds)
 
 
-def _read_power(path: Path) -> dict[str, Any]:
+def _read_power(path: Path, status: int | None) -> dict[str, Any]:
+    """What the device said about its end; "crashed" when it had no time to say anything."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("event"), str):
+        return content
+    return {"event": "crashed", "error": f"exit status {status}"}
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
