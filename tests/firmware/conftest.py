@@ -41,6 +41,16 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return None
 
 
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A file of checks named on the command line is not a test module besides."""
+    return NoModule.from_parent(parent, path=module_path) if module_path.parent == DUAL else None
+
+
+class NoModule(pytest.Module):
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        return []
+
+
 class DualFile(pytest.File):
     """One file of checks. It is read, not imported, to know what is in it; an import error is then a test's failure."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lorawan_network as network
 from expect import some
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lorawan import commands, eu868, frames
 from lorawan.actions import Heard, Listen
@@ -16,6 +16,10 @@ NWK_SKEY = bytes(range(16, 32))
 APP_SKEY = bytes(range(32, 48))
 DEV_ADDR = 0x26011BDA
 BINDING = b"bind"
+
+# a busy machine is no fault of the code
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 keys = st.binary(min_size=16, max_size=16)
 counters = st.integers(-1, 0xFFFFFFFE)
