@@ -27,8 +27,8 @@ class Quantity:
     label_de: str
     meaning_en: str  # what the number means, one plain sentence
     meaning_de: str
-    sensorthings: Mapping[str, str] = dataclasses.field(default_factory=dict)  # observed property: name, definition
-    homeassistant: Mapping[str, str] = dataclasses.field(default_factory=dict)  # device_class, state_class
+    sensorthings: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)  # name, definition
+    homeassistant: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)  # device_class, state_class
 
     @property
     def code_failed(self) -> int:

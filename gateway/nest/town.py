@@ -306,7 +306,7 @@ def _broken(file: Path, line: int, what: str) -> UserError:
 
 
 _SECTION = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]")
-_KEY = re.compile(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(?:=|\.)")
+_KEY = re.compile(r"\s*([A-Za-z0-9_\"'-]+(?:\s*\.\s*[A-Za-z0-9_\"'-]+)*)\s*=")
 
 
 def _line_of(text: str, place: list[str]) -> int:
@@ -318,7 +318,8 @@ def _line_of(text: str, place: list[str]) -> int:
             if section == place[0]:
                 found = number
         elif key := _KEY.match(line):
-            where = [section, key[1]] if section else [key[1]]
+            names = [name.strip(" \t\"'") for name in key[1].split(".")]
+            where = [section, *names] if section else names
             if where == place[: len(where)]:
                 return number
     return found

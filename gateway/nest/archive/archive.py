@@ -101,10 +101,10 @@ class Archive:
         with self._engine.begin() as connection:
             return reading.nodes(connection)
 
-    def latest(self) -> list[NodeLatest]:
-        """Every registered node with the latest value of each of its quantities."""
+    def latest(self, slug: str | None = None) -> list[NodeLatest]:
+        """Every registered node, or the one of that slug, with the latest value of each of its quantities."""
         with self._engine.begin() as connection:
-            return reading.latest(connection)
+            return reading.latest(connection, slug)
 
     def series(self, slug: str, quantity: str, start: float, end: float) -> list[tuple[float, float | None]]:
         """(Unix s, value) of start <= time < end in the order of time; None where the sensor failed or was out of

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, func, select, true
 
 from nest import quantities
 from nest.archive import schema
@@ -42,57 +43,46 @@ class NodeLatest:
     values: dict[str, LatestValue]  # quantity -> value, in the order of the table of quantities
 
 
-def nodes(connection: Connection) -> list[NodeInfo]:
-    """Every registered node, by slug."""
+def nodes(connection: Connection, slug: str | None = None) -> list[NodeInfo]:
+    """Every registered node, by slug; or the one of that slug."""
     table, frames = schema.nodes, schema.frames
     last_seen = select(func.max(frames.c.time)).where(frames.c.node_id == table.c.id).scalar_subquery()
-    found = select(table, last_seen.label("last_seen")).where(table.c.removed_at.is_(None)).order_by(table.c.slug)
+    found = select(table, last_seen.label("last_seen")).where(*_registered(slug)).order_by(table.c.slug)
     return [_info(row) for row in connection.execute(found)]
 
 
-def latest(connection: Connection) -> list[NodeLatest]:
-    """Every registered node with its latest values.
+def latest(connection: Connection, slug: str | None = None) -> list[NodeLatest]:
+    """Every registered node, or the one of that slug, with its latest values.
 
     One look into the key of `readings` per node and quantity: the cost does not grow with the length of the history.
     """
     readings, table = schema.readings, schema.nodes
-    newest = (
+
+    def newest(column: str) -> ScalarSelect[Any]:
+        """One look each: a join would let the database go through all readings instead."""
+        of_this = (readings.c.node_id == table.c.id, readings.c.quantity_id == schema.quantities.c.id)
+        return select(readings.c[column]).where(*of_this).order_by(readings.c.time.desc()).limit(1).scalar_subquery()
+
+    wanted = (
         select(
-            table.c.id.label("node_id"),
+            table.c.slug,
             schema.quantities.c.id.label("quantity_id"),
-            select(func.max(readings.c.time))
-            .where(readings.c.node_id == table.c.id, readings.c.quantity_id == schema.quantities.c.id)
-            .scalar_subquery()
-            .label("time"),
+            *(newest(column).label(column) for column in ("time", "value", "quality")),
         )
         .select_from(table.join(schema.quantities, true()))
-        .where(table.c.removed_at.is_(None))
-        .subquery()
-    )
-    wanted = (
-        select(table.c.slug, readings)
-        .select_from(newest)
-        .join(
-            readings,
-            and_(
-                readings.c.node_id == newest.c.node_id,
-                readings.c.quantity_id == newest.c.quantity_id,
-                readings.c.time == newest.c.time,
-            ),
-        )
-        .join(table, table.c.id == readings.c.node_id)
-        .order_by(readings.c.quantity_id)
+        .where(*_registered(slug))
+        .order_by(schema.quantities.c.id)
     )
     values: dict[str, dict[str, LatestValue]] = {}
     for row in connection.execute(wanted):
         quantity = quantities.by_bit().get(row.quantity_id)
-        if quantity is not None:
+        if quantity is not None and row.time is not None:
             values.setdefault(row.slug, {})[quantity.name] = LatestValue(
                 row.value, row.time / 1000, schema.QUALITY_NAMES[row.quality]
             )
     return [
         NodeLatest(info.slug, info.name, info.latitude, info.longitude, info.last_seen, values.get(info.slug, {}))
-        for info in nodes(connection)
+        for info in nodes(connection, slug)
     ]
 
 
@@ -117,6 +107,11 @@ def series(
         .order_by(readings.c.time)
     )
     return [(row.time / 1000, row.value) for row in connection.execute(wanted)]
+
+
+def _registered(slug: str | None) -> list[ColumnElement[bool]]:
+    table = schema.nodes
+    return [table.c.removed_at.is_(None), *([] if slug is None else [table.c.slug == slug])]
 
 
 def _info(row: Row) -> NodeInfo:
