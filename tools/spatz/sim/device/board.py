@@ -182,15 +182,22 @@ class Board:
             return None
 
     def _forget_files(self):
-        for name in ("rtc.bin", "retained.json"):
-            if self.state_dir is not None and self._read(name) is not None:
-                os.remove(self.path(name))
+        if self.state_dir is not None:
+            self._remove("rtc.bin")
+            self._remove("retained.json")
+
+    def _remove(self, name):
+        try:
+            os.remove(self.path(name))
+        except OSError:
+            pass
 
     def _load_kept(self):
         if self.state_dir is None:
             return {}
         kept = json.loads(self._read("retained.json") or b"{}")
         kept["rtc_memory"] = self._read("rtc.bin") or b""
+        self._remove("retained.json")  # it holds for this boot only: one that is killed leaves none
         return kept
 
     def _keep(self):
@@ -207,11 +214,12 @@ class Board:
 
     def end(self, event):
         """The processor stops for `event` (a dict with "event"): keep what survives, tell the air. Does not return."""
-        if self.clock.halted is None:
-            event["at_us"] = self.clock.now
-            self._keep()
-            self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
-            self.write("power.json", json.dumps(event).encode())
+        if self.clock.halted is not None:
+            raise self.clock.halted
+        event["at_us"] = self.clock.now
+        self._keep()
+        self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
+        self.write("power.json", json.dumps(event).encode())
         self.clock.halt(event)
 
     def reboot(self, cause=None, **changes):
