@@ -1,6 +1,8 @@
 """A node's radio on the emulated SX1262 in virtual time, and a network that answers what it hears. MicroPython only,
 with tools/spatz/sim/device first on the path."""
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+# pyright: reportAttributeAccessIssue=false
 import gc
 import time
 

@@ -3,6 +3,7 @@
 `tests/firmware/radio/mutations.toml` shows that these checks see every erratum fix and every step of the start-up.
 """
 
+# pyright: reportMissingImports=false
 import lora_phy
 from expect import equal, raises
 from radio import RadioError

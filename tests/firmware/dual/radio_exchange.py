@@ -1,5 +1,6 @@
 """The real MAC, the runner and the driver on the emulated chip, in virtual time: a network answers in either window."""
 
+# pyright: reportMissingImports=false
 from expect import equal, raises
 from lorawan import eu868
 from lorawan.mac import Mac
@@ -135,12 +136,12 @@ def check_long_frame_in_rx1_makes_rx2_late():
 def check_session_goes_on_over_many_wakes():
     world = World()
     network = Network(world)
-    _, mac = join(world, network)
-    network.session = mac.session
+    got, mac = join(world, network)
+    network.session = got.session
     stored = []
     for fcnt in range(5):
         network.window = fcnt % 3
-        outcome = world.run(mac.uplink(1, b"12345"), before=lambda: stored.append(mac.session.fcnt_up))
+        outcome = world.run(mac.uplink(1, b"12345"), before=lambda: stored.append(got.session.fcnt_up))
         equal((outcome.fcnt, outcome.window), (fcnt, fcnt % 3))
         equal(world.chip.mode, "sleep_cold")
         world.wait(10000000)
@@ -183,3 +184,28 @@ def check_failing_radio_is_left_asleep():
     raises(RadioError, world.run, exchange)
     raises(StopIteration, next, exchange)
     assert world.chip.asleep(), world.chip.mode
+
+
+@on_the_chip
+def check_windows_are_met_awake_too():
+    """While somebody may want to reach the node, its processor does not light-sleep."""
+    for window in (1, 2):
+        world = World()
+        world.clock.stay_awake = True
+        mac, network = joined(world)
+        network.window = window
+        equal(world.run(mac.uplink(1, b"12345")).window, window, world.why())
+        equal(world.board.light_sleep_us, 0)
+
+
+@on_the_chip
+def check_processor_sleeps_through_the_waits():
+    world = World()
+    mac, network = joined(world, rx1_delay_s=5)
+    network.window = 2
+    start = world.now_us
+    world.run(mac.uplink(1, b"12345"))
+    assert world.board.light_sleep_us > (world.now_us - start) * 3 // 4, (
+        world.board.light_sleep_us,
+        world.now_us - start,
+    )

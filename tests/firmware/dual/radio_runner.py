@@ -18,7 +18,7 @@ class Notes:
     listen_latency_us = 150
     clock_error_ppm = 1000
 
-    def __init__(self, time, airtime_us=AIRTIME_US, late_us=80, heard=(), fails=()):
+    def __init__(self, time, airtime_us=AIRTIME_US, late_us: int | None = 80, heard=(), fails=()):
         self.time = time
         self.airtime_us = airtime_us
         self.late_us = late_us
@@ -26,7 +26,8 @@ class Notes:
         self.fails = fails
         self.done = []  # (name, ticks)
         self.collecting = []
-        self.started_us = self.interrupt_us = None
+        self.started_us = 0
+        self.interrupt_us = None
 
     def note(self, name):
         self.done.append((name, self.time.us))

@@ -281,3 +281,18 @@ def check_transmission_that_never_ends():
     _, driver = started()
     driver.transmit(b"\x00", 868100000, 7, 125000, 14)
     equal(driver.wait_transmitted(300), False)
+
+
+def check_interrupt_handler_allocates_nothing():
+    try:
+        from micropython import heap_lock, heap_unlock  # type: ignore[attr-defined]  # CPython's stand-in has none
+    except ImportError:
+        return
+    wire, driver = started()
+    driver.transmit(b"\x00", 868100000, 7, 125000, 14)
+    heap_lock()
+    try:
+        wire.dio1.handler(wire.dio1)
+    finally:
+        heap_unlock()
+    equal(driver.interrupt_us, wire.time.us)

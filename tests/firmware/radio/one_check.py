@@ -1,5 +1,5 @@
-"""Run under MicroPython: some checks of a file. Arguments: the file, then names of checks. Prints one JSON line for each:
-name, '' or what went wrong."""
+"""Run under MicroPython: some checks of a file. Arguments: the file, then names of checks. Prints a JSON line for each:
+its name, and '' or what went wrong."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import sys
 
 
 def main(path, *checks):
-    names = {"__name__": "checks"}
+    names: dict = {"__name__": "checks"}
     with open(path) as file:
         exec(compile(file.read(), path, "exec"), names)  # noqa: S102 - our own file
     for check in checks:

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from spatz.sim.micropython import command
 
 HERE = Path(__file__).resolve().parent
