@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Path, Query
 from fastapi.responses import Response
 
 from nest.archive import Archive
@@ -17,10 +17,11 @@ from nest.web.events import EventStreams
 from nest.web.present import iso
 from nest.web.security import API
 
-LONGEST_RANGE_S = 31 * 86400
+LONGEST_RANGE_S = 31 * 86400 + 3600  # October has an hour more when clocks are set back
 MOST_READINGS = 50_000
 USUAL_READINGS = 10_000
 
+Slug = Annotated[str, Path(description="the node's name in addresses")]
 Responses = dict[int | str, dict[str, Any]]
 Moment = datetime.datetime | None
 _NOT_FOUND: Responses = {404: {"model": models.Problem, "description": "No such node"}}
@@ -50,8 +51,8 @@ def router(
         found = [views.node_model(latest, now) for latest in archive.latest()]
         return models.Nodes(time=iso(now), town=town.slug, nodes=found)
 
-    @api.get("/nodes/{slug}", summary="One node with its latest values", responses=_NOT_FOUND)
-    def node(slug: str) -> models.Node:
+    @api.get("/nodes/{slug}", summary="One node with its latest values", responses={**_NOT_FOUND, **_INVALID})
+    def node(slug: Slug) -> models.Node:
         for latest in archive.latest():
             if latest.slug == slug:
                 return views.node_model(latest, clock())
@@ -59,11 +60,11 @@ def router(
 
     @api.get("/nodes/{slug}/readings", summary="Readings over time", responses={**_NOT_FOUND, **_INVALID})
     def readings(
-        slug: str,
+        slug: Slug,
         quantity: Annotated[str, Query(description="one of those in /api/v1/quantities", examples=["temperature"])],
-        start: Annotated[Moment, Query(description="from this time on (ISO 8601, else UTC); usual: 24 h before end")] = None,
+        start: Annotated[Moment, Query(description="from this time on (ISO 8601); usual: 24 h before end")] = None,
         end: Annotated[Moment, Query(description="before this time, at most 31 days after start; usual: now")] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_READINGS, description="at most so many; see `next`")] = USUAL_READINGS,
+        limit: Annotated[int, Query(ge=1, le=MOST_READINGS, description="how many at most")] = USUAL_READINGS,
     ) -> models.Readings:
         if quantity not in by_name():
             raise HTTPException(422, f"quantity: one of {', '.join(by_name())} was expected")
@@ -71,7 +72,7 @@ def router(
         since = until - 86400 if start is None else _unix(start)
         if since > until:
             raise HTTPException(422, "start: a time before end was expected")
-        if until - since > LONGEST_RANGE_S + 1:
+        if until - since > LONGEST_RANGE_S:
             raise HTTPException(422, "start, end: at most 31 days at once; ask for longer times in parts")
         if all(known.slug != slug for known in archive.nodes()):
             raise HTTPException(404, "there is no such node")

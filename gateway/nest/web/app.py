@@ -49,7 +49,7 @@ def create_app(
 
     Raises UserError: `town.toml` switches tiles on and `tiles_url` is no address.
     """
-    streams = streams or EventStreams()
+    streams = EventStreams() if streams is None else streams
     ground = town.settings.map
     try:
         policy = content_security_policy(ground.tiles_url if ground.tiles else None)

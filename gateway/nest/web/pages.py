@@ -141,7 +141,9 @@ def router(pages: Pages, app: FastAPI) -> APIRouter:
 
     @site.api_route("/api", methods=methods)
     def api_page(request: Request) -> HTMLResponse:
-        return pages.render(request, "api.html", endpoints=_endpoints(app.openapi()), openapi_url=app.openapi_url)
+        values = {"slug": next((node.slug for node in pages.archive.nodes()), "amsel"), "quantity": "temperature"}
+        endpoints = _endpoints(app.openapi(), values)
+        return pages.render(request, "api.html", endpoints=endpoints, openapi_url=app.openapi_url)
 
     @site.api_route(OUTLINES, methods=methods)
     def outlines() -> Response:
@@ -162,17 +164,14 @@ def _named(quantity: Quantity, language: str) -> dict[str, str]:
     }
 
 
-def _endpoints(openapi: dict[str, Any]) -> list[dict[str, Any]]:
-    """The API's addresses for a page that needs no CDN; an example for each that needs nothing filled in."""
+def _endpoints(openapi: dict[str, Any], values: dict[str, str]) -> list[dict[str, Any]]:
+    """The API's addresses for a page that needs no CDN. `values` fill in what an example needs, by parameter."""
     endpoints = []
     for path, operations in openapi["paths"].items():
         operation = operations["get"]
-        parameters = [
-            {"name": given["name"], "required": given["required"], "text": given.get("description", "")}
-            for given in operation.get("parameters", [])
-        ]
-        needed = any(parameter["required"] for parameter in parameters)
-        endpoints.append(
-            {"path": path, "text": operation["summary"], "parameters": parameters, "example": None if needed else path}
-        )
+        parameters = operation.get("parameters", [])
+        required = [given["name"] for given in parameters if given["required"] and given["in"] == "query"]
+        asked = {name: values[name] for name in required}
+        example = path.format_map(values) + (f"?{urlencode(asked)}" if asked else "")
+        endpoints.append({"path": path, "text": operation["summary"], "parameters": parameters, "example": example})
     return endpoints

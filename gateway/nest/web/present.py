@@ -39,6 +39,7 @@ _SPOKEN = {
     "nothing": "No readings in this time.",
     "unavailable": "The chart could not be loaded.",
     "summary": "Lowest {low} ({low_at}), highest {high} ({high_at}), {count} readings.",
+    "single": "One reading: {low} ({low_at}).",
     "value": "Value",
     "time": "Time",
     "zoom_in": "Zoom in",

@@ -86,6 +86,9 @@ function withGaps({ times, values }) {
   const steps = times.slice(1).map((time, index) => time - times[index]).sort((a, b) => a - b);
   const longest = Math.max(2.5 * (steps[steps.length >> 1] ?? 0), 30);
   const data = [[], []];
+  if (times.length === 1) { // uPlot stretches a single moment to a day; two empty edges keep it in its place
+    return [[times[0] - LEAST_SPAN_S, times[0], Math.max(times[0] + 1, now())], [null, values[0], null]];
+  }
   times.forEach((time, index) => {
     if (index && time - times[index - 1] > longest) {
       data[0].push((time + times[index - 1]) / 2);
@@ -98,7 +101,8 @@ function withGaps({ times, values }) {
 }
 
 function draw(card, chart) {
-  if (!chart.times.length) {
+  const good = chart.values.filter((value) => value !== null);
+  if (!good.length) {
     clear(card, chart);
     return say(card, words.nothing);
   }
@@ -114,13 +118,13 @@ function draw(card, chart) {
   }
   const { decimals, unit, label } = page.quantities[chart.quantity];
   const name = page.nodes.find((node) => node.slug === chart.slug)?.name ?? chart.slug;
-  const low = Math.min(...chart.values);
-  const high = Math.max(...chart.values);
+  const low = Math.min(...good);
+  const high = Math.max(...good);
   const at = (value) => (hours > 24 ? fullTime : clockTime)(chart.times[chart.values.indexOf(value)]);
-  const text = fill(words.summary, {
+  const text = fill(good.length === 1 ? words.single : words.summary, {
     low: `${number(low, decimals)}\u00a0${unit}`, low_at: at(low),
     high: `${number(high, decimals)}\u00a0${unit}`, high_at: at(high),
-    count: chart.times.length,
+    count: good.length,
   });
   say(card, text);
   holder.setAttribute("aria-label", `${fill(words.chart_of, { quantity: label, name })}. ${text}`);
@@ -153,8 +157,10 @@ function options(quantity, width) {
     axes: [
       { ...axis, space: 60, values: (_, times) => times.map((time, index) =>
         hours > 24 && (index === 0 || dayOfMonth(time) !== dayOfMonth(times[index - 1])) ? dayOfMonth(time) : clockTime(time)) },
-      { ...axis, size: 56, values: (_, values) => values.map((value) =>
-        number(value, Math.max(decimals, value % 1 ? 1 : 0)).replace(/[.,]0+$/, "")) },
+      { ...axis, size: 56, values: (_, values) => {
+        const needed = [0, 1, 2].find((digits) => values.every((value) => Math.abs(value - value.toFixed(digits)) < 1e-6)) ?? 3;
+        return values.map((value) => number(value, needed));
+      } },
     ],
     series: [
       { label: words.time, value: (_, time) => (time == null ? "–" : fullTime(time)) },

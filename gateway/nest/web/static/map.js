@@ -1,5 +1,5 @@
 // The map: nodes on the operator's outlines, on plain ground, or on tiles where the operator switched them on.
-import { age, fill, isStale, page, reading, seconds, words } from "./say.js";
+import { age, isStale, page, reading, seconds, words } from "./say.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const markers = new Map();

@@ -61,7 +61,7 @@ function take(update, fresh) {
     if (old && seconds(old.time) >= seconds(value.time)) continue;
     node.values[quantity] = value;
     showValue(node.slug, quantity, value, fresh);
-    if (value.state === "good") addPoint(node.slug, quantity, seconds(value.time), value.value);
+    addPoint(node.slug, quantity, seconds(value.time), value.value);
   }
   if (mapElement) showMarker(node);
   tick();

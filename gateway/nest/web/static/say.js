@@ -39,9 +39,10 @@ export function reading(quantity, value) {
   return words.states[value?.state ?? "missing"][0];
 }
 
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(language, { day: "2-digit", month: "2-digit" });
-const full = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+const locale = language === "en" ? "en-GB" : language; // 24 hours and day before month, as people here write
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(locale, { day: "2-digit", month: "2-digit" });
+const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
 export const clockTime = (unix) => clock.format(unix * 1000);
 export const dayOfMonth = (unix) => day.format(unix * 1000);
 export const fullTime = (unix) => full.format(unix * 1000);

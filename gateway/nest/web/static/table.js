@@ -15,7 +15,7 @@ export function showValue(slug, quantity, value, flash) {
   for (const cell of cells(slug, quantity)) {
     const [text, why] = words.states[value.state] ?? [number(value.value, page.quantities[quantity].decimals), ""];
     const parts = [span("value", text)];
-    if (value.state === "good") parts.push(" ", span("unit", value.unit));
+    if (value.state === "good") parts.push("\u00a0", span("unit", value.unit));
     const time = document.createElement("time");
     time.className = "age";
     time.dateTime = value.time;
