@@ -38,6 +38,13 @@ class JoinNonces:
             nonces.highest = max(nonces.highest, record.dev_nonce)
             nonces.join_nonce = max(nonces.join_nonce, record.join_nonce)
 
+    def forget_dev_nonces(self, dev_eui: bytes) -> None:
+        """The device begins anew under another AppKey, which old requests do not fit; its JoinNonce still goes on."""
+        nonces = self._of.get(dev_eui)
+        if nonces is not None:
+            nonces.used.clear()
+            nonces.highest = -1
+
     def refusal(self, device: Device, dev_nonce: int) -> str | None:
         """Why this DevNonce is refused, as a kind of `effects.KINDS`; None when it is good."""
         nonces = self._of.get(device.dev_eui)

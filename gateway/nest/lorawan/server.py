@@ -81,18 +81,21 @@ class NetworkServer:
         self._dedup: Dedup[_Join | _Data] = Dedup(settings.dedup_window_s)
 
     def add_device(self, device: Device, nonces: Iterable[JoinRecord] = ()) -> None:
-        """Register a device while running, or give a registered one new data; new keys end its sessions."""
+        """Register a device while running, or give a registered one new data.
+
+        `nonces`: its earlier joins under the same AppKey. Another AppKey ends its sessions and starts its DevNonces anew.
+        """
         known = self._devices.get(device.dev_eui)
         if known is not None and (known.app_key, known.join_eui) != (device.app_key, device.join_eui):
-            self._sessions.drop(device.dev_eui)
+            self._forget(device.dev_eui)
         self._sessions.rename(device)
         self._devices[device.dev_eui] = device
         self._nonces.remember(nonces)
 
     def remove_device(self, dev_eui: bytes) -> None:
-        """Forget a device, its sessions and its queue. Its nonces stay: they were used."""
+        """Forget a device, its sessions, its queue and its DevNonces (give them to `add_device`, should it return)."""
         self._devices.pop(dev_eui, None)
-        self._sessions.drop(dev_eui)
+        self._forget(dev_eui)
 
     def receive(self, frame: RadioFrame, now: float) -> list[Effect]:
         """Take one reception of a frame; whatever it holds, it is only counted when it is no good."""
@@ -263,6 +266,10 @@ class NetworkServer:
             mac_commands=clear if fport == 0 else data.fopts,
         )
         return _Data(session, uplink, data.adr_ack_req)
+
+    def _forget(self, dev_eui: bytes) -> None:
+        self._sessions.drop(dev_eui)
+        self._nonces.forget_dev_nonces(dev_eui)
 
     # -- answering
 

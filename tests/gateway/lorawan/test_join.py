@@ -179,11 +179,28 @@ def test_a_device_registered_while_running_may_join_and_a_removed_one_is_unknown
     assert radio.hear(device.join_request()) == ["unknown_device"]
 
 
-def test_a_new_key_ends_the_session(device: EndDevice) -> None:
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_new_key_ends_the_session_and_starts_the_dev_nonces_anew(device: EndDevice, removed: bool) -> None:
     radio = Radio(device)
     radio.joined(device)
+    old_request = device.join_request(5)
+    if removed:
+        radio.server.remove_device(device.dev_eui)
     radio.server.add_device(Device(device.dev_eui, device.join_eui, bytes(16), "spatz-1"))
     assert radio.hear(device.uplink(b"x")) == ["unknown_session"]
+    assert radio.hear(old_request) == ["mic_bad"]
+    device.app_key, device.dev_nonce = bytes(16), -1
+    radio.join(device)  # its memory of the last JoinNonce may have stayed: the device checks that it rises
+
+
+def test_a_device_that_returns_with_its_old_key_may_not_use_its_nonces_again(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    radio.hear(request)
+    radio.after(200)
+    radio.server.remove_device(device.dev_eui)
+    radio.server.add_device(radio.devices[0], radio.joins)
+    assert radio.hear(request) == ["dev_nonce_used"]
 
 
 def test_every_device_gets_its_own_address_while_there_are_any() -> None:
