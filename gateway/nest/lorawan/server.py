@@ -83,7 +83,7 @@ class NetworkServer:
     def add_device(self, device: Device, nonces: Iterable[JoinRecord] = ()) -> None:
         """Register a device while running, or give a registered one new data.
 
-        `nonces`: its earlier joins under the same AppKey. Another AppKey ends its sessions and starts its DevNonces anew.
+        `nonces`: its earlier joins under this AppKey. A new AppKey ends its sessions and starts its DevNonces anew.
         """
         known = self._devices.get(device.dev_eui)
         if known is not None and (known.app_key, known.join_eui) != (device.app_key, device.join_eui):
