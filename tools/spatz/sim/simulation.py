@@ -32,7 +32,7 @@ class Plan:
     loss: float = 0.0
     confirmed: bool = False
     spread_s: float | None = None
-    """Within how many seconds the nodes are switched on; None: 0.4 s per node, at most one interval."""
+    """Within how many seconds the nodes are switched on; None: 0.4 s per node, so that their joins find room."""
 
     @property
     def propagation(self) -> Propagation:
@@ -45,7 +45,7 @@ class Plan:
 
     def flock(self) -> list[nodes.VirtualNode]:
         """The nodes, without their folders."""
-        spread_s = min(0.4 * self.nodes, self.interval_s) if self.spread_s is None else self.spread_s
+        spread_s = 0.4 * self.nodes if self.spread_s is None else self.spread_s
         heard_by = [station for _, station in self.gateway_stations()]
         return nodes.flock(self.nodes, self.seed, heard_by, self.propagation, spread_s=spread_s)
 
