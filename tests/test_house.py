@@ -19,7 +19,7 @@ HARDWARE = {"esp32", "machine", "time", "network", "neopixel", "onewire"}
 FIRMWARE_MAY = {
     "lorawan": {"binascii", "cryptolib", "micropython", "struct"},
     "payload": {"micropython"},
-    "sensors": {"micropython", "struct"},
+    "sensors": {"micropython", "payload", "struct"},  # payload says what a value may be besides a number
     "radio": {"gc", "lorawan", "micropython"},
     "node": MICROPYTHON | HARDWARE | FIRMWARE_PACKAGES,
     "main": MICROPYTHON | HARDWARE | FIRMWARE_PACKAGES,
