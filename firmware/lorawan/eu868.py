@@ -20,7 +20,6 @@ DATA_RATES = (
 )
 MAX_MAC_PAYLOAD = bytes((59, 59, 59, 123, 250, 250, 250, 250))  # M by DR: FHDR, FPort and FRMPayload together
 
-MAX_CHANNELS = const(16)
 DEFAULT_CHANNELS_HZ = (868100000, 868300000, 868500000)  # every device has them; joins use only them
 DR_RANGE = const(0x50)  # of default and CFList channels, as in NewChannelReq: highest DR 5 << 4 | lowest DR 0
 JOIN_DR = const(5)
@@ -43,8 +42,7 @@ RX1_DELAY_S = const(1)  # RX2 is always one second after RX1
 JOIN_RX1_DELAY_S = const(5)
 
 MAX_EIRP_DBM = const(16)
-TX_POWER_STEP_DB = const(2)  # TXPower n means MAX_EIRP_DBM - 2 n
-MAX_TX_POWER = const(7)
+TX_POWER_STEP_DB = const(2)  # TXPower n, 0..7, means MAX_EIRP_DBM - 2 n
 
 CFLIST_TYPE = const(0)  # a list of frequencies; type 1, channel masks, is ignored here
 

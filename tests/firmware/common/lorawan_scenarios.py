@@ -194,9 +194,7 @@ def joins() -> list[Story]:
         story = Story("CFList " + name)
         channels = ([*CHANNELS, *freqs] + [0] * 16)[:16]
         mask = sum(1 << index for index, freq in enumerate(channels) if freq)
-        story.join(
-            1, [story.accept(1, cflist=cflist)], window=1, join_nonce=1, channels=channels, channel_mask=mask
-        )
+        story.join(1, [story.accept(1, cflist=cflist)], window=1, join_nonce=1, channels=channels, channel_mask=mask)
         for _ in range(9):  # more than all channels: every one once, then again
             story.uplink([None, None])
         stories.append(story)

@@ -38,9 +38,7 @@ def check_mic_depends_on_direction(vectors):
 def check_payload_encryption_both_ways(vectors):
     for row in rows(vectors, "frm_payload_crypto"):
         for given, wanted in (("plaintext", "ciphertext"), ("ciphertext", "plaintext")):
-            got = crypto.crypt_payload(
-                b(row["key"]), int(row["devAddr"], 16), row["fcnt"], row["dir"], b(row[given])
-            )
+            got = crypto.crypt_payload(b(row["key"]), int(row["devAddr"], 16), row["fcnt"], row["dir"], b(row[given]))
             equal(got, b(row[wanted]), row["name"])
 
 
