@@ -1,3 +1,4 @@
+# ruff: noqa: B905, PT018 - MicroPython has no strict zip, and a check is no pytest function
 """The SX1262 on the air: what is transmitted and heard, when, and what a missing set-up step costs."""
 
 import time

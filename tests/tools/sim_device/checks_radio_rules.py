@@ -1,3 +1,4 @@
+# ruff: noqa: PT018 - MicroPython has no strict zip, and a check is no pytest function
 """The SX1262's rules: what a driver may not do, and what the chip answers. Data sheet sections as in the emulator."""
 
 import time

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from spatz.sim.micropython import command
 
 HERE = Path(__file__).parent

@@ -10,7 +10,6 @@ import socket
 from binascii import hexlify, unhexlify
 
 import utime
-
 from fault import SimFault
 
 WELCOME_WITHIN_MS = 5000

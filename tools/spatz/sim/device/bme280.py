@@ -103,7 +103,7 @@ class Bme280:
         self.broken = False  # tests: no answer at all
         self._calibration = _calibration()
         self._pointer = 0
-        self._was_powered = True
+        self._supplied_since = 0
         self._reset()
 
     def powered(self):
@@ -112,10 +112,9 @@ class Bme280:
             return False
         since = self.board.vext_since(self)
         if since is None:
-            self._was_powered = False
             return False
-        if not self._was_powered:
-            self._was_powered = True
+        if since != self._supplied_since:
+            self._supplied_since = since
             self._reset()
             self._ready_at = since + START_UP_US
         return self.clock.now >= self._ready_at

@@ -24,9 +24,8 @@ Unix time at node time 0).
 import json
 import os
 
-import utime
-
 import simclock
+import utime
 from fault import SimFault
 from nvs import Flash
 
@@ -160,6 +159,7 @@ class Board:
 
             self.sensors.append((config, Bme280(self, config)))
         self.air.state({"at": self.clock.now, "state": "boot", "cause": self.cause})
+        self.clock.run_until(self.clock.now)  # paced: the boot takes its time
 
     # files and what survives
 
@@ -218,8 +218,8 @@ class Board:
             raise self.clock.halted
         event["at_us"] = self.clock.now
         self._keep()
-        self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
         self.write("power.json", json.dumps(event).encode())
+        self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
         self.clock.halt(event)
 
     def reboot(self, cause=None, **changes):

@@ -52,7 +52,7 @@ try:
     _board = board.Board(_world)
     random.seed(_board.world["seed"])  # what the firmware leaves to chance repeats with the world
     del _world
-    execfile(_main_path(_board.world))  # noqa: F821
+    execfile(_main_path(_board.world), {"__name__": "__main__"})  # noqa: F821
     _note(_board, {"event": "ended"})
 except PowerDown:
     pass

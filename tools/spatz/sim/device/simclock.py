@@ -15,7 +15,6 @@ Virtual: jumps.
 import heapq
 
 import utime
-
 from fault import PowerDown, SimFault
 
 SLACK_US = 1000  # small costs run ahead of the wall by at most this before the process waits

@@ -4,9 +4,8 @@ Without a board (a plain test that only imports this directory) it is the built-
 few µs of node time, so a loop that polls one ends.
 """
 
-import utime as _utime
-
 import board as _board
+import utime as _utime
 
 _PERIOD = 1 << 30
 _EPOCH_2000 = 946684800  # the unix port counts from 1970
