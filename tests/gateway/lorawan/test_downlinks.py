@@ -110,6 +110,7 @@ def test_a_confirmed_downlink_without_acknowledgement_is_reported(radio: Radio, 
     radio.hear(device.uplink(b"x"))
     radio.after(1)
     radio.hear(device.uplink(b"x"))
+    radio.hear(device.uplink(b"x", fctrl=0x20))
     assert radio.outcomes == [(5, "sent"), (5, "unacknowledged")]
 
 
