@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from nest.archive import Archive, open_database
 from nest.live import Live, ReadingEvent
 from nest.registry import Registry
 from nest.web import create_app
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, Route, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -30,6 +31,9 @@ pytestmark = [
 ]
 
 HOUR = 3600
+ONE_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 OUTLINES = {
     "type": "FeatureCollection",
     "attribution": "Umriss: Stadt Brandis <b>",
@@ -51,8 +55,13 @@ class Served:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tiles_url: str = "") -> None:
         self.town = towns.create(folder, "Brandis", latitude=51.336, longitude=12.61, language="de")
+        if tiles_url:
+            text = (folder / "town.toml").read_text(encoding="utf-8").replace("tiles = false", "tiles = true")
+            text = re.sub(r'tiles_url = ".*"', f'tiles_url = "{tiles_url}"', text)
+            (folder / "town.toml").write_text(text, encoding="utf-8")
+            self.town = towns.load(folder)
         self.engine = open_database(self.town.database)
         self.archive = Archive(self.engine)
         self.live = Live()
@@ -325,8 +334,14 @@ def test_a_marker_opens_by_keyboard(visit: Callable[..., Visitor]) -> None:
     visitor.marker("Meise").focus()
     visitor.page.keyboard.press("Enter")
     popup = visitor.page.locator(".popup")
-    expect(popup).to_contain_text("Temperatur: −0,5\xa0°C (vor 3 min)")
-    expect(popup).to_contain_text("Luftfeuchte: Sensor gestört")
+    expect(popup.locator("li")).to_have_text(
+        [
+            "Temperatur: −0,5\xa0°C (vor\xa03\xa0min)",
+            "Luftfeuchte: Sensor gestört (vor\xa03\xa0min)",
+            "Batterie: Außer Bereich (vor\xa03\xa0min)",
+        ]
+    )
+    expect(visitor.page.locator(".leaflet-popup-close-button")).to_have_attribute("aria-label", "Schließen")
     popup.locator("a").click()
     expect(visitor.page.locator("h1")).to_have_text("Meise")
 
@@ -365,3 +380,24 @@ def test_on_a_phone_nothing_sticks_out(visit: Callable[..., Visitor], tmp_path: 
         page = visit("de-DE", path, width=320).page
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
         page.screenshot(path=tmp_path / f"phone{path.replace('/', '-')}.png", full_page=True)
+
+
+def test_tiles_are_asked_for_only_where_the_operator_wants_them(browser: Browser, tmp_path: Path) -> None:
+    served = Served(tmp_path / "town", tiles_url="https://{s}.tile.example/{z}/{x}/{y}.png")
+    visitor = Visitor(browser, "de-DE")
+    asked: list[Request] = []
+
+    def tile(route: Route) -> None:  # stands for the server of tiles; nothing leaves this machine
+        asked.append(route.request)
+        route.fulfill(status=200, content_type="image/png", body=ONE_PIXEL)
+
+    visitor.context.route("https://*.tile.example/**", tile)
+    visitor.open(served.url)
+    expect(visitor.page.locator("#map-credit")).to_contain_text("© OpenStreetMap")
+    expect(visitor.page.locator(".leaflet-tile-loaded").first).to_be_visible()
+    assert {request.header_value("referer") for request in asked} == {f"{served.url}/"}
+    visitor.page.locator(".leaflet-control-zoom-in").click()  # tiles that are no longer wanted become a data: image
+    expect(visitor.page.locator("#live")).to_have_attribute("data-state", "live")
+    visitor.context.close()
+    served.close()
+    assert visitor.complaints == []

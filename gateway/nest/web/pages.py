@@ -35,15 +35,7 @@ class Pages:
     town: Town
     assets: dict[str, str]
     clock: Callable[[], float]
-    environment: Environment = dataclasses.field(
-        default_factory=lambda: Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-    )
+    environment: Environment = dataclasses.field(default_factory=lambda: _environment())
 
     def render(self, request: Request, template: str, status_code: int = 200, **values: object) -> HTMLResponse:
         """A page in the visitor's language. Templates escape everything; `t` translates, `link` keeps `?lang=`."""
@@ -153,6 +145,18 @@ def router(pages: Pages, app: FastAPI) -> APIRouter:
         return FileResponse(pages.town.outlines, media_type="application/geo+json", headers=headers)
 
     return site
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # quantities stay in the order of their table
+    return environment
 
 
 def _named(quantity: Quantity, language: str) -> dict[str, str]:

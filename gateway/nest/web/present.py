@@ -42,6 +42,7 @@ _SPOKEN = {
     "single": "One reading: {low} ({low_at}).",
     "value": "Value",
     "time": "Time",
+    "close": "Close",
     "zoom_in": "Zoom in",
     "zoom_out": "Zoom out",
     "chart_of": "{quantity} at {name}",

@@ -16,8 +16,9 @@ export async function drawMap(element) {
     zoomSnap: 0.5,
   });
   map.setView([page.map.latitude ?? 51, page.map.longitude ?? 10.5], page.map.latitude === null ? 5 : 13);
-  L.control.zoom({ zoomInTitle: words.zoom_in, zoomOutTitle: words.zoom_out }).addTo(map);
+  L.control.zoom({ position: "bottomright", zoomInTitle: words.zoom_in, zoomOutTitle: words.zoom_out }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
+  map.on("popupopen", ({ popup: { _closeButton: button } }) => button.setAttribute("aria-label", words.close));
   const credits = [];
   if (page.map.tiles_url) {
     // the page itself sends no referrer; tile servers ask for the origin, and get no more
@@ -70,7 +71,7 @@ function icon(node) {
   name.className = "name";
   name.textContent = node.name;
   label.append(name, document.createElement("b"));
-  return L.divIcon({ className: "marker", html: label, iconSize: null });
+  return L.divIcon({ className: "marker", html: label, iconSize: null, popupAnchor: [0, -44] });
 }
 
 /** Bring a node's marker up to date. */
@@ -97,7 +98,8 @@ function popup(node) {
     const value = node.values[quantity];
     if (!value) continue;
     const item = document.createElement("li");
-    item.textContent = `${known.label}: ${reading(quantity, value)} (${age(seconds(value.time))})`;
+    const when = age(seconds(value.time)).replaceAll(" ", "\u00a0");
+    item.textContent = `${known.label}: ${reading(quantity, value)} (${when})`;
     list.append(item);
   }
   if (!list.children.length) list.append(Object.assign(document.createElement("li"), { textContent: words.never }));
