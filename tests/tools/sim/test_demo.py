@@ -1,0 +1,99 @@
+"""`spatz demo` as a user runs it: a whole town, with the real nest and the real firmware."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from nest.errors import UserError
+from spatz.sim import demo
+from spatz.sim.simulation import Plan
+
+
+def spatz(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from spatz.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def test_every_node_delivers_and_the_summary_says_so(tmp_path: Path) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    ended = spatz("demo", "--nodes", "3", "--json", "--no-browser", "--keep", str(tmp_path))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    summary: dict[str, Any] = json.loads(ended.stdout)
+    assert summary["ok"] is True
+    assert summary["page"].startswith("http://127.0.0.1:")
+    assert 0 < summary["page_ready_s"] < summary["all_delivered_s"]
+    for node in summary["nodes"]:
+        assert node["joined"] is True
+        assert node["readings"] >= 1
+        assert node["first_reading_s"] <= summary["all_delivered_s"]
+        assert (node["faults"], node["crashes"]) == (0, 0)
+    left = [process.cmdline() for process in psutil.process_iter() if process.pid not in before]
+    assert not [command for command in left if str(tmp_path) in " ".join(command)]
+    secrets = [node.app_key.hex() for node in Plan(nodes=3).flock()]
+    log = (tmp_path / "town" / "nest.log").read_text()
+    assert not [key for key in secrets if key in log or key in ended.stdout]
+
+
+def test_a_run_too_short_for_a_join_says_that_nobody_delivered() -> None:
+    ended = spatz("demo", "--nodes", "1", "--seconds", "3", "--json")
+    assert ended.returncode == 1
+    summary = json.loads(ended.stdout)
+    assert (summary["ok"], summary["all_delivered_s"]) == (False, None)
+    assert summary["nodes"][0]["readings"] == 0
+
+
+def test_an_occupied_port_is_one_sentence_and_the_next_step() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+        ended = spatz("demo", "--port", str(port), "--no-browser")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines() == [
+        f"Port {port} is in use already.",
+        "→ Choose another with --port, or leave --port out: the demo then finds a free one.",
+    ]
+
+
+def test_without_port_8080_or_any_free_one() -> None:
+    free = demo.page_port(None)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if free == demo.PAGE_PORT:
+            taken.bind(("127.0.0.1", free))
+            taken.listen()
+        other = demo.page_port(None)
+    assert other != demo.PAGE_PORT
+    assert other > 1023
+
+
+def test_a_nest_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "nest.log").write_text("town.toml, line 3: broken.\n→ Correct that line and start again.\n")
+    error = demo._nest_ended(tmp_path)
+    assert isinstance(error, UserError)
+    assert error.message == "The nest ended: town.toml, line 3: broken."
+    assert error.next_step == "Correct that line and start again."
+
+
+def test_the_map_has_a_ground() -> None:
+    ground = demo.outlines()
+    assert ground["type"] == "FeatureCollection"
+    assert [feature["geometry"]["type"] for feature in ground["features"]] == ["Polygon", "Polygon", "LineString"]
+    for feature in ground["features"][:2]:
+        ring = feature["geometry"]["coordinates"][0]
+        assert ring[0] == ring[-1]
+
+
+@pytest.mark.parametrize("existing", ["town.toml", "nest.db"])
+def test_a_kept_folder_that_holds_a_town_is_not_overwritten(tmp_path: Path, existing: str) -> None:
+    (tmp_path / "town").mkdir()
+    (tmp_path / "town" / existing).write_text("mine")
+    ended = spatz("demo", "--keep", str(tmp_path), "--no-browser")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert (tmp_path / "town" / existing).read_text() == "mine"
