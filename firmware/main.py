@@ -12,7 +12,6 @@ def main():
 
     try:
         import esp32
-
         from node import app
 
         app.start(machine, esp32, time)

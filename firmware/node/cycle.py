@@ -8,8 +8,9 @@ from lorawan.actions import Transmit
 from lorawan.crypto import cmac
 from lorawan.mac import Mac
 from lorawan.session import Session
-from node import measure, schedule
 from payload.encode import FPORT, encode
+
+from node import measure, schedule
 
 
 class Cycle:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from nest.errors import UserError
+from nest.i18n import tr
+from nest.resources import boards_dir
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from nest.errors import UserError
-from nest.i18n import tr
-from nest.resources import boards_dir
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -38,6 +38,15 @@ def _attenuation(decibel: float) -> float:
 
 
 # --- what the files hold ----------------------------------------------------------------------------------------------
+
+
+class Module(Table):
+    """The processor and its memory."""
+
+    chip: Literal["esp32", "esp32s3"]
+    flash_mb: Annotated[int, Field(ge=2, le=64)]
+    psram_mb: Annotated[int, Field(ge=0, le=64)]
+    sources: Sources
 
 
 class Spi(Table):
@@ -151,11 +160,9 @@ class Board(Table):
     format: Literal[1]
     name: Name
     title: Text
-    chip: Literal["esp32", "esp32s3"]
-    flash_mb: Annotated[int, Field(ge=2, le=64)]
-    psram_mb: Annotated[int, Field(ge=0, le=64)]
     notes: list[Text] = Field(default_factory=list)
     sources: dict[str, Text]
+    module: Module
     radio: Radio
     antenna: Antenna
     timing: Timing
@@ -267,7 +274,7 @@ def pins(board: Board) -> Iterator[tuple[Location, int, str]]:
 
 def strapping_notes(board: Board) -> list[str]:
     """Pins that also decide how the chip starts: allowed, but whoever wires something to them should know."""
-    chip = CHIPS[board.chip]
+    chip = CHIPS[board.module.chip]
     return [
         tr(
             "GPIO{pin} ({key}) also decides how the {chip} starts; nothing else may pull it while it is reset.",
@@ -284,7 +291,7 @@ def strapping_notes(board: Board) -> list[str]:
 
 
 def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
-    chip = CHIPS[board.chip]
+    chip = CHIPS[board.module.chip]
     used: dict[int, Location] = {}
     for location, gpio, use in pins(board):
         found = str(gpio)
@@ -419,11 +426,11 @@ def load_sensor(name: str) -> Sensor:
 
 # --- spatz boards -----------------------------------------------------------------------------------------------------
 
-boards_app = typer.Typer(no_args_is_help=True, help="The boards and sensors that Funkspatz knows.")
-JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+boards_app = typer.Typer(no_args_is_help=True, help=tr("The boards and sensors that Funkspatz knows."))
+JsonFlag = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
 
 
-@boards_app.command("list")
+@boards_app.command("list", help=tr("List boards and sensors."))
 def list_command(as_json: JsonFlag = False) -> None:
     """List boards and sensors."""
     entries = [load_board(name) for name in list_boards()] + [load_sensor(name) for name in list_sensors()]
@@ -437,7 +444,7 @@ def list_command(as_json: JsonFlag = False) -> None:
     Console().print(table)
 
 
-@boards_app.command("show")
+@boards_app.command("show", help=tr("Show everything known about a board or a sensor, with the sources."))
 def show_command(name: str, as_json: JsonFlag = False) -> None:
     """Show everything known about a board or a sensor, with the sources."""
     entry: Board | Sensor = load_sensor(name) if name in list_sensors() else load_board(name)
@@ -461,7 +468,7 @@ def show_command(name: str, as_json: JsonFlag = False) -> None:
         console.print(f"  [{key}] {source}", soft_wrap=True, markup=False)
 
 
-@boards_app.command("check")
+@boards_app.command("check", help=tr("Check a board or sensor file of your own."))
 def check_command(file: Path, as_json: JsonFlag = False) -> None:
     """Check a board or sensor file of your own."""
     entry = check(file)

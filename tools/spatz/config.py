@@ -11,6 +11,7 @@ from typing import Any
 
 from nest.errors import UserError
 from nest.i18n import tr
+
 from spatz.boards import Board, Sensor, load_board, load_sensor
 
 CONFIG_FORMAT = 1

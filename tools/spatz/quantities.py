@@ -8,10 +8,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import Field
-
 from nest.i18n import tr
 from nest.resources import boards_dir
+from pydantic import Field
+
 from spatz.resources import firmware_dir
 from spatz.tomlfile import Problem, Table, dotted, line_of, read, shown, user_error, validate
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tomlkit
+from nest.errors import UserError
+from nest.i18n import tr
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from tomlkit.exceptions import ParseError, TOMLKitError
-
-from nest.errors import UserError
-from nest.i18n import tr
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound="Table")

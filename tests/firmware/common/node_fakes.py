@@ -203,7 +203,7 @@ class Network:
         self.nwk_skey = self.app_skey = None
 
     def run(self, exchange, radio, clock, before_transmit):
-        answer = None
+        answer = reply = None
         while True:
             try:
                 action = exchange.send(answer)

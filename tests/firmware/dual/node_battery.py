@@ -1,5 +1,7 @@
 """The battery's voltage: divider, trim, wild samples, and what is no voltage."""
 
+# pyright: reportOperatorIssue=false
+
 from expect import equal
 from payload.encode import FAILED
 from sensors import battery

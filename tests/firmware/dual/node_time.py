@@ -1,5 +1,7 @@
 """When a node does what: schedule, safe window, clock."""
 
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+
 from expect import equal
 from lorawan import eu868
 from lorawan.airtime import airtime_us

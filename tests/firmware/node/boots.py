@@ -14,6 +14,10 @@ long as a plan). Prints what the node prints and, last, a line "RESULT " with wh
                the computer is unplugged
 """
 
+# This file is MicroPython's, with the modules of the virtual board:
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false, reportMissingModuleSource=false
+# pyright: reportUndefinedVariable=false, reportOptionalMemberAccess=false
+
 import gc
 import json
 import sys

@@ -1,0 +1,208 @@
+"""The catalogue: what is in it, and what its check says about a file with a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from nest.errors import UserError
+from nest.i18n import language_of_locale
+from nest.resources import boards_dir
+from spatz.boards import (
+    CHIPS,
+    Board,
+    boards_app,
+    check,
+    list_boards,
+    list_sensors,
+    load_board,
+    load_sensor,
+    pins,
+    strapping_notes,
+)
+from typer.testing import CliRunner
+
+HELTEC = (boards_dir() / "heltec-v3.toml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "en")
+    language_of_locale.cache_clear()
+
+
+def broken(tmp_path: Path, old: str, new: str, *, text: str = HELTEC, name: str = "heltec-v3") -> tuple[str, int]:
+    """What the check says about the file with `old` replaced, and the line of the change."""
+    assert text.count(old) == 1, f"{old!r} must be in the file once"
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        check(path)
+    assert str(path) in caught.value.message
+    assert caught.value.next_step
+    return caught.value.message, text[: text.index(old)].count("\n") + 1
+
+
+def test_heltec_v3_says_what_the_reference_says() -> None:
+    board = load_board("heltec-v3")
+    assert (board.module.chip, board.module.flash_mb, board.radio.chip) == ("esp32s3", 8, "sx1262")
+    assert (board.radio.spi.sck, board.radio.spi.miso, board.radio.spi.mosi, board.radio.cs) == (9, 11, 10, 8)
+    assert (board.radio.reset, board.radio.busy, board.radio.dio1) == (12, 13, 14)
+    assert (board.radio.tcxo_mv, board.radio.dio2_rf_switch) == (1800, True)
+    assert board.antenna.max_eirp_dbm == 16
+    assert board.battery
+    assert (board.battery.ratio, board.battery.trim, board.battery.enable_level) == (4.9, 1.045, "sense")
+    assert board.sleep.current_ua == "not measured"
+
+
+def test_every_file_of_the_catalogue_is_in_order() -> None:
+    assert list_boards() == ["heltec-v3"]
+    assert list_sensors() == ["bme280"]
+    for name in list_boards():
+        assert load_board(name).name == name
+    for name in list_sensors():
+        assert load_sensor(name).name == name
+
+
+def test_every_source_is_used() -> None:
+    for entry in (load_board("heltec-v3"), load_sensor("bme280")):
+        tables = [getattr(entry, field) for field in type(entry).model_fields]
+        used = {source for table in tables for source in getattr(table, "sources", ())}
+        assert set(entry.sources) == used
+
+
+def test_strapping_pins_are_noted_not_refused() -> None:
+    notes = strapping_notes(load_board("heltec-v3"))
+    assert len(notes) == 1
+    assert "GPIO0" in notes[0]
+
+
+def test_pins_are_all_found() -> None:
+    board = load_board("heltec-v3")
+    assert {gpio for _, gpio, _ in pins(board)} == {9, 10, 11, 8, 12, 13, 14, 1, 37, 36, 35, 0, 41, 42}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("busy = 13", "busy = 13\nbussy = 13", "radio.bussy is unknown"),
+        ("reset = 12\n", "", "radio.reset is missing"),
+        ("dio1 = 14", 'dio1 = "14"', 'radio.dio1 is "14", expected a whole number'),
+        ("dio1 = 14", "dio1 = 14.0", "radio.dio1 is 14.0, expected a whole number"),
+        ("cs = 8\n", "cs = 23\n", "radio.cs is 23, expected a GPIO of the ESP32-S3: 0-21, 26-48"),
+        ("cs = 8\n", "cs = 27\n", "radio.cs is 27, expected a GPIO that the flash chip does not use (not 26-32)"),
+        ("cs = 8\n", "cs = 900\n", "radio.cs is 900, expected at most 127"),
+        ("busy = 13", "busy = 12", "radio.busy is 12, expected a GPIO of its own; radio.reset has it already"),
+        ("adc = 1\n", "adc = 20\n", "battery.adc is 20, expected a GPIO of the first ADC: 1-10"),
+        ("tcxo_mv = 1800", "tcxo_mv = 1850", "radio.tcxo_mv is 1850, expected one of"),
+        ("max_eirp_dbm = 16", "max_eirp_dbm = 20", "antenna.max_eirp_dbm is 20, expected at most 16"),
+        ("atten_db = 2.5", "atten_db = 3.0", "battery.atten_db is 3.0, expected one of 0, 2.5, 6, 11"),
+        ('chip = "esp32s3"', 'chip = "esp8266"', "module.chip is \"esp8266\", expected one of 'esp32' or 'esp32s3'"),
+        ("dio2_rf_switch = true", "dio2_rf_switch = 1   ", "radio.dio2_rf_switch is 1, expected true or false"),
+        ('name = "heltec-v3"', 'name = "heltec-v4"', 'name is "heltec-v4", expected "heltec-v3"'),
+        ('["etsi", "assumed"]', '["etsi", "hearsay"]', 'antenna.sources is "hearsay", expected one of [sources]:'),
+        ('["etsi", "assumed"]', "[]", "antenna.sources is [], expected at least 1 entries"),
+        ("enable_pin = 37 ", "# enable_pin    ", "battery.enable_pin is missing, expected both"),
+        ("mv = 4250\n", "\n", "usb.mv is missing"),
+    ],
+)  # fmt: skip
+def test_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    message, line = broken(tmp_path, old, new)
+    assert words in message
+    said = int(message.split("line ")[1].split(":")[0])
+    if "missing" not in message:  # for those see below
+        assert said == line + new.count("\n") - old.count("\n")
+
+
+def test_missing_key_names_its_table(tmp_path: Path) -> None:
+    message, _ = broken(tmp_path, "reset = 12\n", "")
+    table = HELTEC[: HELTEC.index("[radio]")].count("\n") + 1
+    assert f"line {table}:" in message
+
+
+def test_broken_toml_names_the_line(tmp_path: Path) -> None:
+    message, line = broken(tmp_path, "busy = 13", "busy = = 13")
+    assert f"line {line}:" in message
+    assert "TOML" in message
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    text = HELTEC.replace("cs = 8\n", 'cs = "8"\n')
+    message, _ = broken(tmp_path, "busy = 13", "busy = 130", text=text)
+    assert "radio.cs" in message
+    assert "radio.busy" in message
+
+
+def test_missing_file_and_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        check(tmp_path / "nothing.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        check(tmp_path / "binary.toml")
+    with pytest.raises(UserError, match="cannot be read"):
+        check(tmp_path)
+
+
+def test_sensor_with_an_unknown_quantity(tmp_path: Path) -> None:
+    text = (boards_dir() / "sensors/bme280.toml").read_text(encoding="utf-8")
+    message, line = broken(tmp_path, '"humidity", "pressure"]', '"humidity", "mood"]', text=text, name="bme280")
+    assert f'line {line}: quantities is "mood", expected one of quantities.toml: temperature' in message
+
+
+def test_unknown_names_say_which_there_are() -> None:
+    with pytest.raises(UserError) as caught:
+        load_board("heltec-v9")
+    assert "heltec-v3" in caught.value.next_step
+    with pytest.raises(UserError) as caught:
+        load_sensor("../quantities")
+    assert "bme280" in caught.value.next_step
+
+
+def test_chips_have_no_contradictions() -> None:
+    for chip in CHIPS.values():
+        for part in (chip.flash, chip.input_only, chip.strapping, chip.adc):
+            assert part <= chip.gpios
+
+
+def test_list_show_and_check(tmp_path: Path) -> None:
+    run = CliRunner()
+    listed = json.loads(run.invoke(boards_app, ["list", "--json"]).stdout)
+    assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == {"heltec-v3": "board", "bme280": "sensor"}
+    assert "heltec-v3" in run.invoke(boards_app, ["list"]).stdout
+    shown = json.loads(run.invoke(boards_app, ["show", "heltec-v3", "--json"]).stdout)
+    assert shown["radio"]["tcxo_mv"] == 1800
+    text = run.invoke(boards_app, ["show", "heltec-v3"]).stdout
+    assert "meshtastic" in text
+    assert "not measured" in text
+    assert "bme280" in run.invoke(boards_app, ["show", "bme280"]).stdout
+    path = tmp_path / "heltec-v3.toml"
+    path.write_text(HELTEC, encoding="utf-8")
+    assert "is in order" in run.invoke(boards_app, ["check", str(path)]).stdout
+    assert json.loads(run.invoke(boards_app, ["check", str(path), "--json"]).stdout)["ok"] is True
+    path.write_text(HELTEC.replace("cs = 8\n", "cs = 23\n"), encoding="utf-8")
+    assert isinstance(run.invoke(boards_app, ["check", str(path)]).exception, UserError)
+
+
+def test_board_with_the_older_chip(tmp_path: Path) -> None:
+    """The ESP32's own rules: inputs that cannot be outputs, flash pins, ADC pins."""
+    text = HELTEC.replace('chip = "esp32s3"', 'chip = "esp32"')
+    moves = {
+        "sck = 9": "sck = 5",
+        "mosi = 10": "mosi = 27",
+        "miso = 11": "miso = 19",
+        "cs = 8\n": "cs = 18\n",
+        "adc = 1\n": "adc = 36\n",
+        "enable_pin = 37": "enable_pin = 21",
+        "pin = 36": "pin = 33",
+        "pin = 35": "pin = 25",
+        "sda = 41": "sda = 4",
+        "scl = 42": "scl = 15",
+    }
+    for old, new in moves.items():
+        text = text.replace(old, new)
+    path = tmp_path / "heltec-v3.toml"
+    path.write_text(text, encoding="utf-8")
+    assert isinstance(check(path), Board)
+    message, _ = broken(tmp_path, "pin = 25", "pin = 39", text=text)
+    assert "led.pin is 39, expected a GPIO that can be an output (not 34-39)" in message
