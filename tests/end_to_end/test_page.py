@@ -34,19 +34,11 @@ HOUR = 3600
 ONE_PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+CORNERS = [[12.58, 51.32], [12.65, 51.325], [12.66, 51.35], [12.60, 51.36], [12.58, 51.32]]
 OUTLINES = {
     "type": "FeatureCollection",
     "attribution": "Umriss: Stadt Brandis <b>",
-    "features": [
-        {
-            "type": "Feature",
-            "properties": {},
-            "geometry": {
-                "type": "Polygon",
-                "coordinates": [[[12.58, 51.32], [12.65, 51.325], [12.66, 51.35], [12.60, 51.36], [12.58, 51.32]]],
-            },
-        }
-    ],
+    "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [CORNERS]}}],
 }
 
 
