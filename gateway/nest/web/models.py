@@ -94,4 +94,3 @@ class Status(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     time: Time
-

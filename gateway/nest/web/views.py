@@ -130,4 +130,3 @@ def _cell(quantity: Quantity, value: models.Value | None, language: str) -> Cell
         time=value.time if value else "",
         age=age(value.age_s, language) if value else "",
     )
-
