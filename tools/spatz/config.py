@@ -85,19 +85,16 @@ def _check_wishes(name: str, region: str, interval_s: int, safe_window_s: int) -
         raise UserError(
             tr('The region "{region}" is not known.', region=region), tr("Known regions: {names}.", names="EU868")
         )
-    wishes = ((tr("interval"), interval_s, INTERVAL_S), (tr("safe window"), safe_window_s, SAFE_WINDOW_S))
-    for what, value, (low, high) in wishes:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise UserError(
-                tr(
-                    "The {what} is {value}, expected {low} to {high} seconds.",
-                    what=what,
-                    value=value,
-                    low=low,
-                    high=high,
-                ),
-                tr("Choose a whole number of seconds in that range."),
-            )
+    _check_seconds(interval_s, INTERVAL_S, "The interval is {value}, expected {low} to {high} seconds.")
+    _check_seconds(safe_window_s, SAFE_WINDOW_S, "The safe window is {value}, expected {low} to {high} seconds.")
+
+
+def _check_seconds(value: object, limits: tuple[int, int], message: str) -> None:
+    low, high = limits
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(
+            tr(message, value=value, low=low, high=high), tr("Choose a whole number of seconds in that range.")
+        )
 
 
 def _check_sensors(board: Board, sensors: Sequence[Sensor]) -> None:
