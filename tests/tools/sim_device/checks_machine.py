@@ -20,6 +20,7 @@ def _raises(kind, action):
 
 def check_faults_pass_through_except_exception():
     Board()
+
     def firmware():
         try:
             Pin(20).value()
@@ -68,6 +69,13 @@ def check_ticks_wrap_as_on_the_chip():
     assert end < start < 1 << 30
     assert 10000 <= time.ticks_diff(end, start) < 10050
     assert time.ticks_add(start, 5) == (start + 5) & ((1 << 30) - 1)
+
+
+def check_floats_are_no_times():
+    Bench().start()
+    for action in (lambda: time.sleep_ms(1.5), lambda: machine.lightsleep(10.0), lambda: machine.deepsleep(10.0)):
+        _raises(TypeError, action)
+    time.sleep(0.5)
 
 
 def check_polling_loop_ends():

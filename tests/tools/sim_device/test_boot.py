@@ -157,8 +157,8 @@ def test_program_sees_nothing_of_the_emulator(node):
 
 
 def test_process_is_small(node):
-    program = START + "b = Bench(board.current).start()\nb.send()\nprint('ready')\ntime.sleep(3600)"
-    process = node.start(program, clock="paced")
+    program = START + "b = Bench(board.current).start()\nb.send()\nprint('ready')\nimport utime\nutime.sleep(99)"
+    process = node.start(program)
     try:
         assert process.stdout.readline() == "ready\n"
         status = Path(f"/proc/{process.pid}/status")
@@ -265,6 +265,7 @@ def test_uplink_and_downlink_over_tcp(node, air):
     after = time.monotonic_ns() // 1000
     assert out.split()[:2] == ["22", "b'back'"], out
     assert status == 0
+    air.join(5)
     hello, boot, tx, end = air.messages
     assert hello == {"t": "hello", "node": "amsel", "v": 1}
     assert (boot["state"], boot["cause"], end["state"]) == ("boot", "power_on", "ended")
@@ -301,11 +302,23 @@ def test_announcement_is_not_missed_by_a_busy_process(node, air):
     assert out.split()[:2] == ["22", "b'back'"], out
 
 
+def test_downlinks_for_others_do_not_push_out_the_own(node, air):
+    def answer(tx):
+        for number in range(30):
+            air.send({**_downlink(tx, 150_000 + number * 100), "freq": 868500000})
+        air.send(_downlink(tx))
+        for number in range(29):
+            air.send({**_downlink(tx, 5_000_000 + number), "freq": 868500000})
+        return {**_downlink(tx, 6_000_000), "freq": 868500000}
+
+    air.answer = answer
+    _, out, _ = node.boot(UPLINK_AND_WINDOW, clock="paced", air=air.address)
+    assert out.split()[:2] == ["22", "b'back'"], out
+
+
 def test_deep_sleep_is_told_to_the_air(node, air):
     _, _, power = node.boot(START + "b = Bench(board.current).start()" + ASLEEP, clock="paced", air=air.address)
-    deadline = time.monotonic() + 5
-    while len(air.of("state")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    air.join(5)
     last = air.of("state")[-1]
     assert (last["state"], last["wake_at"], last["at"]) == ("deepsleep", power["wake_at_us"], power["at_us"])
 

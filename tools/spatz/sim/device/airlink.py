@@ -13,7 +13,6 @@ import utime
 from fault import SimFault
 
 WELCOME_WITHIN_MS = 5000
-KEPT = 8  # announcements remembered; older ones are over
 
 
 class AirLink:
@@ -80,8 +79,8 @@ class AirLink:
         kind = message["t"]
         if kind == "rx":
             message["data"] = unhexlify(message["data"])
+            self._frames = self.frames()  # forget what is over
             self._frames.append(message)
-            del self._frames[:-KEPT]
             if self.board.radio is not None:
                 self.board.radio.announce(message)
         elif kind in ("welcome", "refused"):

@@ -72,8 +72,10 @@ def raw_values(temperature, humidity, pressure):
     adc_t = _raw_for(temperature, temperature_c, 20)
     fine = t_fine(adc_t)
     # the humidity parabola turns round far above 100 %; the range in use ends where the raw value has 16 bits
-    return adc_t, _raw_for(humidity, lambda a: humidity_pct(a, fine), 16), _raw_for(
-        pressure, lambda a: pressure_pa(a, fine), 20
+    return (
+        adc_t,
+        _raw_for(humidity, lambda a: humidity_pct(a, fine), 16),
+        _raw_for(pressure, lambda a: pressure_pa(a, fine), 20),
     )
 
 

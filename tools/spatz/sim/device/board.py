@@ -343,6 +343,8 @@ class Board:
         return (self._random >> 8) % below
 
     def sleep_us(self, duration_us):
+        if not isinstance(duration_us, int):
+            raise TypeError("can't convert float to int")
         jitter = self.world.get("sleep_jitter_us", 0)
         extra = SLEEP_CALL_US + (self.random(jitter + 1) if jitter else 0)
         self.clock.sleep_node_us(max(0, duration_us) + extra)

@@ -42,4 +42,7 @@ def wake_on_ulp(wake):
         raise _SimFault("the emulator does not model the ULP")
 
 
-__all__ = ("NVS", "WAKEUP_ALL_LOW", "WAKEUP_ANY_HIGH", "gpio_deep_sleep_hold", "mcu_temperature", "wake_on_ext0")
+__all__ = (
+    "NVS", "WAKEUP_ALL_LOW", "WAKEUP_ANY_HIGH", "gpio_deep_sleep_hold", "mcu_temperature", "wake_on_ext0",
+    "wake_on_ext1", "wake_on_touch", "wake_on_ulp",
+)  # fmt: skip

@@ -22,9 +22,15 @@ def _wake_pin(b):
     return 0
 
 
+def _check(time_ms):
+    if time_ms is not None and not isinstance(time_ms, int):
+        raise TypeError("can't convert float to int")
+
+
 def lightsleep(time_ms=None):
     """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early."""
     b = board.need()
+    _check(time_ms)
     pins = b.wake_ext0 is not None or b.wake_ext1 is not None
     if not time_ms and not pins:
         raise SimFault("lightsleep() without a time or a wake pin never ends")
@@ -48,6 +54,7 @@ def lightsleep(time_ms=None):
 def deepsleep(time_ms=None):
     """Ends this boot; the invariants of reference 4.3 (radio asleep, NSS high and held) are checked first."""
     b = board.need()
+    _check(time_ms)
     if b.clock.halted is None and b.radio is not None:
         if not b.radio.asleep():
             raise SimFault(f"deep sleep with the radio in mode {b.radio.mode}: SetSleep first (10 mA otherwise)")

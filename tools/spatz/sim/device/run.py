@@ -3,7 +3,8 @@
 Builds the board, then runs the firmware's main.py (world key "main", or the first main.py on sys.path that is not
 the emulator's). state_dir/power.json says how the boot ended, and so does the exit status:
 
-    0  deepsleep, reset, soft_reset, wdt; "ended" when main.py returned (a real board would show its prompt)
+    0  deepsleep, reset, soft_reset, wdt; "ended" when main.py returned or Ctrl-C
+       stopped it (a real board would show its prompt)
     1  crashed: main.py raised; the traceback is on stdout
     3  fault: the firmware broke a rule of the hardware, or the air is gone
 """
@@ -60,6 +61,8 @@ except SimFault as error:
     _status = 3
     sys.print_exception(error)
     _note(_board, {"event": "fault", "rule": str(error)})
+except KeyboardInterrupt:
+    _note(_board, {"event": "ended"})
 except SystemExit:
     _note(_board, {"event": "soft_reset"})
 except Exception as error:

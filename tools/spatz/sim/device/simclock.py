@@ -15,7 +15,7 @@ Virtual: jumps.
 import heapq
 
 import utime
-from fault import PowerDown, SimFault
+from fault import PowerDown
 
 SLACK_US = 1000  # small costs run ahead of the wall by at most this before the process waits
 
@@ -119,6 +119,3 @@ class Clock:
 def wall_us():
     """CLOCK_MONOTONIC in µs."""
     return utime.ticks_us()
-
-
-__all__ = ("Clock", "PowerDown", "SimFault", "wall_us")

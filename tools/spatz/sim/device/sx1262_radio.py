@@ -2,6 +2,10 @@
 
 A frame on the air is a dict with the keys of the air protocol ("at", "airtime", "freq", "sf", "bw", "iq", "crc",
 "sync", "preamble", "data", and "rssi", "snr" when received); "data" is bytes here. All times are true µs.
+
+Received frames have explicit headers, and a header says how long its frame is and whether it has a CRC: the CRC setting
+of the receiver does not matter. Not modelled: a transmission cut short by SetStandby (the air has it whole), two frames
+that destroy each other at this antenna (the air decides that), GFSK, RxDutyCycle, temperature.
 """
 
 import lora_phy
