@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -265,6 +264,8 @@ _COMMENTS = {
 
 def _settings_text(values: dict[str, dict[str, object]]) -> str:
     """`town.toml` with every setting in it, so that nobody has to look up what can be set."""
+    import tomlkit  # here: only `create` writes, and every command loads this module
+
     document = tomlkit.document()
     document.add(tomlkit.comment("Settings of this town. After a change: stop `nest run` and start it again."))
     for section, field in Settings.model_fields.items():
@@ -328,6 +329,8 @@ def _line_of(text: str, place: list[str]) -> int:
 def _expected(error: ErrorDetails) -> str:
     """What was expected instead, in the user's words."""
     context = {key: value for key, value in error.get("ctx", {}).items() if isinstance(value, str | int | float)}
+    if error["type"] == "literal_error":
+        context["expected"] = str(context["expected"]).replace(" or ", ", ")
     message = _expectations().get(error["type"])
     if error["type"] == "extra_forbidden":
         section = error["loc"][0] if len(error["loc"]) > 1 else None
@@ -352,7 +355,7 @@ def _expectations() -> dict[str, str]:
         "finite_number": tr("a number was expected"),
         "string_too_short": tr("a text that is not empty was expected"),
         "string_too_long": tr("a text of at most {max_length} characters was expected"),
-        "literal_error": tr("{expected} was expected"),
+        "literal_error": tr("one of {expected} was expected"),
         "slug": tr("lower-case letters a-z, digits and hyphens were expected"),
         "mqtt_url": tr("mqtt://host:port or mqtts://host:port was expected, or an empty text"),
         "mqtt_topic": tr("a topic without spaces, + and # was expected"),

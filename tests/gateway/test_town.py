@@ -66,7 +66,7 @@ def test_a_second_town_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     [
         ({"name": ""}, "not empty"),
         ({"name": "x", "latitude": 91.0}, "at most 90"),
-        ({"name": "x", "language": "fr"}, "'de' or 'en'"),
+        ({"name": "x", "language": "fr"}, "one of 'de', 'en'"),
         ({"name": "x", "web_port": 70000}, "at most 65535"),
         ({"name": "x", "mqtt_url": "http://broker"}, "mqtt://host:port"),
     ],
@@ -103,7 +103,7 @@ GOOD = '[town]\nname = "Stadt"\nslug = "stadt"\n'
         (GOOD + "\n[web]\nhost = 5\n", 6, 'web.host: a text in "quotes" was expected'),
         (GOOD + '\n[map]\ntiles = "yes"\n', 6, "map.tiles: true or false was expected"),
         (GOOD + "latitude = nan\n", 4, "town.latitude"),
-        (GOOD + 'language = "fr"\n', 4, "town.language: 'de' or 'en' was expected"),
+        (GOOD + 'language = "fr"\n', 4, "town.language: one of 'de', 'en' was expected"),
         (GOOD + "\n[mqtt]\nprot = 1\n", 6, "mqtt.prot: no such setting; known are host, port, prefix, url"),
         (GOOD + "\n[radio]\nx = 1\n", 5, "radio: no such setting; known are lorawan, map"),
         (GOOD + '\n[mqtt]\nurl = "broker.example"\n', 6, "mqtt.url: mqtt://host:port"),

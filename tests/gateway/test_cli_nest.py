@@ -1,0 +1,231 @@
+"""`nest …`: what it prints, and that each kind of bad input is one sentence, a next step and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from nest import town
+from nest.archive import open_database
+from nest.archive.downlinks import DownlinkQueue
+from nest.cli import main
+from nest.registry import Registry
+
+from .running import nest_command
+
+EUI = "70b3d57ed0000001"
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Here = Callable[..., Done]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs a command in this process, a second faster than in its own."""
+
+    def run(*arguments: str, language: str = "en") -> Done:
+        monkeypatch.setattr("nest.i18n.language_of_locale", lambda: language)
+        monkeypatch.setattr("sys.argv", ["nest", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Done(ended.value.code if isinstance(ended.value.code, int) else 0, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return town.create(tmp_path / "town", "Brandis", udp_port=0, web_port=0, mqtt_port=0).path
+
+
+def test_init_makes_a_town_and_says_what_comes_next(tmp_path: Path) -> None:
+    done = nest_command("init", tmp_path / "t", "--name", "Bad Düben", "--latitude", 51.6, "--longitude", 12.6)
+    assert done.returncode == 0
+    assert f"nest run {tmp_path / 't'}" in done.stdout
+    assert 'slug = "bad-dueben"' in (tmp_path / "t" / "town.toml").read_text()
+    assert stat.S_IMODE((tmp_path / "t" / "nest.db").stat().st_mode) == 0o600
+
+
+def test_nodes_are_added_listed_and_removed(folder: Path, here: Here) -> None:
+    added = here("nodes", "add", str(folder), "amsel", "--dev-eui", EUI, "--latitude", "51.3", "--longitude", "12.6")
+    assert added.status == 0, added.stderr
+    assert EUI in added.stdout
+    listed = json.loads(here("nodes", "list", str(folder), "--json").stdout)
+    assert [(node["slug"], node["dev_eui"], node["latitude"]) for node in listed] == [("amsel", EUI, 51.3)]
+    assert EUI in here("nodes", "list", str(folder)).stdout
+    assert here("nodes", "remove", str(folder), "amsel").status == 0
+    assert json.loads(here("nodes", "list", str(folder), "--json").stdout) == []
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_an_app_key_is_read_and_never_shown(folder: Path, tmp_path: Path, way: str) -> None:
+    key = "00112233445566778899AABBCCDDEEFF"
+    (tmp_path / "key.txt").write_text(key + "\n")
+    source = {"file": str(tmp_path / "key.txt"), "stdin": "-"}[way]
+    done = nest_command(
+        "nodes", "add", folder, "amsel", "--dev-eui", EUI, "--app-key-file", source, "--json",
+        stdin=key if way == "stdin" else None,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"slug": "amsel", "dev_eui": EUI, "join_eui": "0" * 16}
+    device = Registry(open_database(folder / "nest.db")).device(bytes.fromhex(EUI))
+    assert device
+    assert device.app_key.hex() == key.lower()
+
+
+def test_a_key_is_no_command_line_argument(folder: Path, here: Here) -> None:
+    done = here("nodes", "add", str(folder), "amsel", "--dev-eui", EUI, "--app-key", "00" * 16)
+    assert done.status == 2
+    assert "--app-key-file" in here("nodes", "add", "--help").stdout
+
+
+def test_a_downlink_is_queued(folder: Path, here: Here) -> None:
+    here("nodes", "add", str(folder), "amsel", "--dev-eui", EUI)
+    done = here("send", str(folder), "amsel", "--port", "10", "--hex", "01ff", "--confirmed", "--window", "2")
+    assert done.status == 0, done.stderr
+    (queued,) = DownlinkQueue(open_database(folder / "nest.db")).waiting(bytes.fromhex(EUI))
+    assert (queued.port, queued.payload, queued.confirmed, queued.window) == (10, b"\x01\xff", True, 2)
+
+
+def test_status_works_before_the_first_run(folder: Path) -> None:
+    status = json.loads(nest_command("status", folder, "--json").stdout)
+    assert (status["running"], status["nodes"], status["archive"]["frames"]) == (False, 0, 0)
+    assert nest_command("status", folder).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["init", "run", "status", "send", "nodes add", "nodes list", "nodes remove"])
+def test_every_command_has_help_with_an_example(here: Here, command: str) -> None:
+    done = here(*command.split(), "--help")
+    assert done.status == 0
+    assert f"nest {command} ./" in done.stdout
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Examples:"), ("de", "Beispiele:")])
+def test_help_speaks_the_user_s_language(language: str, words: str) -> None:
+    assert words in nest_command("init", "--help", language=language).stdout
+
+
+def test_version() -> None:
+    assert nest_command("--version").stdout.startswith("funkspatz ")
+
+
+# Bad input: (what is done to a good town, the command, what is said in English, in German)
+
+
+def no_town(folder: Path) -> None:
+    (folder / "town.toml").unlink()
+
+
+def broken_toml(folder: Path) -> None:
+    (folder / "town.toml").write_text('[town]\nname = "Brandis\n')
+
+
+def wrong_setting(folder: Path) -> None:
+    text = (folder / "town.toml").read_text()
+    (folder / "town.toml").write_text(text.replace("port = 0", 'port = "many"', 1))
+
+
+def bad_broker_url(folder: Path) -> None:
+    text = (folder / "town.toml").read_text()
+    (folder / "town.toml").write_text(text.replace('url = ""', 'url = "broker"'))
+
+
+def no_database(folder: Path) -> None:
+    (folder / "nest.db").write_bytes(b"this is a letter, not a database" * 200)
+
+
+def torn_pages(folder: Path) -> None:
+    content = bytearray((folder / "nest.db").read_bytes())
+    content[4096 * 2 :] = b"\xa5" * (len(content) - 4096 * 2)
+    (folder / "nest.db").write_bytes(content)
+
+
+def foreign_database(folder: Path) -> None:
+    (folder / "nest.db").unlink()
+    with sqlite3.connect(folder / "nest.db") as other:
+        other.execute("create table recipes (title text)")
+    other.close()
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+Case = tuple[Callable[[Path], None], tuple[str, ...], str, str]
+RUN, LIST = ("run", "{folder}"), ("nodes", "list", "{folder}")
+ADD = ("nodes", "add", "{folder}", "amsel", "--dev-eui")
+BAD: dict[str, Case] = {
+    "no town": (no_town, RUN, "There is no town in", "ist keine Stadt"),
+    "not TOML": (broken_toml, RUN, "line 2: this is not TOML", "Zeile 2: das ist kein TOML"),
+    "wrong setting": (wrong_setting, RUN, "a whole number was expected", "erwartet wird eine ganze Zahl"),
+    "bad broker address": (bad_broker_url, RUN, "mqtt://host:port", "mqtt://host:port"),
+    "no database": (no_database, RUN, "is damaged", "ist beschädigt"),
+    "no database, other command": (no_database, LIST, "is damaged", "ist beschädigt"),
+    "torn pages": (torn_pages, RUN, "is damaged", "ist beschädigt"),
+    "foreign database": (foreign_database, RUN, "belongs to another program", "gehört zu einem anderen Programm"),
+    "town again": (nothing, ("init", "{folder}", "--name", "x"), "a town already", "schon eine Stadt"),
+    "bad DevEUI": (nothing, (*ADD, "70b3"), "16 hex digits", "16 Hex-Ziffern"),
+    "bad node name": (nothing, ("nodes", "add", "{folder}", "Ä", "--dev-eui", EUI), "a node's name", "kein Name"),
+    "missing key file": (nothing, (*ADD, EUI, "--app-key-file", "/nowhere"), "cannot be read", "nicht lesen"),
+    "bad key file": (nothing, (*ADD, EUI, "--app-key-file", "{folder}/town.toml"), "holds no AppKey", "keinen AppKey"),
+    "unknown node": (nothing, ("nodes", "remove", "{folder}", "uhu"), "no node uhu", "keinen Spatz uhu"),
+    "downlink to nobody": (nothing, ("send", "{folder}", "uhu", "--hex", "01"), "no node uhu", "keinen Spatz uhu"),
+    "no hex": (nothing, ("send", "{folder}", "uhu", "--hex", "xyz"), "is not hexadecimal", "nicht hexadezimal"),
+}
+
+
+def check_said(done: Done, sentence: str) -> None:
+    assert done.status == 2, done
+    message, next_step, *more = done.stderr.strip().splitlines()
+    assert sentence in message
+    assert next_step.startswith("→ ")
+    assert not more, "one sentence and one next step"
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence_and_a_next_step(folder: Path, here: Here, name: str, language: str) -> None:
+    spoil, command, english, german = BAD[name]
+    spoil(folder)
+    done = here(*(part.replace("{folder}", str(folder)) for part in command), language=language)
+    check_said(done, {"en": english, "de": german}[language])
+
+
+@pytest.mark.parametrize(("language", "sentence"), [("en", "line 2: this is not TOML"), ("de", "Zeile 2")])
+def test_the_installed_command_says_it_too(folder: Path, language: str, sentence: str) -> None:
+    broken_toml(folder)
+    done = nest_command("run", folder, language=language)
+    check_said(Done(done.returncode, done.stdout, done.stderr), sentence)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("part", ["semtech_udp", "web", "mqtt"])
+def test_an_occupied_port_is_named(folder: Path, here: Here, part: str, language: str) -> None:
+    kind = socket.SOCK_DGRAM if part == "semtech_udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as occupied:
+        occupied.bind(("0.0.0.0", 0))
+        if part != "semtech_udp":
+            occupied.listen()
+        port = occupied.getsockname()[1]
+        head, tail = (folder / "town.toml").read_text().split(f"[{part}]")
+        (folder / "town.toml").write_text(head + f"[{part}]" + tail.replace("port = 0", f"port = {port}", 1))
+        done = here("run", str(folder), language=language)
+    check_said(done, {"en": f"Port {port} is already in use", "de": f"Port {port} ist schon belegt"}[language])
+    assert f"[{part}]" in done.stderr
