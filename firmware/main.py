@@ -12,6 +12,7 @@ def main():
 
     try:
         import esp32
+
         from node import app
 
         app.start(machine, esp32, time)

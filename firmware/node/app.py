@@ -61,7 +61,6 @@ class Life:
 
     def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
         from lorawan.airtime import Timing
-
         from node.clock import Clock
         from node.config import ConfigError
         from node.cycle import Cycle

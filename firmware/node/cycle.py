@@ -8,9 +8,8 @@ from lorawan.actions import Transmit
 from lorawan.crypto import cmac
 from lorawan.mac import Mac
 from lorawan.session import Session
-from payload.encode import FPORT, encode
-
 from node import measure, schedule
+from payload.encode import FPORT, encode
 
 
 class Cycle:
@@ -77,19 +76,18 @@ class Cycle:
         identity.join_nonce = self._mac.last_join_nonce
         memory.join_failures = 0
         self._save()
-        print(f"joined as {self._mac.session.dev_addr:08x}")
+        print(f"joined as {joined.session.dev_addr:08x}")
         return True
 
     def _send(self, reading):
         self._airtime_us = 0
         exchange = self._mac.uplink(FPORT, encode(reading), bool(self._config.get("confirmed")))
-        fcnt = self._mac.session.fcnt_up
         try:
             outcome = self._exchange(exchange)
         finally:
             self._save()  # FCntDown and what the network changed; and FCntUp when the radio failed
         text = {None: "sent", True: "sent and acknowledged", False: "sent, but not acknowledged"}[outcome.acked]
-        print(f"{text}, frame {fcnt}")
+        print(f"{text}, frame {outcome.fcnt}")
         for port, payload, _ in outcome.downlinks:
             print(f"downlink port={port} payload={payload.hex()}")
 

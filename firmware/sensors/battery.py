@@ -1,6 +1,7 @@
 """The voltage of the battery, by an ADC behind a divider."""
 
 from micropython import const
+
 from payload.encode import FAILED
 
 _SAMPLES = const(9)  # odd: the middle one is a sample

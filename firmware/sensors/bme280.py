@@ -8,6 +8,7 @@ the floats of an ESP32 have 24 bits, which is too little for pressure.
 import struct
 
 from micropython import const
+
 from payload.encode import FAILED, OUT_OF_RANGE
 
 _CHIP_ID = const(0xD0)
@@ -109,7 +110,7 @@ def reading(cal, data):
     """The reading in the 8 bytes (BMP280: 6) from register 0xF7: {quantity: °C, %, hPa, or FAILED, or OUT_OF_RANGE}."""
     adc_p = data[0] << 12 | data[1] << 4 | data[2] >> 4
     adc_t = data[3] << 12 | data[4] << 4 | data[5] >> 4
-    result = {"temperature": FAILED, "pressure": FAILED}
+    result: dict = {"temperature": FAILED, "pressure": FAILED}
     if cal.h:
         result["humidity"] = FAILED
     if adc_t == _SKIPPED_20:

@@ -10,8 +10,6 @@ from nest.errors import UserError
 from nest.i18n import language_of_locale
 from nest.resources import boards_dir
 from spatz.boards import (
-    CHIPS,
-    Board,
     boards_app,
     check,
     list_boards,
@@ -21,6 +19,7 @@ from spatz.boards import (
     pins,
     strapping_notes,
 )
+from spatz.catalogue import CHIPS, Board
 from typer.testing import CliRunner
 
 HELTEC = (boards_dir() / "heltec-v3.toml").read_text(encoding="utf-8")

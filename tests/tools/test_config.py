@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from nest.errors import UserError
-from spatz.boards import Board, load_board, load_sensor
+from spatz.boards import load_board, load_sensor
+from spatz.catalogue import Board
 from spatz.config import compile_config
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from nest.errors import UserError
 from nest.i18n import tr
 
-from spatz.boards import Board, Sensor, load_board, load_sensor
+from spatz.boards import load_board, load_sensor
+from spatz.catalogue import Board, Sensor
 
 CONFIG_FORMAT = 1
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")

@@ -1,0 +1,225 @@
+"""What a board file and a sensor file hold (`boards/`), as models; and what the chips on the boards can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from spatz.tomlfile import Table
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+Text = Annotated[str, Field(min_length=1)]
+Gpio = Annotated[int, Field(ge=0, le=127)]
+Level = Literal[0, 1]
+ATTENUATIONS_DB = (0, 2.5, 6, 11)  # of the ESP32's ADC
+Sources = Annotated[list[str], Field(min_length=1)]
+
+
+def _attenuation(decibel: float) -> float:
+    if decibel not in ATTENUATIONS_DB:
+        raise PydanticCustomError("literal_error", "one of {expected}", {"expected": "0, 2.5, 6, 11"})
+    return decibel
+
+
+class Module(Table):
+    """The processor and its memory."""
+
+    chip: Literal["esp32", "esp32s3"]
+    flash_mb: Annotated[int, Field(ge=2, le=64)]
+    psram_mb: Annotated[int, Field(ge=0, le=64)]
+    sources: Sources
+
+
+class Spi(Table):
+    """The bus of the radio."""
+
+    id: Annotated[int, Field(ge=1, le=2)]
+    sck: Gpio
+    mosi: Gpio
+    miso: Gpio
+    baudrate: Annotated[int, Field(ge=100_000, le=16_000_000)]  # SX126x: at most 16 MHz
+
+
+class Radio(Table):
+    """The radio chip and how it is wired."""
+
+    chip: Literal["sx1262"]
+    spi: Spi
+    cs: Gpio
+    reset: Gpio
+    busy: Gpio
+    dio1: Gpio
+    tcxo_mv: Literal[0, 1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300]  # 0: a plain crystal
+    dio2_rf_switch: bool
+    dcdc: bool  # the board has the inductor of the DC-DC converter
+    sources: Sources
+
+
+class Antenna(Table):
+    """What is radiated: conducted power + gain may not exceed the limit."""
+
+    gain_dbi: Annotated[float, Field(ge=-10, le=20)]
+    max_eirp_dbm: Annotated[int, Field(ge=0, le=16)]  # EU868
+    sources: Sources
+
+
+class Timing(Table):
+    """How much earlier and longer the node listens, because its clock is not perfect."""
+
+    clock_error_ppm: Annotated[int, Field(ge=0, le=50_000)]
+    jitter_us: Annotated[int, Field(ge=0, le=200_000)]
+    sources: Sources
+
+
+class Battery(Table):
+    """The voltage divider at the battery."""
+
+    adc: Gpio
+    ratio: Annotated[float, Field(ge=1, le=20)]
+    trim: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    atten_db: Annotated[float, AfterValidator(_attenuation)]
+    enable_pin: Gpio | None = None
+    enable_level: Literal[0, 1, "sense"] | None = None  # "sense": the opposite of the pin's idle level
+    settle_ms: Annotated[int, Field(ge=0, le=1000)] = 10
+    sources: Sources
+
+
+class Vext(Table):
+    """The switched supply of display and outside sensors."""
+
+    pin: Gpio
+    on: Level
+    settle_ms: Annotated[int, Field(ge=0, le=5000)]
+    sources: Sources
+
+
+class Led(Table):
+    """The light for people."""
+
+    pin: Gpio
+    on: Level
+    sources: Sources
+
+
+class Button(Table):
+    """The button for people; held, it keeps the node awake."""
+
+    pin: Gpio
+    pressed: Level
+    sources: Sources
+
+
+class I2c(Table):
+    """The bus for outside sensors."""
+
+    id: Literal[0, 1]
+    sda: Gpio
+    scl: Gpio
+    freq: Annotated[int, Field(ge=10_000, le=1_000_000)]
+    sources: Sources
+
+
+class Usb(Table):
+    """How the node notices a computer at its USB socket."""
+
+    sense: Literal["battery-above", "none"]
+    mv: Annotated[int, Field(ge=3000, le=6000)] | None = None
+    sources: Sources
+
+
+class Sleep(Table):
+    """What is done before deep sleep, and what it was measured to cost."""
+
+    recipe: Annotated[list[Text], Field(min_length=1)]
+    current_ua: Annotated[float, Field(gt=0)] | Literal["not measured"]
+    sources: Sources
+
+
+class Board(Table):
+    """One file of `boards/`."""
+
+    format: Literal[1]
+    name: Name
+    title: Text
+    notes: list[Text] = Field(default_factory=list)
+    sources: dict[str, Text]
+    module: Module
+    radio: Radio
+    antenna: Antenna
+    timing: Timing
+    battery: Battery | None = None
+    vext: Vext | None = None
+    led: Led | None = None
+    button: Button | None = None
+    i2c: I2c | None = None
+    usb: Usb
+    sleep: Sleep
+
+
+class Bus(Table):
+    """How a sensor is talked to."""
+
+    kind: Literal["i2c"]
+    addresses: Annotated[list[Annotated[int, Field(ge=0x08, le=0x77)]], Field(min_length=1)]
+    freq_max: Annotated[int, Field(ge=10_000)]
+    sources: Sources
+
+
+class Power(Table):
+    """What a sensor needs."""
+
+    supply_v: Annotated[list[float], Field(min_length=2, max_length=2)]
+    startup_ms: Annotated[int, Field(ge=0)]
+    measure_ms: Annotated[int, Field(ge=0)]
+    active_ua: Annotated[float, Field(ge=0)]
+    sleep_ua: Annotated[float, Field(ge=0)]
+    sources: Sources
+
+
+class Sensor(Table):
+    """One file of `boards/sensors/`."""
+
+    format: Literal[1]
+    name: Name
+    title: Text
+    driver: Name  # module of firmware/sensors/
+    quantities: Annotated[list[Text], Field(min_length=1)]
+    notes: list[Text] = Field(default_factory=list)
+    sources: dict[str, Text]
+    bus: Bus
+    power: Power
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chip:
+    """The pins of a chip (Espressif data sheets: pin overview, strapping pins, ADC)."""
+
+    title: str
+    gpios: frozenset[int]
+    flash: frozenset[int]  # taken by the flash chip
+    input_only: frozenset[int]
+    strapping: frozenset[int]
+    adc: frozenset[int]  # ADC1 only: ADC2 is lost while Wi-Fi is on
+
+
+CHIPS = {
+    "esp32": Chip(
+        "ESP32",
+        gpios=frozenset({*range(20), 21, 22, 23, 25, 26, 27, *range(32, 40)}),
+        flash=frozenset(range(6, 12)),
+        input_only=frozenset(range(34, 40)),
+        strapping=frozenset({0, 2, 5, 12, 15}),
+        adc=frozenset(range(32, 40)),
+    ),
+    "esp32s3": Chip(
+        "ESP32-S3",
+        gpios=frozenset({*range(22), *range(26, 49)}),
+        flash=frozenset(range(26, 33)),
+        input_only=frozenset(),
+        strapping=frozenset({0, 3, 45, 46}),
+        adc=frozenset(range(1, 11)),
+    ),
+}
