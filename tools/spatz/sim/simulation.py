@@ -32,7 +32,7 @@ class Plan:
     loss: float = 0.0
     confirmed: bool = False
     spread_s: float | None = None
-    """Within how many seconds the nodes are switched on; None: 0.4 s per node, so that their joins find room."""
+    """Within how many seconds the nodes are switched on; None: as `default_spread_s` says."""
 
     @property
     def propagation(self) -> Propagation:
@@ -45,9 +45,18 @@ class Plan:
 
     def flock(self) -> list[nodes.VirtualNode]:
         """The nodes, without their folders."""
-        spread_s = 0.4 * self.nodes if self.spread_s is None else self.spread_s
+        spread_s = default_spread_s(self.nodes) if self.spread_s is None else self.spread_s
         heard_by = [station for _, station in self.gateway_stations()]
         return nodes.flock(self.nodes, self.seed, heard_by, self.propagation, spread_s=spread_s)
+
+
+def default_spread_s(count: int) -> float:
+    """Seconds over which a flock is switched on: 0.4 s per node, 1 s per node in a large flock.
+
+    A gateway sends one JoinAccept at a time and hears nothing meanwhile. Closer together, answers are refused in RX1,
+    go out in RX2 at SF12 (1.5 s), and most of the joins that come in that time are lost. [packet_forwarder issue 143]
+    """
+    return count * (0.4 if count <= 10 else 1.0)
 
 
 @dataclass(slots=True)
