@@ -1,7 +1,8 @@
 """Who this node is: DevEUI, JoinEUI and AppKey in NVS, and the counters that may never go back (contract 2).
 
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16); i32 `dev_nonce` (the next unused one),
-`join_nonce` (the last accepted one). The AppKey is never printed.
+`join_nonce` (the last accepted one; whoever writes a new key erases it, because the new key's JoinNonces begin anew).
+The AppKey is never printed.
 """
 
 from micropython import const
