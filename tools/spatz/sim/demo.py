@@ -27,7 +27,7 @@ from nest.i18n import language_of_locale, tr
 from rich.console import Console
 
 from spatz.sim import micropython, nodes
-from spatz.sim.progress import Progress
+from spatz.sim.progress import Progress, number
 from spatz.sim.simulate import free_port, register, stopped_by_signals
 from spatz.sim.simulation import Plan, Simulation
 
@@ -297,7 +297,7 @@ def _has_display() -> bool:
 
 
 def _spoken(values: dict[str, Any]) -> str:
-    return ", ".join(f"{value['value']:g} {value['unit']}" for value in values.values())
+    return ", ".join(f"{number(value['value'])} {value['unit']}" for value in values.values())
 
 
 def _count_readings(page: str, delivered: Delivered) -> None:

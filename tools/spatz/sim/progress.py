@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from nest.i18n import tr
+from nest.i18n import language_of_locale, tr
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -73,12 +73,20 @@ class Progress:
         if extra is not None:
             table.add_column(tr("latest reading"))
         for name, report in list(reports.items())[:rows]:
-            joined = tr("after {seconds:.1f} s", seconds=report.joined_s) if report.joined_s is not None else "–"
+            joined = (
+                tr("after {seconds} s", seconds=number(report.joined_s, ".1f")) if report.joined_s is not None else "–"
+            )
             cells = [name, joined, str(report.uplinks), str(report.heard), self._doing.get(name, "")]
             table.add_row(*cells, *([extra.get(name, "")] if extra is not None else []))
         if len(reports) > rows:
             table.add_row(tr("and {count} more", count=len(reports) - rows))
         return table
+
+
+def number(value: float, form: str = "g") -> str:
+    """A number for a person: German has a decimal comma."""
+    text = format(value, form)
+    return text.replace(".", ",") if language_of_locale() == "de" else text
 
 
 def _of(event: Event) -> dict[str, str]:
