@@ -1,4 +1,4 @@
-"""A whole small town for each test: the real nest in a process, real firmware in real MicroPython, one air between them."""
+"""A whole small town for each test: the real nest in a process, the real firmware in MicroPython, one air between."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ LIMIT_S = 60.0  # for everything that is waited for; a healthy town needs a frac
 
 @dataclass
 class SmallTown:
-    """The nest, the simulation, and what was seen of both. Blocking calls to the nest go through `asyncio.to_thread`."""
+    """The nest, the simulation, and what was seen of both. What blocks goes through `asyncio.to_thread`."""
 
     folder: Path
     nest: RunningNest
     simulation: Simulation
     events: list[Event] = field(default_factory=list)
     downlinks: list[Transmission] = field(default_factory=list)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def seen(self, kind: str, node: str = "amsel") -> list[Event]:
         return [event for event in self.events if (event.kind, event.node) == (kind, node)]
@@ -40,7 +39,7 @@ class SmallTown:
         return sum(event.detail.startswith(text) for event in self.seen("line", node))
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until `condition` is true; it is looked at again with everything that happens."""
+        """Wait until `condition` is true; fail when it does not become so."""
         end = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < end, f"{what} did not come"

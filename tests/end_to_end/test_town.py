@@ -1,9 +1,10 @@
-"""What a town notices: a node's reading stands in the API, downlinks arrive, nothing is counted twice, nothing is lost."""
+"""What a town notices: readings stand in the API, downlinks arrive, nothing is counted twice and nothing is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from functools import partial
 
 import pytest
 from gateway.running import nest_command
@@ -58,7 +59,8 @@ async def test_a_downlink_reaches_the_node_in_each_window(small_town: SmallTown)
         options = ["--port", 10, "--hex", content, "--window", window]
         sent = await asyncio.to_thread(nest_command, "send", small_town.folder, "amsel", *options)
         assert sent.returncode == 0, sent.stderr
-        await small_town.until(lambda: small_town.said(f"downlink port=10 payload={content}"), f"downlink {window}")
+        line = f"downlink port=10 payload={content}"
+        await small_town.until(partial(small_town.said, line), line)
         assert (small_town.downlinks[-1].freq_hz == RX2_HZ) == (window == 2)
     assert small_town.said("downlink") == 2
 

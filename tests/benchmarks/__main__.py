@@ -1,0 +1,33 @@
+"""`make bench`: the figures, each with what was asked. Wall-clock figures depend on the machine; counts do not.
+
+    python -m tests.benchmarks            all
+    python -m tests.benchmarks demo       only those whose name begins so
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+from tests.benchmarks import first_reading, flock
+
+Row = tuple[str, str, str]  # figure, asked, measured
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
+    "demo": first_reading.rows,
+    "flock": flock.rows,
+}
+
+
+def main(asked: list[str]) -> int:
+    for name, benchmark in BENCHMARKS.items():
+        if asked and not any(name.startswith(word) for word in asked):
+            continue
+        print(f"{name}: {benchmark.__module__}", flush=True)
+        for figure, wanted, measured in benchmark():
+            print(f"  {figure:<58} asked {wanted:<14} measured {measured}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
