@@ -103,6 +103,17 @@ def check_measuring_takes_its_time():
         assert i2c.readfrom_mem(118, 0xF4, 1)[0] & 3 == 0, "back in sleep mode"
 
 
+def check_measuring_lasts_the_data_sheets_longest_time():
+    for hum, meas, lasts_us in ((1, 0x25, 9300), (0, 0x21, 3550), (0, 0x25, 6425), (2, 0x6D, 25400)):
+        board, i2c = _sensor()
+        i2c = I2C(0, scl=Pin(42), sda=Pin(41), freq=1000000)
+        _force(i2c, hum, meas)
+        start = board.clock.now
+        while i2c.readfrom_mem(118, 0xF3, 1)[0] & 8:
+            pass
+        assert lasts_us - 100 < board.clock.now - start < lasts_us + 200, board.clock.now - start
+
+
 def check_a_reading_does_not_refresh_itself():
     _, i2c = _sensor()
     _force(i2c)

@@ -262,6 +262,14 @@ def check_rtc_memory_is_2048_bytes():
     _raises(ValueError, lambda: machine.RTC().memory(bytes(2049)))
 
 
+def check_what_was_never_committed_is_lost():
+    b = Board()
+    esp32.NVS("spatz").set_i32("lost", 1)
+    assert esp32.NVS("spatz").get_i32("lost") == 1, "until the power goes it is there"
+    b.reboot("power_on")
+    _raises(OSError, lambda: esp32.NVS("spatz").get_i32("lost"))
+
+
 def check_nvs_has_esp_idf_errors():
     Board()
     nvs = esp32.NVS("spatz")
