@@ -7,7 +7,7 @@ class Pin:
 
     def __init__(self, value=0):
         self.level = value
-        self.handler = None
+        self.handler = print  # until irq() puts the driver's in its place
 
     def value(self, level=None):
         if level is not None:
@@ -16,6 +16,10 @@ class Pin:
 
     def irq(self, handler, trigger):
         self.handler = handler
+
+    def interrupt(self):
+        """What the machine does when the line rises."""
+        self.handler(self)
 
 
 class Time:

@@ -76,7 +76,7 @@ class World:
         assert self.radio.wait_transmitted(10000), "no TxDone"
         return self.air.log[-1]
 
-    def hear(self, sf=7, symbols=24, freq_hz=868100000, after_us=2000, size=20, **changes):
+    def hear(self, sf=7, symbols=24, freq_hz=868100000, after_us: "int | None" = 2000, size=20, **changes):
         """A window by the driver alone, and a downlink that starts `after_us` later (None: none): Heard or None."""
         self.radio.prepare_listen(freq_hz, sf, 125000, symbols)
         self.air.downlinks = []

@@ -84,6 +84,7 @@ def check_downlink_is_heard_at_every_data_rate():
 @on_the_chip
 def check_longest_downlink():
     heard = World().hear(size=255)
+    assert heard
     equal(heard.frame, bytes(range(255)))
 
 

@@ -183,6 +183,7 @@ def check_received_frame():
     wire.answers[b"\x14\x00"] = b"\xc3\xf2\xc8"
     wire.answers[b"\x1e\x10\x00"] = b"\x60\x61\x62"
     heard = driver.receive(100)
+    assert heard
     equal((heard.frame, heard.rssi, heard.snr), (b"\x60\x61\x62", -97, -3.5))
 
 
@@ -217,7 +218,7 @@ def check_forgotten_configuration_means_cold_start():
     wire.answers[b"\x1d\x07\x40\x00"] = b"\x14\x24"  # the value after reset: power was lost while asleep
     wire.take()
     driver.start(cold=False)
-    equal(wire.take(), ["070000", "1d074000"] + list(COLD_START))  # noqa: RUF005 - MicroPython has no [*x]
+    equal(wire.take(), ["070000", "1d074000"] + list(COLD_START))
 
 
 def check_no_chip():
@@ -262,18 +263,20 @@ def check_interrupt_notes_its_time_once():
     driver.transmit(b"\x00", 868100000, 7, 125000, 14)
     equal(driver.interrupt_us, None)
     start = driver.started_us
+    assert start is not None
     wire.answers[b"\x12\x00"] = b"\x00\x01"
 
     def rise():
         wire.dio1.level = 1
-        wire.dio1.handler(wire.dio1)
+        wire.dio1.interrupt()
 
     wire.time.events.append((start + 25000, rise))
     assert driver.wait_transmitted(500)
+    assert driver.interrupt_us is not None
     assert 25000 <= driver.interrupt_us - start <= 26000
     noted = driver.interrupt_us
     wire.time.sleep_ms(5)
-    wire.dio1.handler(wire.dio1)
+    wire.dio1.interrupt()
     equal(driver.interrupt_us, noted)
 
 
@@ -292,7 +295,7 @@ def check_interrupt_handler_allocates_nothing():
     driver.transmit(b"\x00", 868100000, 7, 125000, 14)
     heap_lock()
     try:
-        wire.dio1.handler(wire.dio1)
+        wire.dio1.interrupt()
     finally:
         heap_unlock()
     equal(driver.interrupt_us, wire.time.us)
