@@ -145,6 +145,16 @@ def test_each_end_has_its_event(node, program, status, event, text):
     assert text in out
 
 
+def test_no_world_is_said_plainly(node):
+    node.boot("print('x')")
+    command_line = [*command(), str(DEVICE / "run.py")]
+    for world, text in (("", "must name the world.json"), (str(node.path / "none"), "is no world.json")):
+        environment = {**os.environ, "SPATZ_WORLD": world, "MICROPYPATH": f"{DEVICE}:.frozen"}
+        done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 3
+        assert text in done.stdout
+
+
 def test_chance_repeats_with_the_seed(node):
     program = "import random\nprint(random.getrandbits(30))"
     first = node.boot(program)[1]

@@ -23,6 +23,17 @@ import board  # noqa: E402
 from fault import PowerDown, SimFault  # noqa: E402
 
 
+def _world():
+    path = os.getenv("SPATZ_WORLD")
+    if not path:
+        raise SimFault("SPATZ_WORLD must name the world.json of a virtual node")
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise SimFault(f"{path} is no world.json: {error}")
+
+
 def _main_path(world):
     if world.get("main"):
         return world["main"]
@@ -48,11 +59,8 @@ def _note(b, event):
 _board = None
 _status = 0
 try:
-    with open(os.getenv("SPATZ_WORLD")) as _file:
-        _world = json.load(_file)
-    _board = board.Board(_world)
+    _board = board.Board(_world())
     random.seed(_board.world["seed"])  # what the firmware leaves to chance repeats with the world
-    del _world
     execfile(_main_path(_board.world), {"__name__": "__main__"})  # noqa: F821
     _note(_board, {"event": "ended"})
 except PowerDown:
