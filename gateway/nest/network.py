@@ -71,7 +71,11 @@ class Network:
 
     def receive(self, frame: RadioFrame) -> None:
         """Take one reception from a forwarder."""
-        self._meet(frame.phy)
+        try:
+            self._meet(frame.phy)
+        except SQLAlchemyError as error:
+            self._not_stored(error)
+            return
         self._carry_out(self._server.receive(frame, self._clock()))
 
     def transmit_result(self, downlink: Downlink, error: str | None) -> None:
@@ -101,11 +105,7 @@ class Network:
         if len(phy) != _JOIN_REQUEST_SIZE or phy[0] != _JOIN_REQUEST_MHDR:
             return
         dev_eui = phy[16:8:-1]
-        try:
-            device = self._registry.device(dev_eui)
-        except SQLAlchemyError as error:
-            self._not_stored(error)
-            return
+        device = self._registry.device(dev_eui)
         if device != self._devices.get(dev_eui):
             if self._devices.pop(dev_eui, None):
                 self._server.remove_device(dev_eui)

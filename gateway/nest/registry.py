@@ -14,7 +14,7 @@ import time
 from sqlalchemy import Engine, Row, insert, select, update
 
 from nest.archive.database import writing
-from nest.archive.schema import joins, nodes, sessions
+from nest.archive.schema import downlinks, joins, nodes, sessions
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.model import Device
@@ -123,6 +123,11 @@ class Registry:
                 update(sessions)
                 .where(sessions.c.node_id == row.id, sessions.c.ended_at.is_(None))
                 .values(ended_at=now, nwk_skey=None, app_skey=None)
+            )
+            connection.execute(
+                update(downlinks)
+                .where(downlinks.c.node_id == row.id, downlinks.c.state.in_(("waiting", "queued")))
+                .values(state="removed", state_at=now)
             )
 
     def device(self, dev_eui: bytes) -> Device | None:

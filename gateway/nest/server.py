@@ -35,7 +35,6 @@ from nest.web import create_app
 _log = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 2.0  # how soon a removed node is forgotten and the counters are on the disk
-HEARTBEAT_S = 30.0  # how often an idle nest says that it lives
 _STOP_S = 1.0  # what open connections of the web side get to end by themselves
 
 Announce = Callable[[dict[str, Any]], None]
@@ -144,15 +143,20 @@ class Nest:
         """`step`, then a timer for whatever the network server has to do next."""
 
         def stepped(*args: object) -> None:
-            step(*args)
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            wait = self._network.seconds_to_wait()
-            if wait is not None:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._and_wait_for_next(self._network.poll))
+            try:
+                step(*args)
+            finally:  # an error in one frame must not leave the others waiting
+                self._set_timer()
 
         return stepped
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wait = self._network.seconds_to_wait()
+        if wait is not None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._and_wait_for_next(self._network.poll))
 
     async def _start(self, parts: contextlib.AsyncExitStack, work: Any) -> None:
         """Run `work` until the nest stops; should it end by itself, by an error of ours, the nest stops too."""
@@ -193,7 +197,7 @@ class Nest:
                     self._publisher.forget(slug)
                 since = now - HOUSEKEEPING_S  # twice rather than never, should a removal be committed late
                 full = self._snapshot(running=True)
-                if full != saved or now - saved_at > HEARTBEAT_S:
+                if full != saved or now - saved_at > status.HEARTBEAT_S:
                     status.save(self._engine, full)
                     saved, saved_at = full, now
             except SQLAlchemyError as error:

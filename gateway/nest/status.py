@@ -14,6 +14,7 @@ from nest.archive.schema import status
 from nest.forwarders.semtech_udp import Gateway
 
 _PART = "nest"
+HEARTBEAT_S = 30.0  # how often an idle nest says that it lives
 
 # what the public may know of a snapshot
 PUBLIC = ("running", "started_at", "counters", "gateways", "nodes", "downlinks_waiting")
@@ -79,7 +80,8 @@ def load(engine: Engine) -> dict[str, Any] | None:
         return None
     full = dict(row.value)
     full["updated_at"] = row.updated_at / 1000
-    full["running"] = bool(full["running"]) and _alive(full["pid"])
+    fresh = time.time() - full["updated_at"] < 3 * HEARTBEAT_S  # another process may have the number by now
+    full["running"] = bool(full["running"]) and fresh and _alive(full["pid"])
     return full
 
 
