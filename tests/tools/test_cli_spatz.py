@@ -46,7 +46,7 @@ MISTAKES = [
     (("demo", "--nodes", "0"), "--nodes is 0; possible are 1 to 1000."),
     (("demo", "--nodes", "5000"), "--nodes is 5000; possible are 1 to 1000."),
     (("demo", "--interval", "1"), "--interval is 1; possible are 5 to 86400."),
-    (("demo", "--port", "70000"), "--port is 70000; possible are 1 to 65535."),
+    (("demo", "--port", "70000"), "--port is 70000; possible are 0 to 65535."),
     (("demo", "--seconds", "-1"), "--seconds is -1.0; possible are 0 to 31536000."),
     (("simulate", "--server", "x:y"), '"x:y" is not an address of a server.'),
     (("simulate", "--server", "127.0.0.1:1700", "--loss", "2"), "--loss is 2.0; possible are 0 to 1."),

@@ -67,7 +67,8 @@ def demo(
         float | None, typer.Option("--seconds", help=tr("End after this time; without it, Ctrl-C ends the demo."))
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", help=tr("Port of the page; without it 8080, or any free one."))
+        int | None,
+        typer.Option("--port", help=tr("Port of the page; without it 8080, or any free one; 0: any free one.")),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help=tr("Open the page in the browser."))] = True,
     interval: Interval = 10,
@@ -80,7 +81,7 @@ def demo(
 
     plan = _plan(nodes, seed, interval)
     _check("--seconds", seconds, 0, 31_536_000)
-    _check("--port", port, 1, 65_535)
+    _check("--port", port, 0, 65_535)
     request = library.Request(plan, seconds or None, port, browser, keep, as_json)
     raise typer.Exit(library.run(request))
 

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import AsyncIterator
@@ -28,11 +27,12 @@ from rich.console import Console
 
 from spatz.sim import micropython, nodes
 from spatz.sim.progress import Progress, number
-from spatz.sim.simulate import free_port, register, stopped_by_signals
+from spatz.sim.simulate import register, stopped_by_signals
 from spatz.sim.simulation import Plan, Simulation
 
 PAGE_PORT = 8080
-PAGE_WAIT_S = 30.0
+READY_WAIT_S = 60
+NEST_END_S = 10.0
 DELIVERED_WAIT_S = 60.0
 """With --json and without --seconds the demo ends when every node has delivered, at the latest after this time."""
 
@@ -41,7 +41,8 @@ POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asked for. `port` None: 8080, or any free one; `seconds` None: until told to stop."""
+    """What the command line asked for. `port` None: 8080 or any free one, 0: any free one; `seconds` None: until told
+    to stop."""
 
     plan: Plan
     seconds: float | None = None
@@ -69,32 +70,35 @@ def run(request: Request) -> int:
     port = page_port(request.port)
     with contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-demo-")))
-        town, gateway_port = make_town(folder, port, request.plan)
-        return asyncio.run(_run(request, town, folder / "nodes", port, gateway_port))
+        town = make_town(folder, port, request.plan)
+        return asyncio.run(_run(request, town, folder / "nodes"))
 
 
 def page_port(asked: int | None) -> int:
-    """The port for the page: the one asked for, else 8080, else any free one. UserError when the asked one is taken."""
-    for port in (PAGE_PORT, 0) if asked is None else (asked,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return probe.getsockname()[1]
-            except (OSError, OverflowError):
-                continue
-    raise UserError(
-        tr("Port {port} is in use already.", port=asked),
-        tr("Choose another with --port, or leave --port out: the demo then finds a free one."),
-    )
+    """The port for the page, 0 for any free one: the one asked for, else 8080 when it is free, else 0.
+
+    Raises UserError: the one asked for is taken.
+    """
+    port = PAGE_PORT if asked is None else asked
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if asked is None:
+                return 0
+            raise UserError(
+                tr("Port {port} is in use already.", port=asked),
+                tr("Choose another with --port, or leave --port out: the demo then finds a free one."),
+            ) from error
+    return port
 
 
-def make_town(folder: Path, port: int, plan: Plan) -> tuple[Path, int]:
-    """The demo's town with its nodes registered: its folder, and the UDP port for gateways. Raises UserError."""
+def make_town(folder: Path, port: int, plan: Plan) -> Path:
+    """The demo's town with its nodes registered; every port but the page's is any free one. Raises UserError."""
     from nest.town import create  # here: the database library takes a while to load
 
     town = folder / "town"
-    gateway_port = free_port(socket.SOCK_DGRAM)
     create(
         town,
         tr("Sparrow Town (demo)"),
@@ -103,14 +107,14 @@ def make_town(folder: Path, port: int, plan: Plan) -> tuple[Path, int]:
         longitude=nodes.TOWN.longitude,
         language=language_of_locale(),
         udp_host="127.0.0.1",
-        udp_port=gateway_port,
+        udp_port=0,
         web_host="127.0.0.1",
         web_port=port,
-        mqtt_port=free_port(),
+        mqtt_port=0,
     )
     nodes.write(town / "outlines.geojson", json.dumps(outlines()), 0o644)
     register(town, plan.flock())
-    return town, gateway_port
+    return town
 
 
 def outlines() -> dict[str, Any]:
@@ -148,19 +152,20 @@ def _offset(east_m: float, north_m: float) -> list[float]:
     return [round(longitude, 6), round(nodes.TOWN.latitude + north_m / metres_per_degree, 6)]
 
 
-async def _run(request: Request, town: Path, node_folder: Path, port: int, gateway_port: int) -> int:
+async def _run(request: Request, town: Path, node_folder: Path) -> int:
     console = Console(stderr=True)
     progress = Progress(console, [node.name for node in request.plan.flock()], quiet=request.as_json)
-    page = f"http://127.0.0.1:{port}/"
     loop = asyncio.get_running_loop()
     delivered = Delivered()
-    simulation = Simulation(request.plan, ("127.0.0.1", gateway_port), node_folder, on_event=progress.note)
     async with stopped_by_signals() as stop:
         started = loop.time()
-        async with _nest(town) as nest:
-            progress.say(tr("Starting the nest …"))
-            await _page_ready(nest, page, town)
+        progress.say(tr("Starting the nest …"))
+        async with _nest(town) as (nest, ports):
+            page = f"http://127.0.0.1:{ports['web']}/"
+            await asyncio.to_thread(_get, page)
             page_ready_s = round(loop.time() - started, 2)
+            gateways_to = ("127.0.0.1", ports["semtech_udp"])
+            simulation = Simulation(request.plan, gateways_to, node_folder, on_event=progress.note)
             watching: asyncio.Task[None] | None = None
             try:
                 with progress.shown(simulation.reports, delivered.latest):
@@ -185,8 +190,11 @@ async def _run(request: Request, town: Path, node_folder: Path, port: int, gatew
 
 
 @contextlib.asynccontextmanager
-async def _nest(town: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`nest run` on the town; ended in order, by force when it does not end. What it says goes to nest.log."""
+async def _nest(town: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, int]]]:
+    """`nest run --json` on the town, ready, with the port of each part; ended in order, by force when it does not end.
+
+    What it complains about goes to nest.log. Raises UserError: it ended, or was not ready in time.
+    """
     with (town / "nest.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -194,44 +202,59 @@ async def _nest(town: Path) -> AsyncIterator[asyncio.subprocess.Process]:
             "from nest.cli import main; main()",
             "run",
             str(town),
+            "--json",
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
+            stdout=asyncio.subprocess.PIPE,
             stderr=log,
             process_group=0,  # Ctrl-C reaches the demo, which ends the nest after the nodes
             env={**os.environ, "NO_COLOR": "1"},
         )
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    draining: asyncio.Task[bytes] | None = None
     try:
-        yield process
+        ports = await _ready(process.stdout, town)
+        draining = asyncio.create_task(process.stdout.read())
+        yield process, ports
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), 10)
+                await asyncio.wait_for(process.wait(), NEST_END_S)
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        if draining:
+            await draining
 
 
-async def _page_ready(nest: asyncio.subprocess.Process, page: str, town: Path) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PAGE_WAIT_S
-    while loop.time() < deadline:
-        if nest.returncode is not None:
-            raise _nest_ended(town)
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(_get, page)
-            return
-        await asyncio.sleep(0.05)
-    raise UserError(
-        tr("The nest did not answer within {seconds:.0f} seconds.", seconds=PAGE_WAIT_S),
-        tr("Look into {log}.", log=town / "nest.log"),
-    )
+async def _ready(stdout: asyncio.StreamReader, town: Path) -> dict[str, int]:
+    """Read the nest's events until it is ready: the port of each part."""
+    ports: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(READY_WAIT_S):
+            while line := await stdout.readline():
+                event = json.loads(line)
+                if event["event"] == "listening":
+                    ports[event["part"]] = event["port"]
+                elif event["event"] == "ready":
+                    return ports
+    except TimeoutError as error:
+        raise UserError(
+            tr("The nest was not ready within {seconds} seconds.", seconds=READY_WAIT_S), _where_the_log_is()
+        ) from error
+    raise _nest_ended(town)
+
+
+def _where_the_log_is() -> str:
+    return tr("Start the demo with --keep DIR and look into town/nest.log.")
 
 
 def _nest_ended(town: Path) -> UserError:
     """What the nest said before it ended: its own error is the best there is."""
-    text = (town / "nest.log").read_text(encoding="utf-8", errors="replace").strip()
-    lines = text.splitlines()[-2:] or [tr("it said nothing")]
+    lines = (town / "nest.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-2:]
+    if not lines:
+        return UserError(tr("The nest ended unexpectedly."), _where_the_log_is())
     return UserError(
         tr("The nest ended: {reason}", reason=lines[0]), lines[1].removeprefix("→ ") if len(lines) > 1 else ""
     )
@@ -279,9 +302,7 @@ async def _until_done(
     if watching in done:
         watching.result()  # it never ends by itself: raise what ended it
     if ending in done:
-        raise UserError(
-            tr("The nest ended unexpectedly."), tr("Start the demo with --keep DIR and look into nest.log.")
-        )
+        raise UserError(tr("The nest ended unexpectedly."), _where_the_log_is())
 
 
 def _show_page(request: Request, page: str, progress: Progress) -> None:

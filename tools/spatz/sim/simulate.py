@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import json
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -161,10 +160,3 @@ async def stopped_by_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of the loopback that nobody uses at the moment."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
