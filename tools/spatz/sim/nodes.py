@@ -137,7 +137,8 @@ def flock(
 
     They are switched on one after another, evenly spread over `spread_s` seconds with some chance in it.
     """
-    nodes = []
+    nodes: list[VirtualNode] = []
+    apart_m = 0.8 * radius_m / math.sqrt(max(count, 1))
     for index in range(count):
         name = node_name(index)
         chance = random.Random(f"{seed}/node/{name}")  # noqa: S311 - a simulation that must repeat
@@ -147,7 +148,9 @@ def flock(
             # Bit 1 of the first byte: locally administered, so it can never be a real chip's.
             mac_address=b"\x02" + _digest(seed, "mac", name)[:5],
             app_key=_digest(seed, "app_key", name)[:16],
-            position=_place(name, chance, heard_by, propagation, centre, radius_m),
+            position=_place(
+                name, chance, heard_by, propagation, centre, radius_m, [node.position for node in nodes], apart_m
+            ),
             phase_s=round(spread_s * (index + chance.random() * 0.5) / count, 3),
         )
         nodes.append(node)
@@ -161,15 +164,18 @@ def _place(
     propagation: Propagation,
     centre: Position,
     radius_m: float,
+    taken: Sequence[Position],
+    apart_m: float,
 ) -> Position:
-    """Places are drawn until one is good; behind too much concrete the node ends up at the best of them."""
+    """Places are drawn until one is good and not beside another node; behind too much concrete the node ends up at the
+    best of them."""
     needed = sensitivity_dbm(7, 125_000) + LINK_MARGIN_DB
     best, best_rssi = centre, -math.inf
     for _ in range(100):
         place = _moved(centre, radius_m * math.sqrt(chance.random()), 2 * math.pi * chance.random())
         losses = (propagation.path_loss_db(Station(name, place), gateway) - gateway.gain_dbi for gateway in heard_by)
         rssi = NODE_EIRP_DBM - min(losses, default=0.0)
-        if rssi >= needed:
+        if rssi >= needed and all(place.distance_m(other) >= apart_m for other in taken):
             return place
         if rssi > best_rssi:
             best, best_rssi = place, rssi

@@ -2,6 +2,7 @@
 import { age, isStale, page, reading, seconds, words } from "./say.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
+const STACKED_PX = 42; // a label's height without its tip
 const markers = new Map();
 let map;
 
@@ -53,7 +54,10 @@ export function placeMarkers() {
     if (node.latitude === null || markers.has(node.slug)) continue;
     const marker = L.marker([node.latitude, node.longitude], { icon: icon(node), riseOnHover: true, keyboard: true });
     marker.bindPopup(() => popup(nodeOf(node.slug)), { maxWidth: 260, autoPanPadding: [20, 20] });
+    // Published positions are rounded, so neighbours may share one: their labels stand on top of each other.
+    const below = [...markers.values()].filter((other) => other.getLatLng().equals(marker.getLatLng())).length;
     markers.set(node.slug, marker.addTo(map));
+    marker.getElement().style.marginTop = `${-STACKED_PX * below}px`;
     showMarker(node);
   }
 }
