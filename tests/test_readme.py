@@ -1,0 +1,110 @@
+"""Every command that the README shows does what it says. A command that nobody tries here makes this test fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+LIMIT_S = 120
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """The README's shell commands in order, without their comments."""
+    lines = (line.split("#")[0].strip() for block in BLOCK.findall(README) for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+COMMANDS = commands()
+MAKE = [command for command in COMMANDS if command.startswith("make ")]
+BOARDS = [command for command in COMMANDS if command.startswith("spatz boards ")]
+NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate "))]
+
+
+def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    name, *arguments = shlex.split(command)
+    environment = {**os.environ, "LANGUAGE": "en", "NO_COLOR": "1", "COLUMNS": "160"}
+    return subprocess.run(
+        [str(BIN / name), *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False,
+    )  # fmt: skip
+
+
+def test_every_command_is_tried_here() -> None:
+    assert sorted(COMMANDS) == sorted([*MAKE, *BOARDS, *NEST])
+    assert MAKE
+    assert BOARDS
+    assert NEST
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)", README))))
+def test_make_knows_the_target(target: str) -> None:
+    """What `make demo` runs is tried in tests/tools/sim/test_demo.py; `make lint` and `make test` are what CI runs."""
+    shown = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.parametrize("command", BOARDS)
+def test_boards(command: str) -> None:
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def nest_ports() -> dict[str, str]:
+    """The README's ports, and free ones to use in their place."""
+    return {"1700": str(free_port(socket.SOCK_DGRAM)), "8080": str(free_port(socket.SOCK_STREAM))}
+
+
+def test_running_a_nest(tmp_path: Path, nest_ports: dict[str, str]) -> None:
+    """The commands of "Running a nest", one after another in an empty folder."""
+    server: subprocess.Popen[str] | None = None
+    said = {}
+    try:
+        for command in NEST:
+            if command.startswith("nest init"):
+                said[command] = run(command, tmp_path)
+                settings = tmp_path / "brandis" / "town.toml"
+                text = settings.read_text(encoding="utf-8")
+                for shown, free in nest_ports.items():
+                    assert re.search(rf"^port = {shown}\b", text, re.MULTILINE)
+                    text = re.sub(rf"^port = {shown}\b", f"port = {free}", text, flags=re.MULTILINE)
+                settings.write_text(re.sub(r"^port = 1883\b", "port = 0", text, flags=re.MULTILINE), encoding="utf-8")
+            elif command.startswith("nest run"):
+                arguments = [str(BIN / "nest"), *shlex.split(command)[1:], "--json"]
+                server = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+                assert server.stdout
+                assert any(json.loads(line)["event"] == "ready" for line in server.stdout)
+            else:
+                ported = command.replace(":1700", f":{nest_ports['1700']}").replace("--seconds 60", "--seconds 30")
+                said[command] = run(f"{ported} --interval 10" if "simulate" in command else ported, tmp_path)
+            for tried, done in said.items():
+                assert done.returncode == 0, f"{tried}: {done.stderr}"
+        listed = run("nest nodes list brandis --json", tmp_path)
+        assert "marktplatz" in listed.stdout
+        status = json.loads(run("nest status brandis --json", tmp_path).stdout)
+        assert status["counters"]["accepted"] >= 3, "the simulated nodes were heard"
+    finally:
+        if server:
+            server.kill()
+            server.wait()
