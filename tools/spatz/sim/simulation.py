@@ -51,12 +51,12 @@ class Plan:
 
 
 def default_spread_s(count: int) -> float:
-    """Seconds over which a flock is switched on: 0.4 s per node, 1 s per node in a large flock.
+    """Seconds over which a flock is switched on: 0.4 s per node, 2 s per node in a large flock.
 
     A gateway sends one JoinAccept at a time and hears nothing meanwhile. Closer together, answers are refused in RX1,
     go out in RX2 at SF12 (1.5 s), and most of the joins that come in that time are lost. [packet_forwarder issue 143]
     """
-    return count * (0.4 if count <= 10 else 1.0)
+    return count * (0.4 if count <= 10 else 2.0)
 
 
 @dataclass(slots=True)
