@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gateway.running import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -62,12 +63,6 @@ def test_boards(command: str) -> None:
     done = run(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sqlite3
 import tempfile
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import psutil
 from nest import town
-from spatz.sim.simulate import free_port, register
+from spatz.sim.simulate import register
 from spatz.sim.simulation import Plan, Simulation
 
 from tests.gateway.running import RunningNest
@@ -32,14 +31,13 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 async def _measure(folder: Path) -> list[tuple[str, str, str]]:
     plan = Plan(nodes=NODES, seed=5, interval_s=INTERVAL_S)
-    udp_port = free_port(socket.SOCK_DGRAM)
     made = town.create(
-        folder / "town", "Bench", udp_host="127.0.0.1", udp_port=udp_port, web_host="127.0.0.1", web_port=0, mqtt_port=0
+        folder / "town", "Bench", udp_host="127.0.0.1", udp_port=0, web_host="127.0.0.1", web_port=0, mqtt_port=0
     )
     register(made.path, plan.flock())
     nest = RunningNest(made.path)
     await asyncio.to_thread(nest.start)
-    simulation = Simulation(plan, ("127.0.0.1", udp_port), folder / "nodes")
+    simulation = Simulation(plan, ("127.0.0.1", nest.ports["semtech_udp"]), folder / "nodes")
     resident, proportional, busy = [0], [0], []
     try:
         await simulation.start()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.running import RunningNest
+from gateway.running import RunningNest, free_port
 from nest import town
 from spatz.sim.air import Transmission
-from spatz.sim.simulate import free_port, register
+from spatz.sim.simulate import register
 from spatz.sim.simulation import Plan, Simulation
 from spatz.sim.supervisor import Event
 

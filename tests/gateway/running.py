@@ -44,6 +44,13 @@ def environment(language: str = "en") -> Mapping[str, str]:
     return {**os.environ, "LANGUAGE": language, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "COLUMNS": "200"}
 
 
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of the loopback that nobody uses at the moment: for servers that must come back on the same one."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class RunningNest:
     """`nest run FOLDER --json`; ends with the `with` block."""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import aiomqtt
 import pytest
+from gateway.running import free_port
 from nest.live import Live, ReadingEvent
 from nest.model import Heard
 from nest.publish.broker import EmbeddedBroker
@@ -74,12 +75,6 @@ async def retained(port: int, topic: str = f"{TOPIC}/#", *, wanted: int) -> dict
             if len(found) >= wanted:
                 break
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 async def test_a_reading_is_retained_with_its_units_and_what_failed() -> None:
