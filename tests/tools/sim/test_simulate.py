@@ -16,7 +16,7 @@ import pytest
 from nest.errors import UserError
 from nest.payload import decode
 from spatz.sim.simulate import parse_server, register, write_keys
-from spatz.sim.simulation import Plan
+from spatz.sim.simulation import Plan, Simulation
 from tools.sim.fake_network import FakeNetwork, Member
 from tools.sim.fake_server import FakeServer, fake_server
 
@@ -91,6 +91,28 @@ async def test_nodes_join_and_send_readings_to_any_network_server(tmp_path: Path
             assert -20 < reading.values["temperature"] < 45
     gateway = summary["gateways"][0]
     assert gateway["rxfw"] <= sum(node["uplinks"] + node["join_requests"] for node in summary["nodes"])
+
+
+async def test_after_a_power_cut_a_node_joins_again_and_uses_no_number_twice(tmp_path: Path) -> None:
+    plan = Plan(nodes=1, seed=4, interval_s=5)
+    keys = tmp_path / "keys.json"
+    write_keys(keys, plan.flock())
+    async with fake_server() as server:
+        network = a_network(server, keys)
+        member = next(iter(network.members.values()))
+        simulation = Simulation(plan, server.address, tmp_path)
+        await simulation.start()
+        try:
+            await server.until(lambda: member.uplinks, 60)
+            assert simulation.supervisor is not None
+            simulation.supervisor.power_cut("amsel")
+            member.uplinks.clear()  # a new session counts from 0
+            await server.until(lambda: len(member.nonces) == 2 and member.uplinks, 60)
+        finally:
+            await simulation.stop()
+    assert network.wrong == []  # among them: a DevNonce not above the last, a MIC under an old key
+    assert member.uplinks[0][0] == 0
+    assert simulation.reports["amsel"].faults == 0
 
 
 async def test_a_server_that_does_not_answer_is_told_and_the_status_says_that_nobody_joined() -> None:
