@@ -235,16 +235,20 @@ def show_command(name: str, as_json: JsonFlag = False) -> None:
     for section, values in entry.model_dump(exclude_none=True).items():
         if section in ("format", "name", "title", "notes", "sources"):
             continue
-        flat = (
-            ", ".join(f"{key} = {value}" for key, value in values.items() if key != "sources")
-            if isinstance(values, dict)
-            else str(values)
-        )
-        console.print(f"  [cyan]{section}[/cyan]: {flat}", soft_wrap=True)
+        console.print(f"  [cyan]{section}[/cyan]: {_flat(values)}", soft_wrap=True)
     for note in [*entry.notes, *(strapping_notes(entry) if isinstance(entry, Board) else [])]:
         console.print(f"  * {note}", soft_wrap=True, markup=False)
     for key, source in entry.sources.items():
         console.print(f"  [{key}] {source}", soft_wrap=True, markup=False)
+
+
+def _flat(value: object) -> str:
+    """A part of a board file in one line, as a person would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(part)}" for key, part in value.items() if key != "sources")
+    if isinstance(value, list):
+        return "; ".join(_flat(part) for part in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 @boards_app.command("check", help=tr("Check a board or sensor file of your own."))

@@ -96,3 +96,12 @@ def test_a_kept_folder_that_holds_a_town_is_not_overwritten(tmp_path: Path, exis
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert (tmp_path / "town" / existing).read_text() == "mine"
+
+
+def test_readings_are_spoken_with_their_digits_and_failures_as_nothing() -> None:
+    values = {
+        "temperature": {"value": 16.0, "unit": "°C"},
+        "humidity": {"value": None, "unit": "%"},
+        "battery": {"value": 4, "unit": "V"},
+    }
+    assert demo._spoken(values) in ("16.0 °C, –, 4.00 V", "16,0 °C, –, 4,00 V")

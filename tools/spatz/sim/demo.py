@@ -23,6 +23,7 @@ from typing import Any
 
 from nest.errors import UserError
 from nest.i18n import language_of_locale, tr
+from nest.quantities import by_name
 from rich.console import Console
 
 from spatz.sim import micropython, nodes
@@ -318,7 +319,12 @@ def _has_display() -> bool:
 
 
 def _spoken(values: dict[str, Any]) -> str:
-    return ", ".join(f"{number(value['value'])} {value['unit']}" for value in values.values())
+    """The values with as many digits as they have; "–" where a sensor has none to give."""
+    decimals = {name: quantity.decimals for name, quantity in by_name().items()}
+    return ", ".join(
+        "–" if value["value"] is None else f"{number(value['value'], f'.{decimals[name]}f')} {value['unit']}"
+        for name, value in values.items()
+    )
 
 
 def _count_readings(page: str, delivered: Delivered) -> None:
