@@ -44,7 +44,7 @@ class World:
         self.settings = dict(CONFIG)
         self.settings["clock_error_ppm"] = abs(ppm)
         self.settings.update(config or {})
-        self.clock = Clock(time, machine.lightsleep)
+        self.clock = Clock(time, self.lightsleep)
         self.clock.stay_awake = False
         self.timing = Timing(ppm=abs(ppm), jitter_us=20000)
         self.new_driver()
@@ -53,15 +53,22 @@ class World:
         """As after a reset of the processor: the chip is as it was, the driver knows nothing."""
         pin = machine.Pin
         spi = machine.SPI(1, baudrate=8000000, sck=pin(9), mosi=pin(10), miso=pin(11))
+        self.cs = pin(8, pin.OUT, value=1)
         self.radio = SX126x(
             spi,
-            pin(8, pin.OUT, value=1),  # cs
+            self.cs,
             pin(12, pin.OUT, value=1),  # reset
             pin(13, pin.IN),  # busy
             pin(14, pin.IN),  # dio1
             self.settings,
             time,
         )
+
+    def lightsleep(self, ms):
+        """As node.hardware does it: a pin that is not held floats meanwhile."""
+        self.cs.init(hold=True)
+        machine.lightsleep(ms)
+        self.cs.init(hold=False)
 
     @property
     def now_us(self):

@@ -141,6 +141,7 @@ def check_light_sleep():
     b.dio1.irq(lambda pin: seen.append(1), Pin.IRQ_RISING)
     b.prepare(symbols=24)
     b.listen()
+    b.cs.init(hold=True)
     before = b.board.clock.now
     machine.lightsleep(1000)
     assert 1000000 <= b.board.clock.now - before < 1002000
@@ -149,11 +150,21 @@ def check_light_sleep():
     rejects(machine.lightsleep, "never ends")
 
 
+def check_light_sleep_needs_nss_held():
+    b = Bench().start()
+    rejects(lambda: machine.lightsleep(1000), "not held high")
+    b.cs.init(hold=True)
+    machine.lightsleep(1000)
+    b.cs.init(hold=False)
+    assert b.register(0x0740) == 0x34
+
+
 def check_light_sleep_ended_by_the_radio():
     b = Bench().start()
     esp32.wake_on_ext0(b.dio1, esp32.WAKEUP_ANY_HIGH)
     b.prepare(symbols=24)
     opens = b.listen()
+    b.cs.init(hold=True)
     machine.lightsleep(10000)
     assert 24 * 1024 <= b.board.clock.now - opens < 24 * 1024 + 2000
     assert machine.wake_reason() == machine.EXT0_WAKE

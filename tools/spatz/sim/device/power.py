@@ -28,9 +28,17 @@ def _check(time_ms):
 
 
 def lightsleep(time_ms=None):
-    """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early."""
+    """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early.
+
+    ESP-IDF isolates all pads of an ESP32-S3 in it (CONFIG_ESP_SLEEP_GPIO_RESET_WORKAROUND, on by default and in
+    MicroPython), so an NSS that the firmware drives must be held.
+    """
     b = board.need()
     _check(time_ms)
+    if b.clock.halted is None and b.radio is not None:
+        number = b.world["chips"]["radio"]["cs"]
+        if b.pad(number).is_output() and b.pad(number).held != 1:
+            raise SimFault(f"light sleep with NSS (pin {number}) not held high: it floats, and an edge wakes the radio")
     pins = b.wake_ext0 is not None or b.wake_ext1 is not None
     if not time_ms and not pins:
         raise SimFault("lightsleep() without a time or a wake pin never ends")
