@@ -50,6 +50,9 @@ UP_SIZES = {
 # Their answers are repeated in every uplink until a downlink comes.
 STICKY = (RX_PARAM_SETUP, RX_TIMING_SETUP, DL_CHANNEL)
 
+# What may wait to be sent, in bytes: far more than a sensible network asks for at once, and a session's record holds it.
+_MAX_ANSWERS = const(60)
+
 BATTERY_NOT_MEASURED = const(255)
 
 
@@ -89,12 +92,15 @@ def _joined(pairs, room):
 def apply(session, region, block, snr, battery):
     """Carry out the commands of a downlink whose MIC was good; returns the answers for the next uplink, in order.
 
-    snr: of that downlink, dB; battery: 0 external, 1..254, 255 not measured.
+    snr: of that downlink, dB; battery: 0 external, 1..254, 255 not measured. A command whose answer would make the
+    answers longer than 60 bytes ends the block, before it is carried out: the network sees it unanswered.
     """
     answers = b""
     for cid, data in parse(block, DOWN_SIZES):
         handler = _HANDLERS.get(cid)
         if handler:
+            if len(answers) + 1 + UP_SIZES[cid] > _MAX_ANSWERS:
+                break
             answers += bytes((cid,)) + handler(session, region, data, snr, battery)
     return answers
 

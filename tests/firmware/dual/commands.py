@@ -112,3 +112,12 @@ def check_answers_that_fit():
         equal(commands.fitting(answers, room), want, room)
     equal(commands.fitting(b"\x06\xff\x00" * 6, 200), b"\x06\xff\x00" * 5)
     equal(commands.sticky(answers), b"\x05\x07\x08")
+
+
+def check_endless_requests_do_not_make_the_record_unreadable():
+    """242 bytes of DevStatusReq fit into a downlink; 726 bytes of answers fit into nothing."""
+    session = Session(1, 0, KEY, KEY, eu868)
+    session.answers = commands.apply(session, eu868, b"\x06" * 242 + b"\x08\x05", 5.0, 255)
+    equal(session.answers, b"\x06\xff\x05" * 20)
+    equal(session.rx1_delay_s, 1, "what is not answered is not carried out")
+    equal(Session.unpack(session.pack(KEY[:4]), KEY[:4]).answers, session.answers)
