@@ -8,6 +8,9 @@ The AppKey is never printed.
 from micropython import const
 
 _LAST_DEV_NONCE = const(0xFFFF)  # 16 bits, a counter since LoRaWAN 1.0.4 (TS001-1.0.4 6.2.4)
+# what esp32.NVS says of a key: ESP_ERR_NVS_NOT_FOUND, _TYPE_MISMATCH, _INVALID_LENGTH (longer than the buffer)
+_NOT_FOUND = -0x1102
+_OTHER_KIND = (-0x1103, -0x110C)
 
 
 class IdentityError(Exception):
@@ -15,7 +18,10 @@ class IdentityError(Exception):
 
 
 class Identity:
-    """dev_eui, join_eui: 8 bytes big-endian; app_key: 16 bytes. nvs: `esp32.NVS("spatz")`. Raises IdentityError."""
+    """dev_eui, join_eui: 8 bytes big-endian; app_key: 16 bytes. nvs: `esp32.NVS("spatz")`.
+
+    Raises IdentityError; and OSError, from every method, when NVS cannot be read or written now.
+    """
 
     def __init__(self, nvs):
         self._nvs = nvs
@@ -46,7 +52,9 @@ class Identity:
     def _number(self, key, missing):
         try:
             return self._nvs.get_i32(key)
-        except OSError:
+        except OSError as error:
+            if error.args[0] != _NOT_FOUND:
+                raise  # a counter that cannot be read is not a counter at its beginning
             return missing
 
     def _keep(self, key, number):
@@ -57,8 +65,12 @@ class Identity:
         value = bytearray(size)
         try:
             length = self._nvs.get_blob(key, value)
-        except OSError:
-            raise IdentityError("This node does not know who it is yet: it has no identity.") from None
+        except OSError as error:
+            if error.args[0] == _NOT_FOUND:
+                raise IdentityError("This node does not know who it is yet: it has no identity.") from None
+            if error.args[0] not in _OTHER_KIND:
+                raise
+            length = 0
         if length != size:
             raise IdentityError("The identity on this node is damaged.")
         return bytes(value)

@@ -89,8 +89,11 @@ class Nvs:
         self.stored.update(values)
         self.fresh = dict(self.stored)
         self.log = [] if log is None else log
+        self.trouble = None
 
     def _get(self, key, kind):
+        if self.trouble:
+            raise self.trouble
         if not isinstance(self.fresh.get(key), kind):
             raise OSError(-0x1102)
         return self.fresh[key]

@@ -20,9 +20,10 @@ def check_without_identity_it_says_so():
 
 
 def check_damaged_identity_is_refused():
-    raised = raises(IdentityError, Identity, Nvs(app_key=b"short"))
-    assert "damaged" in str(raised)
-    assert "short" not in str(raised)
+    for key in (b"short", b"a key that is far too long"):
+        raised = raises(IdentityError, Identity, Nvs(app_key=key))
+        assert "damaged" in str(raised)
+        assert "short" not in str(raised)
 
 
 def check_dev_nonce_is_committed_before_it_is_given_out():
@@ -31,6 +32,18 @@ def check_dev_nonce_is_committed_before_it_is_given_out():
     equal(identity.reserve_dev_nonce(), 0)
     equal(nvs.stored["dev_nonce"], 1)
     equal(Identity(nvs.after_reset()).reserve_dev_nonce(), 1)
+
+
+def check_unreadable_counter_is_not_a_fresh_one():
+    """A flash that fails for a moment must not make the DevNonce begin anew."""
+    nvs = Nvs(dev_nonce=7)
+    identity = Identity(nvs)
+    nvs.trouble = OSError(-0x1107, "ESP_ERR_NVS_INVALID_HANDLE")
+    raises(OSError, identity.reserve_dev_nonce)
+    raises(OSError, lambda: identity.join_nonce)
+    raises(OSError, Identity, nvs)
+    nvs.trouble = None
+    equal(identity.reserve_dev_nonce(), 7)
 
 
 def check_dev_nonces_end():
