@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nest import lorawan
 from nest.archive import Archive
 from nest.archive.downlinks import QUEUED, DownlinkQueue
+from nest.archive.storing import SessionEndedError
 from nest.live import Live
 from nest.lorawan import effects
 from nest.model import Downlink, RadioFrame
@@ -54,6 +55,8 @@ class Network:
         self.counters = counters
         self._devices = {device.dev_eui: device for device in registry.devices()}
         self._stored: dict[bytes, int] = {}  # PHYPayload -> frame number, until its deduplication window closes
+        self._to_decode: deque[int] = deque()  # frame numbers; more than one only while the database refuses
+        self._dropped: list[str] = []  # slugs, until `forget_removed` has told of them
         self._server = lorawan.NetworkServer(
             settings, self._devices.values(), archive.sessions(), archive.joins(), random.SystemRandom()
         )
@@ -93,12 +96,23 @@ class Network:
 
     def forget_removed(self, since: float) -> list[str]:
         """Drop the nodes that were removed at or after `since` (Unix s); their slugs."""
-        slugs = []
         for dev_eui in self._registry.removed_since(since):
-            if device := self._devices.pop(dev_eui, None):
-                self._server.remove_device(dev_eui)
-                slugs.append(device.slug)
+            self._drop(dev_eui)
+        removed = set(self._registry.removed_slugs()) if self._dropped else set()
+        slugs, self._dropped = [slug for slug in self._dropped if slug in removed], []
         return slugs
+
+    def decode_stored(self) -> None:
+        """Decode and publish the frames whose time has come; those that the database refuses stay for the next call.
+
+        Raises SQLAlchemyError: the database refuses.
+        """
+        while self._to_decode:
+            event = self._archive.decode(self._to_decode[0])
+            self._to_decode.popleft()
+            self.counters["no_reading" if event is None else "readings"] += 1
+            if event is not None:
+                self._live.publish(event)
 
     def _meet(self, phy: bytes) -> None:
         """At a JoinRequest, ask the registry: the node may be new, or have another key, since the nest was started."""
@@ -107,18 +121,32 @@ class Network:
         dev_eui = phy[16:8:-1]
         device = self._registry.device(dev_eui)
         if device != self._devices.get(dev_eui):
-            if self._devices.pop(dev_eui, None):
-                self._server.remove_device(dev_eui)
+            self._drop(dev_eui)
             if device:
                 self._devices[dev_eui] = device
                 self._server.add_device(device, self._archive.joins(dev_eui))
 
+    def _drop(self, dev_eui: bytes) -> None:
+        if device := self._devices.pop(dev_eui, None):
+            self._server.remove_device(dev_eui)
+            self._dropped.append(device.slug)
+
     def _carry_out(self, wanted: Sequence[effects.Effect]) -> None:
-        try:
-            for effect in wanted:
+        refused = False
+        for effect in wanted:
+            if refused and not isinstance(effect, effects.Publish):  # a Publish stands on what was stored before
+                self._server.not_done(effect)
+                continue
+            try:
                 self._carry[type(effect)](effect)
-        except SQLAlchemyError as error:
-            self._not_stored(error)
+            except SessionEndedError as ended:
+                refused = True
+                self.counters["unknown_session"] += 1
+                self._drop(ended.dev_eui)  # should it be registered again, its next JoinRequest says so
+            except SQLAlchemyError as error:
+                refused = True
+                self._server.not_done(effect)
+                self._not_stored(error)
 
     def _not_stored(self, error: SQLAlchemyError) -> None:
         self.counters["not_stored"] += 1
@@ -131,7 +159,14 @@ class Network:
         frame = self._archive.store_uplink(effect.uplink, effect.session, activates=effect.activates)
         if effect.uplink.fport:
             self._stored[effect.uplink.phy] = frame
-        for downlink in self._downlinks.waiting(effect.uplink.dev_eui):
+        try:
+            self._take_waiting(effect.uplink.dev_eui)
+        except SQLAlchemyError as error:  # they wait; the frame is stored all the same
+            self._not_stored(error)
+
+    def _take_waiting(self, dev_eui: bytes) -> None:
+        """Hand what was ordered for a node to the network server."""
+        for downlink in self._downlinks.waiting(dev_eui):
             state = QUEUED
             try:
                 self._server.enqueue(
@@ -162,11 +197,9 @@ class Network:
             self._downlinks.set_state(effect.reference, effect.outcome)
 
     def _publish(self, effect: effects.Publish) -> None:
-        frame = self._stored.pop(effect.uplink.phy, None)
-        event = None if frame is None else self._archive.decode(frame)
-        self.counters["no_reading" if event is None else "readings"] += 1
-        if event is not None:
-            self._live.publish(event)
+        if (frame := self._stored.pop(effect.uplink.phy, None)) is not None:
+            self._to_decode.append(frame)
+            self.decode_stored()
 
     def _count(self, effect: effects.Count) -> None:
         self.counters[effect.kind] += 1

@@ -195,6 +195,7 @@ class Nest:
                 now = time.time()
                 for slug in self._network.forget_removed(since):
                     self._publisher.forget(slug)
+                self._network.decode_stored()
                 since = now - HOUSEKEEPING_S  # twice rather than never, should a removal be committed late
                 full = self._snapshot(running=True)
                 if full != saved or now - saved_at > status.HEARTBEAT_S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 
@@ -81,6 +82,115 @@ def test_what_cannot_be_stored_is_neither_answered_nor_published(
     assert town.counters["not_stored"] == 1
     town.hear(device.uplink(b"\x01\x4b\x00"))  # there is room again
     assert town.archive.series("amsel", "temperature", 0, 2e9) == [(1e9 + town.now - 1.0, 0.0)]
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_frame_that_was_not_stored_is_not_acknowledged_and_may_come_again(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch, confirmed: bool
+) -> None:
+    phy = device.uplink(b"\x01\x4b\x00", confirmed=confirmed)
+    with monkeypatch.context() as broken:
+        broken.setattr(town.archive, "store_uplink", full_disk)
+        town.hear(phy)
+    assert town.sent == []
+    assert town.counters["no_reading"] == 0
+    town.hear(phy)
+    assert len(town.sent) == confirmed
+    assert town.counters["readings"] == 1
+    town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 2
+
+
+def test_a_join_that_was_not_stored_is_not_answered(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(town.archive, "store_join", full_disk)
+        town.hear(device.join_request())
+    assert town.sent == []
+    town.hear(device.join_request())
+    device.join_accept(town.sent.pop().phy)
+    town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 1
+
+
+def test_a_node_whose_first_frame_was_not_stored_keeps_both_sessions(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town.hear(device.uplink(b"\x00"))
+    old = copy.copy(device)
+    town.hear(device.join_request())
+    device.join_accept(town.sent.pop().phy)
+    with monkeypatch.context() as broken:
+        broken.setattr(town.archive, "store_uplink", full_disk)
+        town.hear(device.uplink(b"\x00"))
+    before = town.counters["accepted"]
+    town.hear(old.uplink(b"\x00"))
+    town.hear(device.uplink(b"\x00"))
+    assert town.counters["accepted"] == before + 2
+    assert [session.join_nonce for session in town.archive.sessions()] == [2]
+
+
+def test_a_stored_frame_that_cannot_be_decoded_now_is_decoded_later(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(town.archive, "decode", full_disk)
+        town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 0
+    with town.live.subscribe() as events:
+        town.network.decode_stored()
+        assert events.get_nowait().values == {"temperature": 0.0}
+    assert len(town.archive.series("amsel", "temperature", 0, 2e9)) == 1
+
+
+def test_a_reading_does_not_wait_for_its_acknowledgement(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = town.registry.get("amsel")
+    assert node
+    town.queue.add(node.id, 10, b"hello")
+    with monkeypatch.context() as broken:
+        broken.setattr(town.archive, "store_session", full_disk)
+        town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 1
+    assert town.sent == []
+    town.hear(device.uplink(b"\x00"))  # and the downlink is not lost
+    assert device.downlink(town.sent.pop().phy).payload == b"hello"
+
+
+def test_a_queue_that_cannot_be_read_costs_no_reading(
+    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(town.queue, "waiting", full_disk)
+    town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 1
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_node_that_was_removed_and_added_again_must_join_again(
+    town: Town, device: EndDevice, confirmed: bool
+) -> None:
+    town.hear(device.uplink(b"\xff"))
+    town.registry.remove("amsel")
+    town.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
+    town.hear(device.uplink(b"\x01\x4b\x00", confirmed=confirmed))  # before the nest has looked
+    assert (town.counters["unknown_session"], town.counters["readings"]) == (1, 0)
+    assert town.sent == []
+    assert town.archive.sessions() == []
+    assert town.network.forget_removed(0) == []
+    town.hear(device.join_request())
+    device.join_accept(town.sent.pop().phy)
+    town.hear(device.uplink(b"\x01\x4b\x00"))
+    assert town.counters["readings"] == 1
+
+
+def test_a_removed_node_is_told_of_once_even_when_it_asks_to_join(town: Town, device: EndDevice) -> None:
+    town.registry.remove("amsel")
+    town.hear(device.join_request())
+    assert town.sent == []
+    assert town.network.forget_removed(0) == ["amsel"]
+    assert town.network.forget_removed(0) == []
 
 
 def test_a_downlink_counter_that_cannot_be_stored_is_not_used(

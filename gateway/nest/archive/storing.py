@@ -18,6 +18,14 @@ from nest.model import Heard, JoinRecord, SessionState, Uplink
 _SESSION_FIELDS = [field.name for field in dataclasses.fields(SessionState) if field.name != "dev_eui"]
 
 
+class SessionEndedError(LookupError):
+    """The session has ended or never was: its node was removed, perhaps added again, beside the running nest."""
+
+    def __init__(self, dev_eui: bytes) -> None:
+        super().__init__(f"the session of {dev_eui.hex()} has ended")
+        self.dev_eui = dev_eui
+
+
 def node_id(connection: Connection, dev_eui: bytes) -> int:
     """The node's number. Raises LookupError for a DevEUI that was never registered."""
     table = schema.nodes
@@ -41,14 +49,21 @@ def store_join(connection: Connection, record: JoinRecord, session: SessionState
 
 
 def store_session(connection: Connection, session: SessionState) -> int:
-    """Write the session's counters; returns its number."""
+    """Write the session's counters; returns its number. Raises SessionEndedError: an ended one stays as it is."""
     table = schema.sessions
-    return connection.execute(
+    number = connection.execute(
         update(table)
-        .where(table.c.node_id == node_id(connection, session.dev_eui), table.c.join_nonce == session.join_nonce)
+        .where(
+            table.c.node_id == node_id(connection, session.dev_eui),
+            table.c.join_nonce == session.join_nonce,
+            table.c.ended_at.is_(None),
+        )
         .values(**_session_values(session))
         .returning(table.c.id)
-    ).scalar_one()
+    ).scalar_one_or_none()
+    if number is None:
+        raise SessionEndedError(session.dev_eui)
+    return number
 
 
 def store_uplink(connection: Connection, uplink: Uplink, session: SessionState, activates: bool, now_ms: int) -> int:

@@ -110,6 +110,11 @@ class Dedup(Generic[T]):
         self._open.append(group)
         return group
 
+    def withdraw(self, group: Group[T]) -> None:
+        """Forget a group as if its frame had never come."""
+        self._young.pop(group.phy, None)
+        self._open = deque(other for other in self._open if other is not group)
+
     def closed(self, now: float) -> Iterator[Group[T]]:
         """Every group whose window has ended, once, oldest first."""
         while self._open and self._open[0].due <= now:

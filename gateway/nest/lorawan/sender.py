@@ -68,6 +68,11 @@ class Sender:
             return [Count("downlink_retried"), *self._send(outgoing, now)]
         return self._give_up(outgoing)
 
+    def give_up(self, number: int) -> None:
+        """The downlink with this id never reached a gateway; what was queued waits for the next uplink."""
+        if outgoing := self._in_flight.pop(number, None):
+            self._give_up(outgoing)
+
     def _build(self, session: Session, item: QueuedDownlink | None, ack: bool, *, f_pending: bool) -> bytes:
         state, cipher = session.state, session.cipher
         fcnt = state.fcnt_down

@@ -6,7 +6,7 @@ is to be stored at once; its answer and its publication wait until the deduplica
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from nest.lorawan import crypto, frames, join
@@ -19,6 +19,7 @@ from nest.lorawan.effects import (
     Effect,
     MergeCopy,
     Publish,
+    SendDownlink,
     StoreJoin,
     StoreUplink,
 )
@@ -79,6 +80,7 @@ class NetworkServer:
         self._nonces.remember(nonces)
         self._sender = Sender(settings, self._sessions)
         self._dedup: Dedup[_Join | _Data] = Dedup(settings.dedup_window_s)
+        self._undo: Callable[[], None] = _nothing  # takes back what the last `receive` wanted stored
 
     def add_device(self, device: Device, nonces: Iterable[JoinRecord] = ()) -> None:
         """Register a device while running, or give a registered one new data.
@@ -154,6 +156,18 @@ class NetworkServer:
         try the next window or gateway while there is time. A downlink of which nothing is heard counts as sent."""
         return self._tally(self._sender.result(downlink.id, error, now))
 
+    def not_done(self, effect: Effect) -> None:
+        """`effect` of the last call was not carried out; say so before the next call.
+
+        A frame or join that was not stored is neither answered nor published and has not happened: the same frame may
+        come again and is fresh then. A downlink that was not sent waits for the next uplink.
+        """
+        if isinstance(effect, StoreJoin | StoreUplink):
+            self._undo()
+            self._undo = _nothing
+        elif isinstance(effect, SendDownlink):
+            self._sender.give_up(effect.downlink.id)
+
     # -- receiving
 
     def _receive(self, frame: RadioFrame, now: float) -> list[Effect]:
@@ -204,9 +218,16 @@ class NetworkServer:
         )
         record = JoinRecord(device.dev_eui, request.dev_nonce, state.join_nonce)
         self._nonces.remember((record,))
+        earlier = self._sessions.pending(device.dev_eui)
         session = self._sessions.add(device, state)
         accept = join.join_accept(device, state, self._settings.net_id)
-        self._dedup.open(frame, _Join(device.dev_eui, session, accept), now, JOIN_WINDOWS.rx1_delay_s + 1)
+        group = self._dedup.open(frame, _Join(device.dev_eui, session, accept), now, JOIN_WINDOWS.rx1_delay_s + 1)
+
+        def undo() -> None:  # but for the nonces: a number that was not used does no harm
+            self._dedup.withdraw(group)
+            self._sessions.take_back(session, earlier)
+
+        self._undo = undo
         return [StoreJoin(record, state), Count("join_accepted")]
 
     def _receive_data(self, data: frames.DataFrame, frame: RadioFrame, now: float) -> list[Effect]:
@@ -228,7 +249,8 @@ class NetworkServer:
     def _receive_fresh(
         self, session: Session, data: frames.DataFrame, fcnt: int, frame: RadioFrame, now: float
     ) -> list[Effect]:
-        activates = not session.state.active
+        before, earlier = session.state, self._sessions.active(session.device.dev_eui)
+        activates = not before.active
         session.state = replace(session.state, fcnt_up=fcnt, active=True)
         session.repeats_left = MAX_REPEATED_ANSWERS
         if activates:
@@ -239,7 +261,15 @@ class NetworkServer:
         if item is not None:
             outcome = "acknowledged" if data.ack else "unacknowledged"
             effects.append(DownlinkOutcome(session.device.dev_eui, item.reference, outcome))
-        self._dedup.open(frame, subject, now, _until_repeat(session))
+        group = self._dedup.open(frame, subject, now, _until_repeat(session))
+
+        def undo() -> None:
+            self._dedup.withdraw(group)
+            session.state, session.awaiting_ack = before, item
+            if activates:
+                self._sessions.deactivate(session, earlier)
+
+        self._undo = undo
         return effects
 
     def _receive_again(self, subject: _Data, frame: RadioFrame, now: float) -> list[Effect]:
@@ -315,6 +345,10 @@ class NetworkServer:
 def _merge(subject: _Data, frame: RadioFrame, now: float) -> MergeCopy:
     uplink = subject.uplink
     return MergeCopy(uplink.dev_eui, subject.session.state.join_nonce, uplink.fcnt, Copy(frame, now).heard())
+
+
+def _nothing() -> None:
+    pass
 
 
 def _until_repeat(session: Session) -> float:

@@ -87,6 +87,13 @@ class Sessions:
         self._place(session)
         return session
 
+    def take_back(self, session: Session, earlier: Session | None) -> None:
+        """Undo `add`: `earlier` is the pending session that was replaced."""
+        del self._pending[session.device.dev_eui]
+        self._leave_address(session)
+        if earlier is not None:
+            self._place(earlier)
+
     def activate(self, session: Session) -> None:
         """Make a pending session the device's only one."""
         dev_eui = session.device.dev_eui
@@ -95,6 +102,14 @@ class Sessions:
             self._leave_address(old)
         self._pending.pop(dev_eui, None)
         self._active[dev_eui] = session
+
+    def deactivate(self, session: Session, earlier: Session | None) -> None:
+        """Undo `activate`: `earlier` is the active session that was replaced."""
+        dev_eui = session.device.dev_eui
+        del self._active[dev_eui]
+        self._pending[dev_eui] = session
+        if earlier is not None:
+            self._place(earlier)
 
     def rename(self, device: Device) -> None:
         """Let the device's sessions carry its new data."""
