@@ -192,7 +192,7 @@ class SX126x:
         packet = self._ask(t.GET_PACKET, 3)
         rssi = -(packet[0] // 2)
         snr = (packet[1] - 256 if packet[1] > 127 else packet[1]) / 4
-        frame = bytes(self._get_frame(at, size))
+        frame = bytes(self._get_frame(at, size)) if size else b""  # the bus refuses to transfer no bytes
         self._send(t.CLEAR_IRQ)
         return Heard(frame, rssi, snr)
 

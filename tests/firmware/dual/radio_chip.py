@@ -130,6 +130,12 @@ def check_broken_frame_is_nothing():
 
 
 @on_the_chip
+def check_empty_frame_is_received_as_such():
+    """Anybody can send one: it must not be an error of the bus (an ESP32 refuses to transfer no bytes)."""
+    heard = World().hear(size=0)
+    equal(heard.frame, b"")
+
+
 def check_silence_ends_with_the_symbol_timeout():
     for sf, symbols in ((7, 24), (9, 9), (12, 6), (7, 44), (7, 102), (7, 248)):
         world = World()

@@ -127,6 +127,12 @@ def check_interrupts_run_in_node_time():
     assert len(seen) == 1 and seen[0][0] - edge < 60
 
 
+def check_interrupts_are_never_hard():
+    """The ESP32 port does not know the word."""
+    Board()
+    _raises(TypeError, lambda: Pin(20, Pin.IN).irq(print, Pin.IRQ_RISING, hard=False))
+
+
 def check_exception_in_a_handler_does_not_stop_the_program():
     Board()
     pin = Pin(20, Pin.OUT, value=0)
@@ -343,6 +349,14 @@ def check_absent_address_and_wrong_pins():
     rejects(lambda: I2C(0, scl=Pin(41), sda=Pin(42)).readfrom_mem(118, 0xD0, 1), "is on scl=42 sda=41")
     rejects(lambda: I2C(0), "without its pins")
     _raises(ValueError, lambda: I2C(2, scl=Pin(42), sda=Pin(41)))
+
+
+def check_spi_does_not_transfer_nothing():
+    b = Bench()
+    b.cs.value(0)
+    _raises(ValueError, lambda: b.spi.write(b""))
+    _raises(ValueError, lambda: b.spi.readinto(bytearray(0)))
+    b.cs.value(1)
 
 
 def check_unique_id_and_frequency():

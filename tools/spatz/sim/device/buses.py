@@ -46,6 +46,8 @@ class SPI:
             raise SimFault(f"{chip.name} speaks SPI mode 0, 8 bits, MSB first")
         if self.baudrate > chip.max_spi_hz:
             raise SimFault(f"{chip.name} takes at most {chip.max_spi_hz} Hz on SPI, not {self.baudrate}")
+        if not data:
+            raise ValueError("buffer too short")  # as the ESP32 port says it
         answer = chip.transfer(data)
         self._board.clock.spend(SPI_CALL_US + len(data) * 8000000 // self.baudrate)
         return answer

@@ -145,10 +145,8 @@ class Pin:
     def mode(self):
         return self._pad.mode
 
-    def irq(self, handler=None, trigger=3, wake=None, hard=False):
+    def irq(self, handler=None, trigger=3, wake=None):
         pad = self._pad
-        if hard:
-            raise ValueError("hard interrupts are not supported on this port")
         if wake is not None:
             if trigger not in (Pin.WAKE_LOW, Pin.WAKE_HIGH):
                 raise ValueError("no resources: wake needs WAKE_LOW or WAKE_HIGH")
