@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,11 @@ def open_database(path: Path, *, check: bool = False) -> Engine:
     """
     with database_errors(path):
         _make_private(path)
-        engine = create_engine(URL.create("sqlite", database=str(path)))
+        engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            max_overflow=-1,  # however many readers the web side has, the event loop never waits for a connection
+            hide_parameters=True,  # they may be keys, and errors are printed
+        )
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
         try:
@@ -88,14 +93,18 @@ def _damaged(path: Path, reason: str) -> UserError:
 
 
 def _make_private(path: Path) -> None:
-    """Create `path` empty where it is missing, readable by its owner alone whatever the umask; SQLite gives its
-    -wal and -shm files the mode of the database."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.fstat(handle).st_mode & 0o777 != 0o600:
-            os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)
+    """Create `path` empty where it is missing, readable by its owner alone whatever the umask; SQLite gives new
+    -wal and -shm files the mode of the database.
+
+    A file that is there is never opened here: closing it would drop the locks of this process's other connections
+    (sqlite.org/howtocorrupt.html section 2.2).
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for file in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_IMODE(file.stat().st_mode) != 0o600:
+                file.chmod(0o600)
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from nest.archive.database import writing
 from nest.errors import UserError
 from nest.registry import Registry
 from sqlalchemy import Column, Connection, Integer, Table, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +42,58 @@ def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None
     path.chmod(0o644)
     open_database(path).dispose()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_a_crash_or_a_backup_left_is_closed_too(path: Path) -> None:
+    engine = open_database(path)
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).chmod(0o644)
+    open_database(path)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+    engine.dispose()
+
+
+SHARED_BYTES = (0x40000002, 510)  # where SQLite's shared lock lies (sqlite.org/fileformat2.html, "lock-byte page")
+IS_LOCKED = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, int(sys.argv[3]), int(sys.argv[2]))
+    except OSError:
+        sys.exit(7)
+"""
+
+
+def test_opening_again_leaves_the_locks_of_this_process(path: Path) -> None:
+    def locked() -> bool:
+        command = [sys.executable, "-c", IS_LOCKED, str(path), *map(str, SHARED_BYTES)]
+        return subprocess.run(command, timeout=20, check=False).returncode == 7
+
+    engine = open_database(path)
+    with engine.connect() as connection:
+        connection.execute(text("select count(*) from nodes")).scalar_one()
+        assert locked()
+        open_database(path).dispose()
+        assert locked()
+
+
+def test_many_readers_keep_no_writer_waiting(path: Path) -> None:
+    engine = open_database(path)
+    with contextlib.ExitStack() as readers:
+        for _ in range(40):  # as many as the web side has threads
+            readers.enter_context(engine.connect()).execute(text("select 1"))
+        started = time.monotonic()
+        Registry(engine).add("amsel", "70b3d57ed0000001")
+        assert time.monotonic() - started < 5
+
+
+def test_no_key_stands_in_an_error(path: Path) -> None:
+    engine = open_database(path)
+    with writing(engine) as connection:
+        connection.execute(text("create trigger no before insert on nodes begin select raise(abort, 'no'); end"))
+    with pytest.raises(IntegrityError) as refused:
+        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!")
+    assert "secret" not in str(refused.value)
 
 
 def test_every_connection_is_durable_and_keeps_references(path: Path) -> None:
