@@ -38,7 +38,7 @@ def open_database(path: Path, *, check: bool = False) -> Engine:
         engine = create_engine(
             URL.create("sqlite", database=str(path)),
             max_overflow=-1,  # however many readers the web side has, the event loop never waits for a connection
-            hide_parameters=True,  # they may be keys, and errors are printed
+            hide_parameters=True,  # they may say whose garden a node stands in, and errors are printed
         )
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)

@@ -87,13 +87,14 @@ def test_many_readers_keep_no_writer_waiting(path: Path) -> None:
         assert time.monotonic() - started < 5
 
 
-def test_no_key_stands_in_an_error(path: Path) -> None:
+def test_neither_key_nor_garden_stands_in_an_error(path: Path) -> None:
     engine = open_database(path)
     with writing(engine) as connection:
         connection.execute(text("create trigger no before insert on nodes begin select raise(abort, 'no'); end"))
     with pytest.raises(IntegrityError) as refused:
-        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!")
+        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!", latitude=51.123456)
     assert "secret" not in str(refused.value)
+    assert "51.123456" not in str(refused.value)
 
 
 def test_every_connection_is_durable_and_keeps_references(path: Path) -> None:
