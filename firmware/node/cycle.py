@@ -39,6 +39,7 @@ class Cycle:
 
     def run(self):
         """One wake. Returns (ms until the next, whether that is counted from this wake's start or, False, its end)."""
+        self._airtime_us = 0
         reading = measure.take(self._config["sensors"], self._hardware)
         print("reading:", measure.text(reading))
         if not self.joined and not self._join():
@@ -80,7 +81,6 @@ class Cycle:
         return True
 
     def _send(self, reading):
-        self._airtime_us = 0
         exchange = self._mac.uplink(FPORT, encode(reading), bool(self._config.get("confirmed")))
         try:
             outcome = self._exchange(exchange)

@@ -232,6 +232,28 @@ def check_slow_data_rate_lengthens_the_interval():
     assert waits[-1] > 100000, "DR0 every ten seconds would be 13 % of the time"
 
 
+def check_join_counts_as_airtime():
+    world = World(safe_window_s=0, interval_s=10)
+    world.network.deaf = 6  # the seventh join, at DR0, is heard, and the reading goes out in the same wake
+    for _ in range(6):
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    began_us = world.time.now_us
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    assert world.time.now_us - began_us > 100 * sum(world.network.airtimes[-2:]) - 2000, world.network.airtimes
+
+
+def check_airtime_of_other_wakes_does_not_count():
+    """A wake that breaks before it sent anything waits for the interval, however slow the frames before it were."""
+    world = World(safe_window_s=0, interval_s=10)
+    world.network.deaf = 6  # joined at DR0
+    life = world.boot()
+    for _ in range(7):
+        life.cycle.run()
+    life.cycle._config["sensors"] = None
+    raises(TypeError, life.cycle.run)
+    equal(life.cycle.after_failure(), (10000, True))
+
+
 def check_downlink_is_printed_and_counted():
     world = World(safe_window_s=0)
     world.network.downlinks = [(5, b"\x01\x02"), (6, b"\x03")]
