@@ -192,7 +192,7 @@ def nodes_list(folder: Folder, as_json: AsJson = False) -> None:
     for row in rows:
         position = "" if row["latitude"] is None else f"{row['latitude']}, {row['longitude']}"
         table.add_row(row["slug"], row["name"], row["dev_eui"], position, _ago(row["last_seen"]))
-    Console().print(table)
+    _console().print(table)
 
 
 @nodes_app.command(
@@ -216,7 +216,7 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(full))
         return
-    console = Console()
+    console = _console()
     running = tr("The nest runs.") if full["running"] else tr("The nest does not run.")
     console.print(running, tr("Last word: {ago}.", ago=_ago(full["updated_at"])))
     archive = full["archive"]
@@ -303,6 +303,11 @@ def _read_key(path: Path) -> bytes:
             tr("Check the file, or leave the key out: the nest makes one."),
         )
     return bytes.fromhex(digits)
+
+
+def _console() -> Console:
+    """Prints names as they are: `[/b]` and `:snake:` in them mean nothing."""
+    return Console(markup=False, emoji=False)
 
 
 def _ago(moment: float | None) -> str:

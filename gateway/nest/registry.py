@@ -20,6 +20,7 @@ from nest.i18n import tr
 from nest.model import Device
 from nest.town import SLUG
 
+LONGEST_NAME = 80  # characters
 DEFAULT_PRECISION = 3  # decimals of a published position: about 100 m
 
 
@@ -59,9 +60,16 @@ class Registry:
         """Register a node; without `app_key` (16 bytes) it gets a random one.
 
         A node that was removed comes back, with its readings, under its old slug and DevEUI.
-        Raises UserError: slug or EUI malformed or taken.
+        Raises UserError: slug or EUI malformed or taken, a name that cannot be shown, half a position.
         """
         _check_slug(slug)
+        name = slug if name is None else name
+        _check_name(name)
+        if (latitude is None) != (longitude is None):
+            raise UserError(
+                tr("A position has two numbers, this one has only one."),
+                tr("Give both, --latitude and --longitude, or neither."),
+            )
         dev_eui, join_eui = _eui(dev_eui, "DevEUI"), _eui(join_eui, "JoinEUI")
         if app_key is not None and len(app_key) != 16:
             raise UserError(
@@ -71,7 +79,7 @@ class Registry:
         now = _now_ms()
         values = {
             "slug": slug,
-            "name": name or slug,
+            "name": name,
             "dev_eui": dev_eui,
             "join_eui": join_eui,
             "app_key": app_key or secrets.token_bytes(16),
@@ -194,6 +202,14 @@ def _check_slug(slug: str) -> None:
         raise UserError(
             tr("{slug} cannot be a node's name.", slug=repr(slug)),
             tr("Use lower-case letters a-z, digits and hyphens, for example amsel or schule-2."),
+        )
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise UserError(
+            tr("{name} cannot be shown as a name.", name=ascii(name)),
+            tr("Use 1 to {most} letters, digits and signs on one line.", most=LONGEST_NAME),
         )
 
 

@@ -74,6 +74,14 @@ def test_nodes_are_added_listed_and_removed(folder: Path, here: Here) -> None:
     assert json.loads(here("nodes", "list", str(folder), "--json").stdout) == []
 
 
+def test_names_are_printed_as_they_are(folder: Path, here: Here) -> None:
+    name = "Ä [/x] :snake:"
+    here("nodes", "add", str(folder), "amsel", "--dev-eui", EUI, "--name", name)
+    listed = here("nodes", "list", str(folder))
+    assert listed.status == 0
+    assert name in listed.stdout
+
+
 @pytest.mark.parametrize("way", ["file", "stdin"])
 def test_an_app_key_is_read_and_never_shown(folder: Path, tmp_path: Path, way: str) -> None:
     key = "00112233445566778899AABBCCDDEEFF"
@@ -183,6 +191,8 @@ BAD: dict[str, Case] = {
     "town again": (nothing, ("init", "{folder}", "--name", "x"), "a town already", "schon eine Stadt"),
     "bad DevEUI": (nothing, (*ADD, "70b3"), "16 hex digits", "16 Hex-Ziffern"),
     "bad node name": (nothing, ("nodes", "add", "{folder}", "Ä", "--dev-eui", EUI), "a node's name", "kein Name"),
+    "name that is no text": (nothing, (*ADD, EUI, "--name", "M\udcff"), "cannot be shown", "nicht als Name"),
+    "half a position": (nothing, (*ADD, EUI, "--latitude", "51.3"), "two numbers", "zwei Zahlen"),
     "missing key file": (nothing, (*ADD, EUI, "--app-key-file", "/nowhere"), "cannot be read", "nicht lesen"),
     "bad key file": (nothing, (*ADD, EUI, "--app-key-file", "{folder}/town.toml"), "holds no AppKey", "keinen AppKey"),
     "unknown node": (nothing, ("nodes", "remove", "{folder}", "uhu"), "no node uhu", "keinen Spatz uhu"),

@@ -59,6 +59,19 @@ def test_a_name_that_is_no_address_is_refused(registry: Registry, slug: str) -> 
         registry.add(slug, EUI)
 
 
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "\udcff", "\x1b[31m", "\u202eleman", "a" * 81])
+def test_a_name_that_cannot_be_shown_is_refused(registry: Registry, name: str) -> None:
+    with pytest.raises(UserError) as refused:
+        registry.add("amsel", EUI, name=name)
+    assert str(refused.value).isascii()
+
+
+@pytest.mark.parametrize("half", [{"latitude": 51.3}, {"longitude": 12.6}])
+def test_half_a_position_is_refused(registry: Registry, half: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        registry.add("amsel", EUI, **half)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("eui", ["", "70b3", EUI + "00", "70b3d57ed000000g"])
 def test_an_eui_that_is_none_is_refused(registry: Registry, eui: str) -> None:
     with pytest.raises(UserError, match="16"):
