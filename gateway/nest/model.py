@@ -33,6 +33,9 @@ class RadioFrame:
     crc_ok: bool | None = True
 
 
+MOST_HEARD = 64  # gateways that are noted for one frame: a made-up EUI costs nothing, a town has a handful
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """That one gateway heard an uplink, and how well."""

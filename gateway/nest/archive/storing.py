@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from nest.archive import schema
-from nest.model import Heard, JoinRecord, SessionState, Uplink
+from nest.model import MOST_HEARD, Heard, JoinRecord, SessionState, Uplink
 
 _SESSION_FIELDS = [field.name for field in dataclasses.fields(SessionState) if field.name != "dev_eui"]
 
@@ -110,6 +110,8 @@ def merge_copy(connection: Connection, dev_eui: bytes, join_nonce: int, fcnt: in
         return
     entries = {entry["gateway"]: entry for entry in row.heard}
     before = entries.get(heard.gateway)
+    if before is None and len(entries) >= MOST_HEARD:
+        return
     if before is None or _strength(dataclasses.asdict(heard)) > _strength(before):
         entries[heard.gateway] = dataclasses.asdict(heard)
         merged = sorted(entries.values(), key=_strength, reverse=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from nest.model import Heard, RadioFrame
+from nest.model import MOST_HEARD, Heard, RadioFrame
 
 MEMORY_S = 60.0  # copies later than this are judged by their frame counter only
 SAME_EMISSION_US = 1_000_000  # one gateway, tmst closer than this: one emission (longer than any ghost's difference)
@@ -62,6 +62,8 @@ class Group(Generic[T]):
         copy = Copy(frame, now)
         known = self.copies.get(frame.gateway)
         if known is not None and known.strength >= copy.strength:
+            return False
+        if known is None and len(self.copies) >= MOST_HEARD:
             return False
         self.copies[frame.gateway] = copy
         return True

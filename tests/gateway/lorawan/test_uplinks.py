@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nest.lorawan.frames import rebuild_fcnt
+from nest.model import MOST_HEARD
 
 from .device import EndDevice
 from .radio import FAR, NEAR, Radio
@@ -183,6 +184,16 @@ def test_forged_frames_leave_nothing_in_memory(radio: Radio, device: EndDevice) 
     for i in range(1000):
         assert radio.hear(good[:-4] + i.to_bytes(4, "big")) == ["mic_bad"]
     assert len(radio.server._dedup) == before
+
+
+def test_made_up_gateways_are_not_noted_without_end(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x")
+    radio.hear(phy, NEAR)
+    for number in range(300):
+        radio.hear(phy, f"{number:016x}", snr=20.0)
+    assert len(radio.frames[device.dev_eui, 1, 1].heard) == MOST_HEARD
+    radio.after(1)
+    assert len(radio.published[0].heard) == MOST_HEARD
 
 
 def test_remembered_frames_are_forgotten_in_time(radio: Radio, device: EndDevice) -> None:
