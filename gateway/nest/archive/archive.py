@@ -106,11 +106,13 @@ class Archive:
         with self._engine.begin() as connection:
             return reading.latest(connection, slug)
 
-    def series(self, slug: str, quantity: str, start: float, end: float) -> list[tuple[float, float | None]]:
-        """(Unix s, value) of start <= time < end in the order of time; None where the sensor failed or was out of
+    def series(
+        self, slug: str, quantity: str, start: float, end: float, limit: int | None = None
+    ) -> list[tuple[float, float | None]]:
+        """(Unix s, value) of the first `limit` of start <= time < end in the order of time; None where the sensor failed or was out of
         range; empty for an unknown node or quantity."""
         with self._engine.begin() as connection:
-            return reading.series(connection, slug, quantity, start, end)
+            return reading.series(connection, slug, quantity, start, end, limit)
 
     def counts(self) -> dict[str, int]:
         """How many frames, undecodable frames and readings there are."""

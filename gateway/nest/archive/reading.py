@@ -87,9 +87,9 @@ def latest(connection: Connection, slug: str | None = None) -> list[NodeLatest]:
 
 
 def series(
-    connection: Connection, slug: str, quantity: str, start: float, end: float
+    connection: Connection, slug: str, quantity: str, start: float, end: float, limit: int | None = None
 ) -> list[tuple[float, float | None]]:
-    """(Unix s, value) of start <= time < end, in the order of time; the value is None where the sensor failed or was
+    """(Unix s, value) of the first `limit` of start <= time < end, in the order of time; the value is None where the sensor failed or was
     out of range. Nothing stands for what never came."""
     readings, table = schema.readings, schema.nodes
     known = quantities.by_name().get(quantity)
@@ -105,6 +105,7 @@ def series(
             readings.c.time < round(end * 1000),
         )
         .order_by(readings.c.time)
+        .limit(limit)
     )
     return [(row.time / 1000, row.value) for row in connection.execute(wanted)]
 

@@ -53,9 +53,8 @@ def router(
 
     @api.get("/nodes/{slug}", summary="One node with its latest values", responses={**_NOT_FOUND, **_INVALID})
     def node(slug: Slug) -> models.Node:
-        for latest in archive.latest():
-            if latest.slug == slug:
-                return views.node_model(latest, clock())
+        for latest in archive.latest(slug):
+            return views.node_model(latest, clock())
         raise HTTPException(404, "there is no such node")
 
     @api.get("/nodes/{slug}/readings", summary="Readings over time", responses={**_NOT_FOUND, **_INVALID})
@@ -76,7 +75,7 @@ def router(
             raise HTTPException(422, "start, end: at most 31 days at once; ask for longer times in parts")
         if all(known.slug != slug for known in archive.nodes()):
             raise HTTPException(404, "there is no such node")
-        found = archive.series(slug, quantity, since, until)
+        found = archive.series(slug, quantity, since, until, limit + 1)
         return models.Readings(
             node=slug,
             quantity=quantity,

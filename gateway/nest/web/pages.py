@@ -117,10 +117,10 @@ def router(pages: Pages, app: FastAPI) -> APIRouter:
     @site.api_route("/nodes/{slug}", methods=methods)
     def node_page(request: Request, slug: str) -> HTMLResponse:
         now, language = pages.clock(), pages.language(request)
-        latest = next((latest for latest in pages.archive.latest() if latest.slug == slug), None)
-        if latest is None:
+        found = pages.archive.latest(slug)
+        if not found:
             raise HTTPException(404)
-        node = views.node_model(latest, now)
+        node = views.node_model(found[0], now)
         quantities = views.quantities_of([node])
         return pages.render(
             request,

@@ -12,7 +12,7 @@ import pytest
 from nest import payload
 from nest.archive import Archive, open_database, schema
 from nest.archive.downlinks import DownlinkQueue
-from nest.model import Heard, JoinRecord, SessionState, Uplink
+from nest.model import MOST_HEARD, Heard, JoinRecord, SessionState, Uplink
 from nest.registry import Registry
 from sqlalchemy import Engine, event, func, select
 from sqlalchemy.exc import IntegrityError
@@ -168,6 +168,16 @@ def test_the_same_gateway_s_better_copy_replaces_its_worse_one(archive: Archive)
     assert told.heard == (replace(FAR, rssi=-50.0), NEAR)
 
 
+def test_made_up_gateways_are_not_merged_without_end(archive: Archive) -> None:
+    frame = store(archive)
+    for number in range(MOST_HEARD + 10):
+        archive.merge_copy(EUI, 1, 0, replace(FAR, gateway=f"{number:016x}"))
+    told = archive.decode(frame)
+    assert told
+    assert len(told.heard) == MOST_HEARD
+    assert told.heard[0] == NEAR
+
+
 def test_a_join_keeps_the_old_session_until_the_first_uplink_under_the_new_one(
     engine: Engine, archive: Archive
 ) -> None:
@@ -201,6 +211,7 @@ def test_a_series_is_cut_and_ordered_by_time(archive: Archive) -> None:
     for moment in (30.0, 10.0, 20.25, 40.0):
         archive.add_reading("amsel", moment, {"temperature": moment})
     assert archive.series("amsel", "temperature", 10.0, 40.0) == [(10.0, 10.0), (20.25, 20.25), (30.0, 30.0)]
+    assert archive.series("amsel", "temperature", 0, 99, limit=2) == [(10.0, 10.0), (20.25, 20.25)]
     assert archive.series("amsel", "nonsense", 0, 99) == []
     assert archive.series("nobody", "temperature", 0, 99) == []
 

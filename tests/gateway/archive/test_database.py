@@ -92,7 +92,7 @@ def test_neither_key_nor_garden_stands_in_an_error(path: Path) -> None:
     with writing(engine) as connection:
         connection.execute(text("create trigger no before insert on nodes begin select raise(abort, 'no'); end"))
     with pytest.raises(IntegrityError) as refused:
-        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!", latitude=51.123456)
+        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!", latitude=51.123456, longitude=12.1)
     assert "secret" not in str(refused.value)
     assert "51.123456" not in str(refused.value)
 
