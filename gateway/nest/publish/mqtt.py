@@ -121,6 +121,9 @@ class MqttPublisher:
                         self._broker.host, self._broker.port, trouble,
                     )  # fmt: skip
                 self.trouble = trouble
+            except Exception as error:  # the archive, or a library's mistake: no reason to end the nest
+                _log.exception("publishing by MQTT was cut off")
+                self.trouble = type(error).__name__
             finally:
                 self.connected = False
             if connected_at is not None and time.monotonic() - connected_at > RETRY_MOST_S:

@@ -148,6 +148,20 @@ async def test_after_an_absence_the_latest_reading_of_every_node_is_retained_aga
     assert temperatures == {f"{TOPIC}/amsel/reading": 9.0, f"{TOPIC}/meise/reading": 2.0}
 
 
+async def test_an_archive_that_fails_once_does_not_end_the_publishing() -> None:
+    answers = iter([RuntimeError("disk"), [event(temperature=1.5)]])
+
+    def latest() -> Iterable[ReadingEvent]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with broker() as embedded, publishing(embedded.port, Live(), latest) as publisher:
+        await until(lambda: publisher.published == 1)
+        assert publisher.trouble is None
+
+
 async def test_the_last_word_is_offline() -> None:
     async with broker() as embedded:
         async with publishing(embedded.port, Live()) as publisher:
