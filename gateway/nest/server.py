@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan, status
 from nest.archive import Archive, NodeLatest, open_database
+from nest.archive.database import database_errors
 from nest.archive.downlinks import DownlinkQueue
 from nest.errors import UserError
 from nest.forwarders.semtech_udp import SemtechUdp
@@ -67,8 +68,9 @@ class Nest:
             self._engine, self._started_at = engine, time.time()
             before = status.load(engine)
             self._counters = Counter(before["counters"] if before else {})
-            if late := self._archive.decode_waiting():
-                _log.info("decoded %d frames that the last run had stored", late)
+            with database_errors(self._town.database):
+                if late := self._archive.decode_waiting():
+                    _log.info("decoded %d frames that the last run had stored", late)
 
             broker = await self._open_broker(parts)
             web_socket = self._open_web_socket(parts)
@@ -105,22 +107,24 @@ class Nest:
         settings = self._town.settings.web
         with _port_errors("web", settings.host, settings.port):
             family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-            web_socket = socket.create_server((settings.host, settings.port), family=family)
+            both = settings.host == "::" and socket.has_dualstack_ipv6()  # as UDP does by itself
+            web_socket = socket.create_server((settings.host, settings.port), family=family, dualstack_ipv6=both)
         parts.callback(web_socket.close)
         self._listening("web", settings.host, web_socket.getsockname()[1])
         return web_socket
 
     async def _open_udp(self, parts: contextlib.AsyncExitStack) -> None:
         settings = self._town.settings
-        self._network = Network(
-            lorawan.Settings(net_id=settings.lorawan.net_id, rx1_delay_s=settings.lorawan.rx1_delay_s),
-            self._registry,
-            self._archive,
-            self._queue,
-            self.live,
-            lambda downlink: self._udp.send(downlink),
-            self._counters,
-        )
+        with database_errors(self._town.database):
+            self._network = Network(
+                lorawan.Settings(net_id=settings.lorawan.net_id, rx1_delay_s=settings.lorawan.rx1_delay_s),
+                self._registry,
+                self._archive,
+                self._queue,
+                self.live,
+                lambda downlink: self._udp.send(downlink),
+                self._counters,
+            )
         self._timer: asyncio.TimerHandle | None = None
         with _port_errors("semtech_udp", settings.semtech_udp.host, settings.semtech_udp.port):
             self._udp = await SemtechUdp.listen(

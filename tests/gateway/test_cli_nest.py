@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from nest import town
-from nest.archive import open_database
+from nest.archive import Archive, open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli import main
 from nest.registry import Registry
+from sqlalchemy.exc import OperationalError
 
 from .running import nest_command
 
@@ -223,6 +224,17 @@ def test_the_installed_command_says_it_too(folder: Path, language: str, sentence
     broken_toml(folder)
     done = nest_command("run", folder, language=language)
     check_said(Done(done.returncode, done.stdout, done.stderr), sentence)
+
+
+@pytest.mark.parametrize("broken", ["decode_waiting", "sessions"])
+def test_a_database_that_refuses_at_the_start_is_named(
+    folder: Path, here: Here, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OperationalError("insert", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(Archive, broken, full)
+    check_said(here("run", str(folder)), "database or disk is full")
 
 
 @pytest.mark.parametrize("language", ["en", "de"])

@@ -309,6 +309,14 @@ def test_two_nests_on_one_town_are_refused(folder: Path, nest: RunningNest) -> N
     assert nest.api("/health")["status"] == "ok"
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+def test_a_page_for_ipv6_is_there_for_ipv4_too(tmp_path: Path) -> None:
+    made = town.create(tmp_path / "six", "Sechs", udp_port=0, web_port=0, mqtt_port=0, udp_host="::", web_host="::")
+    with RunningNest(made.path) as nest:
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, nest.ports["web"]), timeout=LIMIT_S).close()
+
+
 def test_keys_appear_nowhere(folder: Path, nest: RunningNest, gateway: UdpGateway) -> None:
     device = EndDevice(0xAB)
     register(folder, device)
