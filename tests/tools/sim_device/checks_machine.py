@@ -7,7 +7,7 @@ import esp32
 import machine
 from bench import Bench, ends, rejects
 from board import Board
-from machine import ADC, I2C, Pin
+from machine import ADC, I2C, SPI, Pin
 
 
 def _raises(kind, action):
@@ -349,6 +349,20 @@ def check_absent_address_and_wrong_pins():
     rejects(lambda: I2C(0, scl=Pin(41), sda=Pin(42)).readfrom_mem(118, 0xD0, 1), "is on scl=42 sda=41")
     rejects(lambda: I2C(0), "without its pins")
     _raises(ValueError, lambda: I2C(2, scl=Pin(42), sda=Pin(41)))
+
+
+def check_negative_sleeps_never_end():
+    """The port multiplies them as unsigned 64 bit numbers."""
+    Board()
+    rejects(lambda: machine.lightsleep(-1), "never ends")
+    rejects(lambda: machine.deepsleep(-1), "never ends")
+
+
+def check_spi_needs_its_pins_by_name():
+    Board()
+    rejects(lambda: SPI(1, baudrate=8000000), "without its pins")
+    _raises(TypeError, lambda: SPI(1, 8000000, 0, 0, sck=Pin(9), mosi=Pin(10), miso=Pin(11)))
+    SPI(1, 8000000, sck=Pin(9), mosi=Pin(10), miso=Pin(11)).init(4000000, phase=0)
 
 
 def check_spi_does_not_transfer_nothing():

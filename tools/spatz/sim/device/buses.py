@@ -16,15 +16,19 @@ class SPI:
     MSB = 0
     LSB = 1
 
-    def __init__(self, id, baudrate=500000, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+    def __init__(self, id, baudrate=500000, *, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+        if sck is None or mosi is None or miso is None:
+            raise SimFault(f"SPI({id}) without its pins: MicroPython's default pins are not this board's")
         self._board = board.need()
         self.id = id
         if id not in (1, 2):
             raise ValueError(f"SPI({id}) doesn't exist")
         self._live = True
-        self.init(baudrate, polarity, phase, bits, firstbit, sck, mosi, miso)
+        self.init(
+            baudrate, polarity=polarity, phase=phase, bits=bits, firstbit=firstbit, sck=sck, mosi=mosi, miso=miso
+        )
 
-    def init(self, baudrate=None, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+    def init(self, baudrate=None, *, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
         wiring = self._board.spi_wiring.get(self.id, {})
         for name, pin in (("sck", sck), ("mosi", mosi), ("miso", miso)):
             number = _pin_number(pin)

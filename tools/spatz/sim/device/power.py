@@ -25,6 +25,8 @@ def _wake_pin(b):
 def _check(time_ms):
     if time_ms is not None and not isinstance(time_ms, int):
         raise TypeError("can't convert float to int")
+    if time_ms is not None and time_ms < 0:
+        raise SimFault(f"a sleep of {time_ms} ms never ends: the port takes it as an unsigned 64 bit number")
 
 
 def lightsleep(time_ms=None):
