@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from nest import town as towns
-from nest.archive import Archive, open_database
+from nest.archive import Archive, open_database, schema
+from nest.archive.database import writing
 from nest.live import Live, ReadingEvent
 from nest.registry import Registry
 from nest.web import create_app
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, Route, expect, sync_playwright
+from sqlalchemy import insert, select
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -304,6 +306,40 @@ def test_the_chart_shows_the_quantity_that_is_chosen(visit: Callable[..., Visito
     card.locator("select").select_option("humidity")
     expect(card.locator(".plot")).to_have_attribute("aria-label", re.compile("Luftfeuchte"))
     assert set(visitor.plotted('.chart[data-node="amsel"]')[1]) == {56.5, None}
+
+
+def test_a_reading_that_comes_while_a_chart_is_loading_hides_nothing(
+    served: Served, visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit("de-DE")
+    page = visitor.page
+    visitor.plotted('.chart[data-node="amsel"]')
+    waiting: list[Route] = []
+    page.route("**/readings?*", lambda route: waiting.append(route))
+    card = page.locator('.chart[data-node="amsel"]')
+    card.locator("select").select_option("humidity")
+    served.measure("amsel", {"temperature": 22.0, "humidity": 60.0})
+    expect(visitor.cell("amsel", "humidity")).to_contain_text("60,0")
+    while not waiting:
+        page.wait_for_timeout(10)
+    waiting[0].continue_()
+    expect(card.locator(".plot")).to_have_attribute("aria-label", re.compile("Luftfeuchte.*75 Messwerte"))
+    assert [value for value in visitor.plotted('.chart[data-node="amsel"]')[1] if value is not None][-2:] == [56.5, 60]
+
+
+def test_a_month_of_frequent_readings_is_drawn(served: Served, visit: Callable[..., Visitor]) -> None:
+    now = round(time.time() * 1000)
+    with writing(served.engine) as connection:
+        node = connection.execute(select(schema.nodes.c.id).where(schema.nodes.c.slug == "meise")).scalar_one()
+        rows = [
+            {"node_id": node, "quantity_id": 0, "time": now - 10_000 * step, "value": step % 300 / 10, "quality": 0}
+            for step in range(30, 200_000)
+        ]
+        connection.execute(insert(schema.readings), rows)
+    page = visit("de-DE", "/nodes/meise").page
+    page.locator("#span").select_option("744")
+    expect(page.locator(".chart .summary").first).to_contain_text("Messwerte")
+    expect(page.locator(".chart .summary").first).to_contain_text("199971 Messwerte", timeout=30_000)
 
 
 def test_the_page_of_a_node(served: Served, visit: Callable[..., Visitor]) -> None:

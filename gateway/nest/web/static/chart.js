@@ -37,7 +37,7 @@ export const reloadCharts = () => [...charts.keys()].forEach(load);
 async function load(card) {
   const slug = card.dataset.node;
   const quantity = card.dataset.quantity ?? card.querySelector("select").value;
-  const chart = { plot: charts.get(card)?.plot, slug, quantity, times: [], values: [] };
+  const chart = { plot: charts.get(card)?.plot, slug, quantity, times: [], values: [], late: [] };
   charts.set(card, chart);
   if (!quantity) return say(card, words.nothing);
   try {
@@ -53,8 +53,12 @@ async function load(card) {
     }
   } catch (error) {
     console.warn("chart", error);
-    return say(card, words.unavailable);
+    chart.failed = true;
+    if (charts.get(card) === chart) say(card, words.unavailable);
+    return;
   }
+  for (const [time, value] of chart.late) append(chart, time, value);
+  chart.late = null;
   draw(card, chart);
 }
 
@@ -71,6 +75,14 @@ export function addPoint(slug, quantity, time, value) {
     if (chart.slug !== slug) continue;
     if (!chart.quantity) load(card); // the node's first reading ever
     if (chart.quantity !== quantity) continue;
+    if (chart.failed) { // the nest is there again
+      load(card);
+      continue;
+    }
+    if (chart.late) { // its history is still on the way, and comes first
+      chart.late.push([time, value]);
+      continue;
+    }
     append(chart, time, value);
     const start = now() - hours * 3600;
     while (chart.times[0] < start) {
@@ -118,8 +130,11 @@ function draw(card, chart) {
   }
   const { decimals, unit, label } = page.quantities[chart.quantity];
   const name = page.nodes.find((node) => node.slug === chart.slug)?.name ?? chart.slug;
-  const low = Math.min(...good);
-  const high = Math.max(...good);
+  let [low, high] = [good[0], good[0]];
+  for (const value of good) { // a month of readings is too much for the arguments of Math.min
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
   const at = (value) => (hours > 24 ? fullTime : clockTime)(chart.times[chart.values.indexOf(value)]);
   const text = fill(good.length === 1 ? words.single : words.summary, {
     low: `${number(low, decimals)}\u00a0${unit}`, low_at: at(low),
