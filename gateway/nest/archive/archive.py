@@ -109,8 +109,8 @@ class Archive:
     def series(
         self, slug: str, quantity: str, start: float, end: float, limit: int | None = None
     ) -> list[tuple[float, float | None]]:
-        """(Unix s, value) of the first `limit` of start <= time < end in the order of time; None where the sensor failed or was out of
-        range; empty for an unknown node or quantity."""
+        """(Unix s, value) of the first `limit` of start <= time < end in the order of time; None where the sensor
+        failed or was out of range; empty for an unknown node or quantity."""
         with self._engine.begin() as connection:
             return reading.series(connection, slug, quantity, start, end, limit)
 

@@ -89,8 +89,8 @@ def latest(connection: Connection, slug: str | None = None) -> list[NodeLatest]:
 def series(
     connection: Connection, slug: str, quantity: str, start: float, end: float, limit: int | None = None
 ) -> list[tuple[float, float | None]]:
-    """(Unix s, value) of the first `limit` of start <= time < end, in the order of time; the value is None where the sensor failed or was
-    out of range. Nothing stands for what never came."""
+    """(Unix s, value) of the first `limit` of start <= time < end, in the order of time; the value is None where the
+    sensor failed or was out of range. Nothing stands for what never came."""
     readings, table = schema.readings, schema.nodes
     known = quantities.by_name().get(quantity)
     if known is None:

@@ -19,6 +19,8 @@ from nest.registry import Registry
 from sqlalchemy import Column, Connection, Integer, Table, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+EUI = "70b3d57ed0000001"
+
 
 @pytest.fixture(autouse=True)
 def english(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_every_file_of_the_database_is_its_owners_alone(path: Path) -> None:
     engine = open_database(path)
-    Registry(engine).add("amsel", "70b3d57ed0000001")
+    Registry(engine).add("amsel", EUI)
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert files == dict.fromkeys(("nest.db", "nest.db-wal", "nest.db-shm"), 0o600)
 
@@ -83,7 +85,7 @@ def test_many_readers_keep_no_writer_waiting(path: Path) -> None:
         for _ in range(40):  # as many as the web side has threads
             readers.enter_context(engine.connect()).execute(text("select 1"))
         started = time.monotonic()
-        Registry(engine).add("amsel", "70b3d57ed0000001")
+        Registry(engine).add("amsel", EUI)
         assert time.monotonic() - started < 5
 
 
@@ -92,7 +94,7 @@ def test_neither_key_nor_garden_stands_in_an_error(path: Path) -> None:
     with writing(engine) as connection:
         connection.execute(text("create trigger no before insert on nodes begin select raise(abort, 'no'); end"))
     with pytest.raises(IntegrityError) as refused:
-        Registry(engine).add("amsel", "70b3d57ed0000001", app_key=b"sixteen secrets!", latitude=51.123456, longitude=12.1)
+        Registry(engine).add("amsel", EUI, app_key=b"sixteen secrets!", latitude=51.123456, longitude=12.1)
     assert "secret" not in str(refused.value)
     assert "51.123456" not in str(refused.value)
 
@@ -116,7 +118,7 @@ def test_the_database_names_its_quantities(path: Path) -> None:
 
 def test_opening_again_changes_nothing(path: Path) -> None:
     engine = open_database(path)
-    Registry(engine).add("amsel", "70b3d57ed0000001")
+    Registry(engine).add("amsel", EUI)
     engine.dispose()
     assert [node.slug for node in Registry(open_database(path, check=True)).list()] == ["amsel"]
 
@@ -180,7 +182,7 @@ def test_a_missing_folder(path: Path) -> None:
 
 
 def test_an_older_database_is_brought_up_to_date_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Registry(open_database(path)).add("amsel", "70b3d57ed0000001")
+    Registry(open_database(path)).add("amsel", EUI)
     calls = []
 
     def to_next(connection: Connection) -> None:
