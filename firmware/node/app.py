@@ -10,7 +10,7 @@ import sys
 from micropython import const
 
 _SLICE_MS = const(250)  # how often a waiting node looks around; Ctrl-C gets through at any time
-_NOT_WORTH_SLEEPING_MS = const(1000)
+_NOT_WORTH_SLEEPING_MS = const(2000)  # a start from deep sleep costs as much; the phase after power-on is shorter
 _HELP_EVERY_MS = const(30000)
 _FLASH_MS = const(30)
 _REGIONS = {"EU868": "eu868"}
@@ -102,11 +102,9 @@ class Life:
 
     def run(self):
         """Cycle after cycle until the node may sleep; then deep sleep, from which main.py starts anew."""
-        from node import schedule
-
         print(f"Funkspatz node {self._config['name']}")
         if not self._hardware.woke_from_sleep:
-            self._time.sleep_ms(schedule.first_phase(self._rng))
+            self._rest(self.cycle.started())
         while True:
             self._rest(self._one_cycle())
 

@@ -37,6 +37,19 @@ class Cycle:
     def joined(self):
         return self._mac.session is not None
 
+    def started(self):
+        """To be called once after power-on or a reset: ms to wait before the first wake.
+
+        Counted in RTC memory until a wake comes to its end, because a weak battery may give way at every transmission.
+        """
+        cut_off = self._memory.cut_off
+        self._memory.cut_off += 1
+        self._memory.save()
+        wait_ms = schedule.after_start(cut_off, self._rng)
+        if cut_off:
+            print(f"cut off {cut_off} times in a row (is the battery weak?); next try in {wait_ms // 1000} s")
+        return wait_ms
+
     def run(self):
         """One wake. Returns (ms until the next, whether that is counted from this wake's start or, False, its end)."""
         self._airtime_us = 0
@@ -44,18 +57,20 @@ class Cycle:
         print("reading:", measure.text(reading))
         if not self.joined and not self._join():
             wait_ms = schedule.after_failed_join(self._memory.join_failures, self._rng)
+            self._come_to_its_end()
             print(f"nobody answered; next try in {wait_ms // 1000} s")
             return wait_ms, False
         self._send(reading)
         interval_ms = self._config["interval_s"] * 1000
         old_ms = self._memory.phase_ms
         self._memory.phase_ms = schedule.phase(interval_ms, self._rng)
-        self._save()
+        self._come_to_its_end()
         return schedule.after_sending(interval_ms, old_ms, self._memory.phase_ms, self._airtime_us), True
 
     def after_failure(self):
         """As `run` returns it, when `run` raised: the interval, but a join that broke is not tried again earlier than
         one that nobody answered."""
+        self._come_to_its_end()
         wait_ms = schedule.after_sending(self._config["interval_s"] * 1000, 0, 0, self._airtime_us)
         if not self.joined:
             wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
@@ -105,6 +120,10 @@ class Cycle:
             if isinstance(action, Transmit):
                 self._airtime_us += action.airtime_us
             answer = yield action
+
+    def _come_to_its_end(self):
+        self._memory.cut_off = 0
+        self._save()
 
     def _save(self):
         session = self._mac.session

@@ -6,7 +6,8 @@ ms; rng(n) gives a random int in 0..n-1.
 
 Airtime. A join is tried after 5 s, 10 s, 20 s ... up to 2 h, each wait longer or shorter by up to a quarter, and at
 changing data rates: a few seconds on air in the first hour, in the ten after it and per day from then on, where TR007
-4.1.2 allows 36 s, 36 s and 8.7 s (a test adds it up). After a power cut the count begins anew: the ledger in flash that
+4.1.2 allows 36 s, 36 s and 8.7 s (a test adds it up). Resets in a row, which a weak battery brings about, wait as joins
+do. After a power cut the count begins anew: the ledger in flash that
 bounds this too, and the duty cycle per sub-band, come with the next issue. Until then `after_sending` keeps a node's
 uplinks below 1 % of the time whatever their data rate.
 """
@@ -25,9 +26,9 @@ _SHORTEST_MS = const(1000)
 JOIN_DRS = (5, 5, 4, 3, 2, 1, 0)
 
 
-def first_phase(rng):
-    """How long to wait after power-on."""
-    return rng(_FIRST_SPREAD_MS)
+def after_start(cut_off, rng):
+    """From power-on or a reset to the first wake, the `cut_off` starts before it having been cut off during theirs."""
+    return after_failed_join(cut_off, rng) if cut_off else rng(_FIRST_SPREAD_MS)
 
 
 def phase(interval_ms, rng):

@@ -156,6 +156,36 @@ def check_another_key_does_not_take_the_session():
     equal(cycle.joined, False)
 
 
+def check_resets_in_a_row_send_rarely():
+    """A weak battery gives way at every transmission: no storm on the air, joined or not, and it mends by itself."""
+    for joined in (True, False):
+        world = World(safe_window_s=0)
+        if joined:
+            world.sleep_after(world.boot())
+        world.network.broken = Reset()
+        world.log.clear()
+        began_us = world.time.now_us
+        woke_from_sleep = True
+        while world.time.now_us - began_us < 3600000000:
+            world.time.now_us += 300000
+            try:
+                world.sleep_after(world.boot(woke_from_sleep))
+                woke_from_sleep = True
+            except Reset:
+                woke_from_sleep = False
+        tries = world.log.count("transmit")
+        assert 5 <= tries <= 15, tries
+        world.network.broken = None
+        while not world.network.readings or world.hardware.woke_from_sleep is False:
+            world.sleep_after(world.boot(woke_from_sleep))
+            woke_from_sleep = True
+        world.network.readings = []
+        before_us = world.time.now_us
+        world.sleep_after(world.boot())
+        equal(len(world.network.readings), 1, "a single reset costs no time")
+        assert world.time.now_us - before_us < 620000000
+
+
 def check_join_backs_off_and_remembers():
     world = World(safe_window_s=0)
     world.network.deaf = 4

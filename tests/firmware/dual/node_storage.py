@@ -65,10 +65,11 @@ def check_memory_comes_back():
     memory = Memory(rtc)
     memory.session = b"session record"
     memory.join_failures = 3
+    memory.cut_off = 4
     memory.phase_ms = 9999
     memory.save()
     again = Memory(rtc)
-    equal((again.session, again.join_failures, again.phase_ms), (b"session record", 3, 9999))
+    equal((again.session, again.join_failures, again.cut_off, again.phase_ms), (b"session record", 3, 4, 9999))
 
 
 def check_every_damaged_byte_is_noticed():
@@ -88,16 +89,16 @@ def check_every_damaged_byte_is_noticed():
 
 
 def check_rubbish_is_no_record():
-    for data in (b"", b"\xff" * 2048, b"SPM\x01", b"SPM\x01" + b"\xff" * 200, bytes(2048)):
+    for data in (b"", b"\xff" * 2048, b"SPM\x02", b"SPM\x02" + b"\xff" * 200, bytes(2048)):
         equal(Memory(Rtc(data)).session, b"")
 
 
 def check_failures_do_not_overflow():
     rtc = Rtc()
     memory = Memory(rtc)
-    memory.join_failures = 70000
+    memory.join_failures = memory.cut_off = 70000
     memory.save()
-    equal(Memory(rtc).join_failures, 0xFFFF)
+    equal((Memory(rtc).join_failures, Memory(rtc).cut_off), (0xFFFF, 0xFFFF))
 
 
 def check_missing_config_is_said_in_plain_words():

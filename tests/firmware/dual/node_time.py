@@ -33,7 +33,7 @@ def check_phases_do_not_add_up():
 def check_phase_is_a_small_part_of_the_interval():
     equal(max(schedule.phase(10000, lambda n, roll=roll: roll % n) for roll in range(0, 5000, 7)) <= 1000, True)
     equal(schedule.phase(600000, lambda n: n - 1), 10000)
-    assert schedule.first_phase(lambda n: n - 1) < 2000
+    assert schedule.after_start(0, lambda n: n - 1) < 2000
 
 
 def check_sending_stays_below_one_percent():
