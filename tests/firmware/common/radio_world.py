@@ -2,7 +2,7 @@
 with tools/spatz/sim/device first on the path."""
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
 import gc
 import time
 
