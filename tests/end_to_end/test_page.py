@@ -327,6 +327,15 @@ def test_a_reading_that_comes_while_a_chart_is_loading_hides_nothing(
     assert [value for value in visitor.plotted('.chart[data-node="amsel"]')[1] if value is not None][-2:] == [56.5, 60]
 
 
+def test_a_node_that_was_never_heard_offers_no_empty_choice(served: Served, visit: Callable[..., Visitor]) -> None:
+    Registry(served.engine).add("star", f"{4:016x}", name="Star")
+    card = visit("de-DE").page.locator('.chart[data-node="star"]')
+    card.scroll_into_view_if_needed()
+    expect(card.locator(".summary")).to_have_text("Keine Messwerte in dieser Zeit.")
+    expect(card.locator(".plot")).to_have_attribute("aria-label", "Keine Messwerte in dieser Zeit.")
+    expect(card.locator("select")).to_be_hidden()
+
+
 def test_a_month_of_frequent_readings_is_drawn(served: Served, visit: Callable[..., Visitor]) -> None:
     now = round(time.time() * 1000)
     with writing(served.engine) as connection:

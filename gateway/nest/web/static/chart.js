@@ -39,7 +39,7 @@ async function load(card) {
   const quantity = card.dataset.quantity ?? card.querySelector("select").value;
   const chart = { plot: charts.get(card)?.plot, slug, quantity, times: [], values: [], late: [] };
   charts.set(card, chart);
-  if (!quantity) return say(card, words.nothing);
+  if (!quantity) return sayNothing(card);
   try {
     let start = new Date((now() - hours * 3600) * 1000).toISOString();
     while (start) { // long spans come in several parts
@@ -116,7 +116,7 @@ function draw(card, chart) {
   const good = chart.values.filter((value) => value !== null);
   if (!good.length) {
     clear(card, chart);
-    return say(card, words.nothing);
+    return sayNothing(card);
   }
   const holder = card.querySelector(".plot");
   const data = withGaps(chart);
@@ -152,6 +152,11 @@ function clear(card, chart) {
 }
 
 const say = (card, text) => (card.querySelector(".summary").textContent = text);
+
+function sayNothing(card) {
+  say(card, words.nothing);
+  card.querySelector(".plot").setAttribute("aria-label", words.nothing);
+}
 
 function options(quantity, width) {
   const { decimals, unit } = page.quantities[quantity];
