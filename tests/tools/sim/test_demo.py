@@ -105,3 +105,16 @@ def test_readings_are_spoken_with_their_digits_and_failures_as_nothing() -> None
         "battery": {"value": 4, "unit": "V"},
     }
     assert demo._spoken(values) in ("16.0 °C, –, 4.00 V", "16,0 °C, –, 4,00 V")
+
+
+def test_a_port_that_was_taken_since_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Two demos started together both find 8080 free; the slower one takes another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(demo, "PAGE_PORT", port)
+        looks = iter([port, 0])
+        monkeypatch.setattr(demo, "page_port", lambda asked: next(looks))
+        assert demo.run(demo.Request(Plan(nodes=1), seconds=4, browser=False, as_json=True)) == 1
+    assert f":{port}/" not in json.loads(capsys.readouterr().out)["page"]

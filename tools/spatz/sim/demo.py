@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import math
 import os
@@ -21,14 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 from nest.errors import UserError
 from nest.i18n import language_of_locale, tr
 from nest.quantities import by_name
 from rich.console import Console
 
 from spatz.sim import micropython, nodes
+from spatz.sim.ending import die_with_parent, interrupted_by_signals, stopped_by_signals
 from spatz.sim.progress import Progress, number
-from spatz.sim.simulate import register, stopped_by_signals
+from spatz.sim.simulate import register
 from spatz.sim.simulation import Plan, Simulation
 
 PAGE_PORT = 8080
@@ -53,6 +56,10 @@ class Request:
     as_json: bool = False
 
 
+class NestEndedError(UserError):
+    """The nest ended before it was ready; its own words."""
+
+
 @dataclass(slots=True)
 class Delivered:
     """What stands in the archive, seen through the API; times in seconds since the servers' start."""
@@ -69,10 +76,22 @@ def run(request: Request) -> int:
     """
     micropython.command()  # before anything is started
     port = page_port(request.port)
-    with contextlib.ExitStack() as stack:
+    with interrupted_by_signals(), contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-demo-")))
         town = make_town(folder, port, request.plan)
-        return asyncio.run(_run(request, town, folder / "nodes"))
+        try:
+            return asyncio.run(_run(request, town, folder / "nodes"))
+        except NestEndedError:
+            if request.port is not None or page_port(None):
+                raise
+            _take_any_port(town)  # another demo took 8080 since we looked
+            return asyncio.run(_run(request, town, folder / "nodes"))
+
+
+def _take_any_port(town: Path) -> None:
+    settings = tomlkit.parse((town / "town.toml").read_text(encoding="utf-8"))
+    settings["web"]["port"] = 0  # type: ignore[index]
+    nodes.write(town / "town.toml", tomlkit.dumps(settings))
 
 
 def page_port(asked: int | None) -> int:
@@ -207,6 +226,7 @@ async def _nest(town: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, d
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
             process_group=0,  # Ctrl-C reaches the demo, which ends the nest after the nodes
             env={**os.environ, "NO_COLOR": "1"},
         )
@@ -251,12 +271,12 @@ def _where_the_log_is() -> str:
     return tr("Start the demo with --keep DIR and look into town/nest.log.")
 
 
-def _nest_ended(town: Path) -> UserError:
+def _nest_ended(town: Path) -> NestEndedError:
     """What the nest said before it ended: its own error is the best there is."""
     lines = (town / "nest.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-2:]
     if not lines:
-        return UserError(tr("The nest ended unexpectedly."), _where_the_log_is())
-    return UserError(
+        return NestEndedError(tr("The nest ended unexpectedly."), _where_the_log_is())
+    return NestEndedError(
         tr("The nest ended: {reason}", reason=lines[0]), lines[1].removeprefix("→ ") if len(lines) > 1 else ""
     )
 

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from nest.i18n import tr
 from rich.console import Console
 
 from spatz.sim import micropython, nodes
+from spatz.sim.ending import interrupted_by_signals, stopped_by_signals
 from spatz.sim.progress import Progress
 from spatz.sim.simulation import Plan, Simulation
 
@@ -119,7 +118,7 @@ def run(request: Request) -> int:
         write_keys(request.keys, flock)
     if request.town:
         register(request.town, flock)
-    with contextlib.ExitStack() as stack:
+    with interrupted_by_signals(), contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-")))
         return asyncio.run(_run(request, folder))
 
@@ -146,17 +145,3 @@ async def _run(request: Request, folder: Path) -> int:
     else:
         progress.table(simulation.reports)
     return int(bool(request.seconds) and any(node["joined_s"] is None for node in summary["nodes"]))
-
-
-@contextlib.asynccontextmanager
-async def stopped_by_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGINT (Ctrl-C) and SIGTERM set, so that everything is put away in order."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

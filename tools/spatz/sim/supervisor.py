@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import functools
 import json
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from typing import Any
 from spatz.resources import firmware_dir
 from spatz.sim import micropython, nodes
 from spatz.sim.airserver import monotonic_us
+from spatz.sim.ending import die_with_parent
 
 DEVICE_DIR = Path(__file__).parent / "device"
 CRASH_PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -41,7 +41,6 @@ START_LEAD_US = 150_000
 itself waits for its moment, so a short lead costs punctuality and a long one nothing."""
 
 _MAX_LINE = 64 * 1024
-_PR_SET_PDEATHSIG = 1
 
 # What the firmware prints -> the event it stands for.
 LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -186,7 +185,7 @@ class Supervisor:
             env={**self._environment, "SPATZ_WORLD": str(folder.world)},
             process_group=0,
             limit=_MAX_LINE,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
         )
         state.pid = process.pid
         state.boots += 1
@@ -255,12 +254,3 @@ def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes MicroPython: SIGKILL when the supervisor dies [prctl(2)]."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
