@@ -16,6 +16,8 @@ from nest.forwarders.semtech_udp import Gateway
 _PART = "nest"
 HEARTBEAT_S = 30.0  # how often an idle nest says that it lives
 
+_PATIENCE_MS = 100  # the event loop waits with us, and the next snapshot comes soon
+
 # what the public may know of a snapshot
 PUBLIC = ("running", "started_at", "counters", "gateways", "nodes", "downlinks_waiting")
 
@@ -65,8 +67,8 @@ def public(full: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save(engine: Engine, full: Mapping[str, Any]) -> None:
-    """Put `full` in the place of the snapshot before."""
-    with writing(engine) as connection:
+    """Put `full` in the place of the snapshot before; when another program has the database, not for long."""
+    with writing(engine, patience_ms=_PATIENCE_MS) as connection:
         connection.execute(delete(status).where(status.c.part == _PART))
         connection.execute(insert(status).values(part=_PART, updated_at=time.time_ns() // 1_000_000, value=dict(full)))
 

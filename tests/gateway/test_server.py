@@ -302,6 +302,16 @@ def test_the_nest_ends_within_two_seconds_while_somebody_listens(nest: RunningNe
     subscriber.close()
 
 
+def test_the_nest_ends_within_two_seconds_while_the_database_is_busy(folder: Path, nest: RunningNest) -> None:
+    other = sqlite3.connect(folder / "nest.db", isolation_level=None)
+    other.execute("begin immediate")
+    status, seconds = nest.terminate()
+    other.close()
+    assert status == 0
+    assert seconds < 2.0
+    assert nest.status()["running"] is False
+
+
 def test_two_nests_on_one_town_are_refused(folder: Path, nest: RunningNest) -> None:
     done = nest_command("run", folder)
     assert done.returncode == 2

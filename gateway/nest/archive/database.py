@@ -55,9 +55,12 @@ def open_database(path: Path, *, check: bool = False) -> Engine:
     return engine
 
 
-def writing(engine: Engine) -> contextlib.AbstractContextManager[Connection]:
-    """A transaction that will write: SQLite takes its write lock at the start, so nothing read in it can change."""
-    return engine.execution_options(nest_writing=True).begin()
+def writing(engine: Engine, *, patience_ms: int | None = None) -> contextlib.AbstractContextManager[Connection]:
+    """A transaction that will write: SQLite takes its write lock at the start, so nothing read in it can change.
+
+    `patience_ms`: how long to wait for another program's lock, where the usual 5 s are not worth it.
+    """
+    return engine.execution_options(nest_writing=True, nest_patience_ms=patience_ms).begin()
 
 
 @contextlib.contextmanager
@@ -114,8 +117,18 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("nest_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    begin = "BEGIN IMMEDIATE" if options.get("nest_writing", False) else "BEGIN"
+    patience_ms = options.get("nest_patience_ms")
+    if patience_ms is None:
+        connection.exec_driver_sql(begin)
+        return
+    usual_ms = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms:d}")
+    try:
+        connection.exec_driver_sql(begin)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {usual_ms:d}")
 
 
 def _check_pages(connection: Connection, path: Path) -> None:

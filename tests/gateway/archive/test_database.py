@@ -17,7 +17,7 @@ from nest.archive.database import writing
 from nest.errors import UserError
 from nest.registry import Registry
 from sqlalchemy import Column, Connection, Integer, Table, insert, inspect, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 EUI = "70b3d57ed0000001"
 
@@ -227,3 +227,15 @@ def test_a_program_that_holds_the_database_is_waited_for_and_then_named(
     with pytest.raises(UserError, match="in use"):
         open_database(path)
     other.close()
+
+
+def test_what_is_not_worth_it_waits_shortly_and_leaves_the_others_their_patience(path: Path) -> None:
+    engine = open_database(path)
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin immediate")
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match="locked"), writing(engine, patience_ms=50):
+            pass
+        assert time.monotonic() - started < 2
+    with engine.begin() as connection:
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 5000
