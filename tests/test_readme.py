@@ -29,6 +29,7 @@ def commands() -> list[str]:
 
 COMMANDS = commands()
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
+ACTIVATE = [command for command in COMMANDS if command.startswith(". ")]
 BOARDS = [command for command in COMMANDS if command.startswith("spatz boards ")]
 NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate "))]
 
@@ -43,7 +44,7 @@ def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_is_tried_here() -> None:
-    assert sorted(COMMANDS) == sorted([*MAKE, *BOARDS, *NEST])
+    assert sorted(COMMANDS) == sorted([*MAKE, *ACTIVATE, *BOARDS, *NEST])
     assert MAKE
     assert BOARDS
     assert NEST
@@ -56,6 +57,18 @@ def test_make_knows_the_target(target: str) -> None:
         ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert shown.returncode == 0, shown.stderr
+
+
+def test_a_newcomer_is_told_where_the_commands_are() -> None:
+    """`make demo` puts them into .venv, where no terminal looks by itself."""
+    (activate,) = ACTIVATE
+    assert COMMANDS.index("make demo") < COMMANDS.index(activate) < COMMANDS.index(BOARDS[0])
+    here = activate.replace(".venv", shlex.quote(sys.prefix))
+    found = subprocess.run(
+        ["sh", "-c", f"{here} && command -v spatz nest"],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    assert found.stdout.splitlines()[0] == str(BIN / "spatz"), found.stderr
 
 
 @pytest.mark.parametrize("command", BOARDS)

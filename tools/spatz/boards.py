@@ -209,7 +209,13 @@ boards_app = typer.Typer(no_args_is_help=True, help=tr("The boards and sensors t
 JsonFlag = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
 
 
-@boards_app.command("list", help=tr("List boards and sensors."))
+def _examples(*commands: str) -> str:
+    return "\n\n".join([tr("Examples:"), *(f"[bold]{command}[/bold]" for command in commands)])
+
+
+@boards_app.command(
+    "list", help=tr("List boards and sensors."), epilog=_examples("spatz boards list", "spatz boards list --json")
+)
 def list_command(as_json: JsonFlag = False) -> None:
     """List boards and sensors."""
     entries = [load_board(name) for name in list_boards()] + [load_sensor(name) for name in list_sensors()]
@@ -223,7 +229,11 @@ def list_command(as_json: JsonFlag = False) -> None:
     Console().print(table)
 
 
-@boards_app.command("show", help=tr("Show everything known about a board or a sensor, with the sources."))
+@boards_app.command(
+    "show",
+    help=tr("Show everything known about a board or a sensor, with the sources."),
+    epilog=_examples("spatz boards show heltec-v3", "spatz boards show bme280 --json"),
+)
 def show_command(name: str, as_json: JsonFlag = False) -> None:
     """Show everything known about a board or a sensor, with the sources."""
     entry: Board | Sensor = load_sensor(name) if name in list_sensors() else load_board(name)
@@ -251,7 +261,11 @@ def _flat(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-@boards_app.command("check", help=tr("Check a board or sensor file of your own."))
+@boards_app.command(
+    "check",
+    help=tr("Check a board or sensor file of your own."),
+    epilog=_examples("spatz boards check boards/my-board.toml"),
+)
 def check_command(file: Path, as_json: JsonFlag = False) -> None:
     """Check a board or sensor file of your own."""
     entry = check(file)
