@@ -16,8 +16,8 @@ _MAX_COUNT = 0xFFFF
 class Memory:
     """session: the record of lorawan.Session.pack, b"" for none.
 
-    join_failures: joins tried in vain since the last good one. cut_off: starts in a row whose first wake did not come to
-    its end. phase_ms: how much later than the even rhythm this wake was (see schedule).
+    join_failures: joins tried in vain since the last good one. cut_off: starts in a row whose first wake did not come
+    to its end. phase_ms: how much later than the even rhythm this wake was (see schedule).
 
     rtc: `machine.RTC()`.
     """
