@@ -1,7 +1,8 @@
 """Carries out what the network server wants done: archive, queue of downlinks, forwarder, live events.
 
 Synchronous and without sockets: the forwarder hands frames in, `send` takes downlinks out. The order of effects is the
-network server's promise (`nest.lorawan.effects`); when one cannot be stored, those behind it are not carried out.
+network server's promise (`nest.lorawan.effects`); when one cannot be carried out, nor are those behind it, and the
+network server is told (`not_done`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import builtins
 import dataclasses
 import re
 import secrets
-import time
 
 from sqlalchemy import Engine, Row, insert, select, update
 
@@ -18,6 +17,7 @@ from nest.archive.schema import downlinks, joins, nodes, sessions
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.model import Device
+from nest.moments import now_ms
 from nest.town import SLUG
 
 LONGEST_NAME = 80  # characters
@@ -76,7 +76,7 @@ class Registry:
                 tr("An AppKey has 16 bytes (32 hex digits), this one has {size}.", size=len(app_key)),
                 tr("Check the file, or leave the key out: the nest makes one."),
             )
-        now = _now_ms()
+        now = now_ms()
         values = {
             "slug": slug,
             "name": name,
@@ -123,7 +123,7 @@ class Registry:
             row = connection.execute(select(nodes.c.id).where(_registered, nodes.c.slug == slug)).one_or_none()
             if row is None:
                 raise unknown_node(slug)
-            now = _now_ms()
+            now = now_ms()
             connection.execute(
                 update(nodes).where(nodes.c.id == row.id).values(removed_at=now, changed_at=now, app_key=None)
             )
@@ -222,7 +222,3 @@ def _eui(value: bytes | str, what: str) -> str:
             tr("Copy it from the node's label, for example 70b3d57ed0001234."),
         )
     return text
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

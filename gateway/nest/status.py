@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete, insert, select
 from nest.archive.database import writing
 from nest.archive.schema import status
 from nest.forwarders.semtech_udp import Gateway
+from nest.moments import now_ms
 
 _PART = "nest"
 HEARTBEAT_S = 30.0  # how often an idle nest says that it lives
@@ -70,7 +71,7 @@ def save(engine: Engine, full: Mapping[str, Any]) -> None:
     """Put `full` in the place of the snapshot before; when another program has the database, not for long."""
     with writing(engine, patience_ms=_PATIENCE_MS) as connection:
         connection.execute(delete(status).where(status.c.part == _PART))
-        connection.execute(insert(status).values(part=_PART, updated_at=time.time_ns() // 1_000_000, value=dict(full)))
+        connection.execute(insert(status).values(part=_PART, updated_at=now_ms(), value=dict(full)))
 
 
 def load(engine: Engine) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Engine, func, select
@@ -12,6 +11,7 @@ from nest.archive.database import writing
 from nest.archive.reading import NodeInfo, NodeLatest
 from nest.live import ReadingEvent
 from nest.model import Heard, JoinRecord, SessionState, Uplink
+from nest.moments import now_ms
 
 
 class Archive:
@@ -25,15 +25,16 @@ class Archive:
     def store_join(self, record: JoinRecord, session: SessionState) -> None:
         """Remember both nonces and the new session. Raises LookupError: the node was never registered."""
         with writing(self._engine) as connection:
-            storing.store_join(connection, record, session, _now_ms())
+            storing.store_join(connection, record, session, now_ms())
 
     def store_uplink(self, uplink: Uplink, session: SessionState, *, activates: bool = False) -> int:
         """The raw frame and its session's counters, in one transaction, before anything is decoded.
 
         Returns the frame's number, for `decode`. When it returns, both are on the disk.
+        Raises storing.SessionEndedError: the node was removed meanwhile.
         """
         with writing(self._engine) as connection:
-            return storing.store_uplink(connection, uplink, session, activates, _now_ms())
+            return storing.store_uplink(connection, uplink, session, activates, now_ms())
 
     def merge_copy(self, dev_eui: bytes, join_nonce: int, fcnt: int, heard: Heard) -> None:
         """Add a further reception to a stored frame."""
@@ -41,7 +42,7 @@ class Archive:
             storing.merge_copy(connection, dev_eui, join_nonce, fcnt, heard)
 
     def store_session(self, session: SessionState) -> None:
-        """Write a session's counters; when it returns, they are on the disk."""
+        """Write a session's counters; when it returns, they are on the disk. Raises storing.SessionEndedError."""
         with writing(self._engine) as connection:
             storing.store_session(connection, session)
 
@@ -124,7 +125,3 @@ class Archive:
                 "undecodable": connection.execute(undecodable).scalar_one(),
                 "readings": connection.execute(select(func.count()).select_from(readings)).scalar_one(),
             }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from nest import quantities
 from nest.archive import schema
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.moments import now_ms
 
 _PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
@@ -151,7 +151,7 @@ def _bring_up_to_date(connection: Connection, path: Path) -> None:
     versions = schema.schema_version
     if not inspect(connection).has_table(versions.name):
         schema.metadata.create_all(connection)
-        connection.execute(insert(versions).values(version=schema.VERSION, applied_at=_now_ms()))
+        connection.execute(insert(versions).values(version=schema.VERSION, applied_at=now_ms()))
     version = connection.execute(select(func.max(versions.c.version))).scalar_one() or 0
     if version > schema.VERSION:
         raise UserError(
@@ -162,7 +162,7 @@ def _bring_up_to_date(connection: Connection, path: Path) -> None:
     while version < schema.VERSION:
         schema.MIGRATIONS[version](connection)
         version += 1
-        connection.execute(insert(versions).values(version=version, applied_at=_now_ms()))
+        connection.execute(insert(versions).values(version=version, applied_at=now_ms()))
     _name_quantities(connection)
 
 
@@ -177,7 +177,3 @@ def _name_quantities(connection: Connection) -> None:
             connection.execute(insert(table).values(id=quantity.bit, **values))
         elif known[quantity.bit] != wanted:
             connection.execute(update(table).where(table.c.id == quantity.bit).values(**values))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

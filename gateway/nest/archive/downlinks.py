@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 from sqlalchemy import ColumnElement, Engine, insert, select, update
 
 from nest.archive.database import writing
 from nest.archive.schema import downlinks, nodes
+from nest.moments import now_ms
 
 # states in which a downlink still waits for its transmission; others are the ends of DownlinkOutcome
 WAITING, QUEUED = "waiting", "queued"
@@ -37,7 +37,7 @@ class DownlinkQueue:
         self, node_id: int, port: int, payload: bytes, *, confirmed: bool = False, window: int | None = None
     ) -> int:
         """Order a downlink; returns its number."""
-        now = _now_ms()
+        now = now_ms()
         values = {"port": port, "payload": payload, "confirmed": confirmed, "window": window}
         with writing(self._engine) as connection:
             return connection.execute(
@@ -63,7 +63,7 @@ class DownlinkQueue:
         """Note what became of a downlink."""
         with writing(self._engine) as connection:
             connection.execute(
-                update(downlinks).where(downlinks.c.id == downlink_id).values(state=state, state_at=_now_ms())
+                update(downlinks).where(downlinks.c.id == downlink_id).values(state=state, state_at=now_ms())
             )
 
     def take_back(self) -> None:
@@ -86,7 +86,3 @@ class DownlinkQueue:
             )
             for row in rows
         ]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

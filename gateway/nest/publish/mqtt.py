@@ -22,12 +22,12 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
 from nest.live import Live, ReadingEvent
+from nest.moments import iso
 from nest.quantities import by_name
 
 _log = logging.getLogger(__name__)
@@ -220,8 +220,3 @@ def status_message(event: ReadingEvent) -> dict[str, object]:
     """The JSON of `…/status`."""
     heard = [{"gateway": one.gateway, "rssi": one.rssi, "snr": one.snr} for one in event.heard]
     return {"time": iso(event.time), "node": event.node_slug, "fcnt": event.fcnt, "heard": heard}
-
-
-def iso(unix_s: float) -> str:
-    """ISO 8601 in UTC with milliseconds: 2026-05-01T12:00:00.250Z."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,11 +10,11 @@ from fastapi import APIRouter, HTTPException, Path, Query
 from fastapi.responses import Response
 
 from nest.archive import Archive
+from nest.moments import iso
 from nest.quantities import all_quantities, by_name
 from nest.town import Town
 from nest.web import models, views
 from nest.web.events import EventStreams
-from nest.web.present import iso
 from nest.web.security import API
 
 LONGEST_RANGE_S = 31 * 86400 + 3600  # October has an hour more when clocks are set back

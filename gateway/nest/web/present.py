@@ -8,8 +8,6 @@ Rule: *missing is not zero.* A value that failed, was out of range or never came
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from nest.i18n import translate
 
 STALE_AFTER_S = 3600  # four readings missed at the usual 15 minutes: by then something is wrong
@@ -65,13 +63,6 @@ def age(seconds: float, language: str) -> str:
         if seconds < below:
             return translate(message, language).format(n=int(seconds // unit))
     raise AssertionError("the last row of AGES has no end")
-
-
-def iso(unix_s: float) -> str:
-    """ISO 8601 in UTC with milliseconds: `2026-05-01T12:00:00.250Z`, cut and not rounded, so never in the future."""
-    milliseconds = int(unix_s * 1000 + 1e-4)  # 1e-4 ms: what a double loses of a whole millisecond
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 def words(language: str) -> dict[str, object]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nest.web.present import age, iso, number
+from nest.moments import iso
+from nest.web.present import age, number
 from nest.web.security import tile_source
 
 
