@@ -146,8 +146,8 @@ class Hardware:
     # Sleep
 
     def lightsleep(self, ms):
-        """Light sleep for `ms`. An ESP32-S3 lets go of every pin meanwhile (ESP-IDF isolates them, because a pulse on an
-        open input could reset the chip), and a floating NSS wakes the radio: so it is held."""
+        """Light sleep for `ms`. An ESP32-S3 lets go of every pin meanwhile (ESP-IDF isolates them, because a pulse on
+        an open input could reset the chip), and a floating NSS wakes the radio: so it is held."""
         self._cs.init(hold=True)
         self._machine.lightsleep(ms)
         self._cs.init(hold=False)
