@@ -50,7 +50,7 @@ UP_SIZES = {
 # Their answers are repeated in every uplink until a downlink comes.
 STICKY = (RX_PARAM_SETUP, RX_TIMING_SETUP, DL_CHANNEL)
 
-# What may wait to be sent, in bytes: far more than a sensible network asks for at once, and a session's record holds it.
+# What may wait to be sent, in bytes: more than a sensible network asks for at once, and the record holds it.
 _MAX_ANSWERS = const(60)
 
 BATTERY_NOT_MEASURED = const(255)
