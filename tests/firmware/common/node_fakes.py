@@ -89,7 +89,7 @@ class Nvs:
         self.stored.update(values)
         self.fresh = dict(self.stored)
         self.log = [] if log is None else log
-        self.trouble: "OSError | None" = None
+        self.trouble: OSError | None = None
 
     def _get(self, key, kind):
         if self.trouble:
