@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from nest.i18n import translate
@@ -87,6 +88,20 @@ def test_a_missing_micropython(command: tuple[str, ...]) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[0] == "MICROPYTHON says /no/such/micropython, but no program is there."
     assert "Traceback" not in ended.stderr
+
+
+def test_a_program_that_is_not_micropython() -> None:
+    ended = spatz("demo", MICROPYTHON=sys.executable)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    said = ended.stderr.splitlines()[0]
+    assert said == f"MICROPYTHON says {sys.executable}, but that is not MicroPython 1.24 or later."
+
+
+def test_micropython_by_its_path() -> None:
+    """The wheel's console script, named as an own build would be."""
+    wanted = str(Path(sys.executable).parent / "micropython")
+    ended = spatz("demo", "--nodes", "1", "--seconds", "2", "--json", "--port", "0", MICROPYTHON=wanted)
+    assert (ended.returncode, ended.stderr) == (1, ""), "started, and too short to deliver"
 
 
 def test_a_server_without_an_address() -> None:

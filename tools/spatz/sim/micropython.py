@@ -11,12 +11,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from nest.errors import UserError
 from nest.i18n import tr
 
+OLDEST = (1, 24)
+"""The firmware is written for this version and later."""
+
+_ANSWER_S = 10.0
 _LAUNCHER = (
     "import sys; sys.path.append({folder!r}); from micropython_run import run_main; "
     "raise SystemExit(run_main(['micropython'] + sys.argv[1:]))"
@@ -56,4 +61,22 @@ def _checked(asked: str) -> str:
             tr("MICROPYTHON says {path}, but no program is there.", path=asked),
             tr("Correct the environment variable MICROPYTHON, or remove it to use the one that comes with Funkspatz."),
         )
+    if _version(found) < OLDEST:
+        raise UserError(
+            tr("MICROPYTHON says {path}, but that is not MicroPython {major}.{minor} or later.", path=asked,
+               major=OLDEST[0], minor=OLDEST[1]),
+            tr("Correct the environment variable MICROPYTHON, or remove it to use the one that comes with Funkspatz."),
+        )  # fmt: skip
     return found
+
+
+def _version(program: str) -> tuple[int, ...]:
+    """The version of a MicroPython; () when the program is something else."""
+    ask = "import sys; print(sys.implementation[0], sys.implementation[1][0], sys.implementation[1][1])"
+    try:
+        asked = [program, "-c", ask]
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=_ANSWER_S, check=False).stdout  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    name, *numbers = said.split() or [""]
+    return tuple(map(int, numbers)) if name == "micropython" else ()
