@@ -109,6 +109,20 @@ def run(folder: Folder, as_json: AsJson = False) -> None:
         last.start()
 
 
+@app.command(
+    help=tr("Check a town's folder before the nest runs: settings, database, broker."),
+    epilog=_examples("nest check ./town && nest run ./town"),
+)
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    from nest.publish.mqtt import Broker, check_broker  # here: the other commands need none of it
+
+    settings = town.load(folder)
+    open_database(settings.database, check=True).dispose()
+    if settings.settings.mqtt.url:
+        asyncio.run(check_broker(Broker.from_url(settings.settings.mqtt.url)))
+    print(json.dumps({"ok": True, "town": settings.slug}) if as_json else tr("{folder} is in order.", folder=folder))
+
+
 def _sentence(event: dict[str, Any]) -> str:
     match event:
         case {"event": "listening", "part": "web", "host": host, "port": port}:
@@ -230,16 +244,22 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
         state = tr("connected") if mqtt["connected"] else tr("away ({trouble})", trouble=mqtt["trouble"] or "…")
         console.print(tr("MQTT broker {broker}: {state}, {published} readings published.",
                          broker=mqtt["broker"], state=state, published=mqtt["published"]))  # fmt: skip
-    gateways = Table(tr("gateway"), tr("last heard"), tr("frames"), tr("downlinks"))
-    for gateway in full["gateways"]:
-        gateways.add_row(
-            gateway["eui"], _ago(gateway["last_seen"]), str(gateway["frames"]), str(gateway["downlinks"])
-        )
+    console.print(_gateways(full["gateways"]) if full["gateways"] else tr("No gateway has been heard yet."))
     counters = Table(tr("what"), tr("how often"))
     for kind, count in full["counters"].items():
         if count:
             counters.add_row(kind, str(count))
-    console.print(gateways, counters)
+    if counters.rows:
+        console.print(counters)
+
+
+def _gateways(heard: list[dict[str, Any]]) -> Table:
+    gateways = Table(tr("gateway"), tr("last heard"), tr("frames"), tr("downlinks"))
+    for gateway in heard:
+        gateways.add_row(
+            gateway["eui"], _ago(gateway["last_seen"]), str(gateway["frames"]), str(gateway["downlinks"])
+        )
+    return gateways
 
 
 @app.command(

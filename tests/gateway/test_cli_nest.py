@@ -18,7 +18,7 @@ from nest.cli import main
 from nest.registry import Registry
 from sqlalchemy.exc import OperationalError
 
-from .running import nest_command
+from .running import free_port, nest_command
 
 EUI = "70b3d57ed0000001"
 
@@ -113,13 +113,21 @@ def test_a_downlink_is_queued(folder: Path, here: Here) -> None:
     assert (queued.port, queued.payload, queued.confirmed, queued.window) == (10, b"\x01\xff", True, 2)
 
 
+def test_a_town_in_order_is_said_to_be(folder: Path, here: Here) -> None:
+    assert here("check", str(folder)).stdout == f"{folder} is in order.\n"
+    assert json.loads(here("check", str(folder), "--json").stdout) == {"ok": True, "town": "brandis"}
+
+
 def test_status_works_before_the_first_run(folder: Path) -> None:
     status = json.loads(nest_command("status", folder, "--json").stdout)
     assert (status["running"], status["nodes"], status["archive"]["frames"]) == (False, 0, 0)
     assert nest_command("status", folder).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["init", "run", "status", "send", "nodes add", "nodes list", "nodes remove"])
+COMMANDS = ["init", "run", "check", "status", "send", "nodes add", "nodes list", "nodes remove"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(here: Here, command: str) -> None:
     done = here(*command.split(), "--help")
     assert done.status == 0
@@ -156,6 +164,11 @@ def bad_broker_url(folder: Path) -> None:
     (folder / "town.toml").write_text(text.replace('url = ""', 'url = "broker"'))
 
 
+def broker_away(folder: Path) -> None:
+    text = (folder / "town.toml").read_text()
+    (folder / "town.toml").write_text(text.replace('url = ""', f'url = "mqtt://127.0.0.1:{free_port()}"'))
+
+
 def no_database(folder: Path) -> None:
     (folder / "nest.db").write_bytes(b"this is a letter, not a database" * 200)
 
@@ -178,13 +191,15 @@ def nothing(folder: Path) -> None:
 
 
 Case = tuple[Callable[[Path], None], tuple[str, ...], str, str]
-RUN, LIST = ("run", "{folder}"), ("nodes", "list", "{folder}")
+RUN, CHECK, LIST = ("run", "{folder}"), ("check", "{folder}"), ("nodes", "list", "{folder}")
 ADD = ("nodes", "add", "{folder}", "amsel", "--dev-eui")
 BAD: dict[str, Case] = {
     "no town": (no_town, RUN, "There is no town in", "ist keine Stadt"),
     "not TOML": (broken_toml, RUN, "line 2: this is not TOML", "Zeile 2: das ist kein TOML"),
     "wrong setting": (wrong_setting, RUN, "a whole number was expected", "erwartet wird eine ganze Zahl"),
     "bad broker address": (bad_broker_url, RUN, "mqtt://host:port", "mqtt://host:port"),
+    "broker away": (broker_away, CHECK, "is away", "ist nicht da"),
+    "torn pages, checked before": (torn_pages, CHECK, "is damaged", "ist beschädigt"),
     "no database": (no_database, RUN, "is damaged", "ist beschädigt"),
     "no database, other command": (no_database, LIST, "is damaged", "ist beschädigt"),
     "torn pages": (torn_pages, RUN, "is damaged", "ist beschädigt"),

@@ -9,7 +9,7 @@ from nest.archive import Archive, open_database
 from nest.errors import UserError
 from nest.model import JoinRecord, SessionState
 from nest.registry import Registry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 EUI = "70b3d57ed0000001"
 
@@ -105,6 +105,9 @@ def test_a_removed_node_loses_key_and_session_but_no_reading(engine: Engine, reg
     assert registry.removed_since(0) == [eui]
     assert archive.sessions() == []
     assert archive.series("amsel", "temperature", 0, 2000) == [(1000.0, 21.4)]
+    with engine.connect() as connection:
+        assert [*connection.scalars(text("select app_key from nodes"))] == [None]
+        assert [*connection.execute(text("select nwk_skey, app_skey from sessions"))] == [(None, None)]
     with pytest.raises(UserError):
         registry.remove("amsel")
 

@@ -356,6 +356,7 @@ def test_a_broker_that_is_away_does_not_stop_the_nest(folder: Path) -> None:
             until(lambda: nest.status()["mqtt"]["trouble"], "the trouble")
             assert nest.status()["mqtt"]["connected"] is False
             assert "is away" in nest.log()
+            assert "Start it, or correct url under [mqtt] in town.toml." in nest.log()
             assert "secret" not in nest.log() + json.dumps(nest.status())
             assert nest.terminate()[1] < 2.0
             gateway.close()

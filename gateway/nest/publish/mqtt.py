@@ -26,6 +26,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
+from nest.errors import UserError
+from nest.i18n import tr
 from nest.live import Live, ReadingEvent
 from nest.moments import iso
 from nest.quantities import by_name
@@ -61,6 +63,28 @@ class Broker:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password is not None else None,
         )
+
+
+def broker_away(broker: Broker, trouble: str) -> UserError:
+    """What to tell the operator. The nest goes on without a broker; `nest check` ends with this."""
+    return UserError(
+        tr("The MQTT broker {host}:{port} is away ({trouble}).", host=broker.host, port=broker.port, trouble=trouble),
+        tr("Start it, or correct url under [mqtt] in town.toml. The nest keeps every reading and connects by itself."),
+    )
+
+
+async def check_broker(broker: Broker) -> None:
+    """Raise UserError unless something accepts connections where the broker should be."""
+    try:
+        await _reach(broker)
+    except (OSError, ValueError) as error:
+        raise broker_away(broker, str(error) or type(error).__name__) from None
+
+
+async def _reach(broker: Broker) -> None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        _, writer = await asyncio.open_connection(broker.host, broker.port)
+    writer.close()
 
 
 class MqttPublisher:
@@ -107,7 +131,8 @@ class MqttPublisher:
         while True:
             connected_at = None
             try:
-                await self._reachable()
+                # Fails early and cancellably: the client's own connect holds a thread for as long as nobody answers.
+                await _reach(self._broker)
                 async with self._client() as client:
                     connected_at = time.monotonic()
                     self.connected, self.trouble = True, None
@@ -116,10 +141,8 @@ class MqttPublisher:
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 trouble = str(error) or type(error).__name__
                 if self.trouble is None:  # once per absence, not once per attempt
-                    _log.warning(
-                        "the MQTT broker %s:%d is away (%s); trying again until it is back",
-                        self._broker.host, self._broker.port, trouble,
-                    )  # fmt: skip
+                    away = broker_away(self._broker, trouble)
+                    _log.warning("%s %s", away.message, away.next_step)
                 self.trouble = trouble
             except Exception as error:  # the archive, or a library's mistake: no reason to end the nest
                 _log.exception("publishing by MQTT was cut off")
@@ -130,12 +153,6 @@ class MqttPublisher:
                 pause = RETRY_FIRST_S
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  only spreads the attempts
             pause = min(pause * 2, RETRY_MOST_S)
-
-    async def _reachable(self) -> None:
-        """Fail early and cancellably: the client's own connect holds a thread for as long as nobody answers."""
-        async with asyncio.timeout(_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(self._broker.host, self._broker.port)
-        writer.close()
 
     def _client(self) -> aiomqtt.Client:
         return aiomqtt.Client(

@@ -174,9 +174,12 @@ def test_a_device_registered_while_running_may_join_and_a_removed_one_is_unknown
     radio.hear(device.uplink(b"x"))
     radio.after(1)
     assert [uplink.node for uplink in radio.published] == ["amsel", "meise"]  # a new name keeps the session
+    radio.server.enqueue(device.dev_eui, 10, b"for the old owner")
     radio.server.remove_device(device.dev_eui)
     assert radio.hear(device.uplink(b"x")) == ["unknown_session"]
     assert radio.hear(device.join_request()) == ["unknown_device"]
+    radio.server.add_device(Device(device.dev_eui, device.join_eui, device.app_key, "amsel"))
+    assert radio.server.queued(device.dev_eui) == 0
 
 
 @pytest.mark.parametrize("removed", [False, True])
