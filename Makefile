@@ -27,7 +27,7 @@ demo: $(READY)
 	@$(BIN)/spatz demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup  # many tests wait for virtual nodes, which live in real time
 
 lint: $(READY) $(TYPINGS)
 	$(BIN)/python -m tests.lint

@@ -104,7 +104,7 @@ def test_running_a_nest(tmp_path: Path, nest_ports: dict[str, str]) -> None:
                 assert server.stdout
                 assert any(json.loads(line)["event"] == "ready" for line in server.stdout)
             else:
-                ported = command.replace(":1700", f":{nest_ports['1700']}").replace("--seconds 60", "--seconds 30")
+                ported = command.replace(":1700", f":{nest_ports['1700']}").replace("--seconds 60", "--seconds 20")
                 said[command] = run(f"{ported} --interval 10" if "simulate" in command else ported, tmp_path)
             for tried, done in said.items():
                 assert done.returncode == 0, f"{tried}: {done.stderr}"

@@ -19,7 +19,7 @@ from tests.gateway.running import RunningNest
 
 NODES = 50
 INTERVAL_S = 10
-SETTLE_S = 45.0  # until all are switched on and most have joined
+SETTLE_S = 130.0  # until all are switched on, one after another, and have joined
 MEASURE_S = 60.0
 SAMPLE_S = 1.0
 

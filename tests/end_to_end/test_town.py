@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from functools import partial
 
@@ -23,7 +24,7 @@ def rows(small_town: SmallTown, query: str) -> list[tuple]:
         return database.execute(query).fetchall()
 
 
-async def test_a_node_joins_sends_sleeps_and_wakes_with_its_session(small_town: SmallTown) -> None:
+async def test_a_node_joins_sends_sleeps_and_wakes_heard_by_two_gateways(small_town: SmallTown) -> None:
     series = await small_town.until_readings(4)
     report = small_town.simulation.reports["amsel"]
     assert report.join_requests == 1
@@ -31,6 +32,13 @@ async def test_a_node_joins_sends_sleeps_and_wakes_with_its_session(small_town: 
     assert [event.detail for event in small_town.seen("boot")][:3] == ["power_on", "deepsleep", "deepsleep"]
     assert (report.crashes, report.faults) == (0, 0)
     assert [fcnt for (fcnt,) in rows(small_town, "select fcnt from frames order by id")][:4] == [0, 1, 2, 3]
+
+    # both gateways heard every frame, and each became one reading
+    first = rows(small_town, "select time, heard from frames where fcnt < 4 order by id")
+    assert [len(json.loads(heard)) for _, heard in first] == [2] * 4
+    assert [round(when * 1000) for when, _ in series[:4]] == [when for when, _ in first]
+    received = await asyncio.to_thread(small_town.nest.status)
+    assert received["counters"]["duplicate"] >= 3
 
     weather = nodes._weather(small_town.simulation.flock[0], small_town.simulation.plan.seed)
     resolution = {quantity.name: quantity.resolution for quantity in all_quantities()}
@@ -41,16 +49,6 @@ async def test_a_node_joins_sends_sleeps_and_wakes_with_its_session(small_town: 
         assert temperature == pytest.approx(expected[0], abs=resolution["temperature"])
         assert humidity[index] == [when, pytest.approx(expected[1], abs=resolution["humidity"])]
         assert pressure[index] == [when, pytest.approx(expected[2] / 100, abs=resolution["pressure"])]
-
-
-async def test_what_two_gateways_hear_is_one_reading(small_town: SmallTown) -> None:
-    await small_town.until_readings(3)
-    fcnts = rows(small_town, "select fcnt, json_array_length(heard) from frames order by id limit 2")
-    assert fcnts == [(0, 2), (1, 2)]
-    readings = rows(small_town, "select count(*) from readings where quantity_id = 0")
-    assert readings == rows(small_town, "select count(distinct fcnt) from frames")
-    received = await asyncio.to_thread(small_town.nest.status)
-    assert received["counters"]["duplicate"] >= 3
 
 
 async def test_a_downlink_reaches_the_node_in_each_window(small_town: SmallTown) -> None:

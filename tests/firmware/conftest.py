@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import pytest
 
@@ -98,6 +99,8 @@ class DualItem(pytest.Item):
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.check = check
         self.interpreter = interpreter
+        # all checks of a file in one worker: they share its one MicroPython process
+        self.add_marker(pytest.mark.xdist_group(self.path.stem))
 
     def runtest(self) -> None:
         file = self.parent
@@ -108,7 +111,9 @@ class DualItem(pytest.Item):
                 raise OnMicroPythonError(trouble)
         else:
             function = getattr(file.module(), self.check)
-            function(*[json.loads(file.vectors.read_text())] * function.__code__.co_argcount)
+            # what takes a node microseconds takes pytest's own heap a tenth of a second
+            with patch("gc.collect", lambda: 0):
+                function(*[json.loads(file.vectors.read_text())] * function.__code__.co_argcount)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         if isinstance(excinfo.value, OnMicroPythonError):
