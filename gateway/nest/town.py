@@ -256,7 +256,8 @@ def load(path: Path) -> Town:
 _COMMENTS = {
     "semtech_udp": "gateways send here (Semtech UDP packet forwarder)",
     "web": "the page and the API; host 127.0.0.1 shows them on this computer only",
-    "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own',
+    "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
+    "everybody who reaches its host may write to it",
     "lorawan": "the network's side of the air",
     "map": "tiles = true lets browsers fetch the map from tiles_url; outlines is a GeoJSON file in this folder",
 }
