@@ -55,6 +55,7 @@ SUB_BANDS = (
     (869400000, 869650000, 100),
     (869700000, 870000000, 10),
 )
+_KEPT_PERMILLE = const(10)  # what a node keeps to in the sum of all sub-bands (node/schedule.py)
 
 
 def sub_band(freq_hz):
@@ -63,6 +64,13 @@ def sub_band(freq_hz):
         if band[0] <= freq_hz <= band[1]:
             return index
     return -1
+
+
+def can_transmit(freq_hz):
+    """Whether the network may give us a channel at `freq_hz`: only where 1 % of the time is allowed, because that is
+    what a node keeps to as long as it keeps no ledger for each sub-band."""
+    index = sub_band(freq_hz)
+    return index >= 0 and SUB_BANDS[index][2] >= _KEPT_PERMILLE
 
 
 def can_receive(dr):

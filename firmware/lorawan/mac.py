@@ -233,7 +233,7 @@ def new_session(region, accept, app_key, dev_nonce, dr):
     cflist = accept["cflist"]
     if cflist and cflist[15] == region.CFLIST_TYPE:
         for index, freq_hz in enumerate(frames.cflist_freqs(cflist)):
-            if region.sub_band(freq_hz) >= 0:
+            if region.can_transmit(freq_hz):
                 session.set_channel(_CFLIST_FIRST + index, freq_hz, region.DR_RANGE)
     return session
 

@@ -50,3 +50,19 @@ def check_sub_bands():
 def check_duty_cycles():
     for freq_hz, permille in ((868100000, 10), (867100000, 10), (864000000, 1), (869525000, 100), (868900000, 1)):
         equal(eu868.SUB_BANDS[eu868.sub_band(freq_hz)][2], permille)
+
+
+def check_channels_of_the_rare_bands_are_not_taken():
+    """863 to 865 and 868.7 to 869.2 MHz allow 0.1 %: a node that keeps to 1 % in all would break the law there."""
+    for freq_hz in (867100000, 868100000, 869500000, 869800000):
+        assert eu868.can_transmit(freq_hz), freq_hz
+    for freq_hz in (0, 863500000, 864900000, 868650000, 868800000, 869100000, 870000100):
+        assert not eu868.can_transmit(freq_hz), freq_hz
+    from lorawan.mac import new_session
+
+    cflist = b"".join((hz // 100).to_bytes(3, "little") for hz in (864100000, 867300000, 868800000, 0, 0)) + b"\0"
+    accept = {
+        "join_nonce": 1, "net_id": 2, "dev_addr": 3, "rx1_dr_offset": 0, "rx2_dr": 0, "rx_delay_s": 1, "cflist": cflist,
+    }  # fmt: skip
+    session = new_session(eu868, accept, bytes(16), 0, 5)
+    equal([hz for hz in session.channels if hz], [868100000, 868300000, 868500000, 867300000])
