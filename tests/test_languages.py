@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import string
 from pathlib import Path
@@ -16,6 +17,7 @@ FUNCTIONS = {"tr", "translate"}
 CATALOGUE = ROOT / "gateway" / "nest" / "locale" / "de.po"
 
 
+@functools.cache
 def german() -> dict[str, str]:
     with CATALOGUE.open("rb") as file:
         catalogue = read_po(file, locale="de", abort_invalid=True)

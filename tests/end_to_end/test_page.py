@@ -348,7 +348,7 @@ def test_a_month_of_frequent_readings_is_drawn(served: Served, visit: Callable[.
     page = visit("de-DE", "/nodes/meise").page
     page.locator("#span").select_option("744")
     expect(page.locator(".chart .summary").first).to_contain_text("Messwerte")
-    expect(page.locator(".chart .summary").first).to_contain_text("199971 Messwerte", timeout=30_000)
+    expect(page.locator(".chart .summary").first).to_contain_text("199971 Messwerte", timeout=60_000)
 
 
 def test_the_page_of_a_node(served: Served, visit: Callable[..., Visitor]) -> None:
