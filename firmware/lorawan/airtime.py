@@ -5,6 +5,10 @@ Every intermediate value stays below 2**30, so that an ESP32 (31-bit small integ
 
 from micropython import const
 
+# Of a node whose board file says nothing else: generous, because a window that opens late hears nothing.
+CLOCK_ERROR_PPM = const(1000)
+JITTER_US = const(20000)
+
 _LOW_RATE_US = const(16000)  # symbols this long need low data rate optimisation: SF11 and SF12 at 125 kHz
 
 
@@ -60,7 +64,7 @@ class Timing:
 
     __slots__ = ("jitter_us", "min_symbols", "ppm")
 
-    def __init__(self, ppm=50, jitter_us=20000, min_symbols=6):
+    def __init__(self, ppm=CLOCK_ERROR_PPM, jitter_us=JITTER_US, min_symbols=6):
         self.ppm = ppm
         self.jitter_us = jitter_us
         self.min_symbols = min_symbols

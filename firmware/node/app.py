@@ -60,7 +60,7 @@ class Life:
     """A node that knows who it is. rtc: `machine.RTC()`; time: the module. Raises ConfigError, IdentityError."""
 
     def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
-        from lorawan.airtime import Timing
+        from lorawan.airtime import CLOCK_ERROR_PPM, JITTER_US, Timing
         from node.clock import Clock
         from node.config import ConfigError
         from node.cycle import Cycle
@@ -91,7 +91,7 @@ class Life:
         self.cycle = Cycle(
             config,
             region,
-            Timing(radio.get("clock_error_ppm", 1000), radio.get("jitter_us", 20000)),
+            Timing(radio.get("clock_error_ppm", CLOCK_ERROR_PPM), radio.get("jitter_us", JITTER_US)),
             identity,
             Memory(rtc),
             hardware,

@@ -4,7 +4,6 @@ Counters are reserved ahead of use: the DevNonce is committed to NVS before its 
 FCntUp is in RTC memory before its frame goes on air. A reset at any moment costs a number and repeats none.
 """
 
-from lorawan.actions import Transmit
 from lorawan.crypto import cmac
 from lorawan.mac import Mac
 from lorawan.session import Session
@@ -107,19 +106,11 @@ class Cycle:
             print(f"downlink port={port} payload={payload.hex()}")
 
     def _exchange(self, exchange):
-        return self._run_exchange(self._metered(exchange), self._hardware.radio(), self._clock, self._save)
+        return self._run_exchange(exchange, self._hardware.radio(), self._clock, self._before_transmit)
 
-    def _metered(self, exchange):
-        """The same exchange, its airtime added up."""
-        answer = None
-        while True:
-            try:
-                action = exchange.send(answer)
-            except StopIteration as end:
-                return end.value
-            if isinstance(action, Transmit):
-                self._airtime_us += action.airtime_us
-            answer = yield action
+    def _before_transmit(self, action):
+        self._airtime_us += action.airtime_us
+        self._save()
 
     def _come_to_its_end(self):
         self._memory.cut_off = 0

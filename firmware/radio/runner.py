@@ -27,10 +27,10 @@ _GRACE_MS = const(200)  # for a radio that is late: afterwards it is taken as st
 def run(exchange, radio, clock, before_transmit=None):
     """Carry out `exchange` to its end and return what it returns.
 
-    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None. `before_transmit()` is
-    called before each frame goes on air: what the frame uses up (counters) must be stored there. Raises RadioError
-    when the radio fails, and whatever the exchange or `before_transmit` raise; the exchange is closed and the radio
-    is asleep in any case.
+    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None. `before_transmit(action)`
+    is called before each frame goes on air: what the frame uses up (counters, airtime) must be stored there. Raises
+    RadioError when the radio fails, and whatever the exchange or `before_transmit` raise; the exchange is closed and
+    the radio is asleep in any case.
     """
     try:
         ended_us = clock.ticks_us()
@@ -42,7 +42,7 @@ def run(exchange, radio, clock, before_transmit=None):
                 return end.value
             if isinstance(action, Transmit):
                 if before_transmit is not None:
-                    before_transmit()
+                    before_transmit(action)
                 ended_us = answer = _transmit(action, radio, clock)
             else:
                 answer = _listen(action, ended_us, radio, clock)

@@ -22,7 +22,7 @@ public method works from any of them.
 from micropython import const
 
 from lorawan.actions import Heard
-from lorawan.airtime import airtime_us, symbol_us
+from lorawan.airtime import CLOCK_ERROR_PPM, airtime_us, symbol_us
 from radio import RadioError, conducted_dbm
 from radio import sx126x_tables as t
 
@@ -74,7 +74,7 @@ class SX126x:
         self._rx_boost = config.get("rx_boost", True)
         self._antenna_gain_dbi = config.get("antenna_gain_dbi", 0)
         self._max_eirp_dbm = config.get("max_eirp_dbm", 16)
-        self.clock_error_ppm = config.get("clock_error_ppm", 100)
+        self.clock_error_ppm = config.get("clock_error_ppm", CLOCK_ERROR_PPM)
         self._state = _UNKNOWN
         self.started_us = None
         self.interrupt_us = None

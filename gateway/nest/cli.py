@@ -26,7 +26,8 @@ from nest.archive import Archive, open_database
 from nest.archive.database import database_errors
 from nest.archive.downlinks import DownlinkQueue
 from nest.errors import UserError, run_command
-from nest.i18n import tr
+from nest.i18n import language_of_locale, tr
+from nest.moments import age
 from nest.registry import DEFAULT_PRECISION, Registry, unknown_node
 
 _EXIT_S = 0.8  # after everything is closed: how long a hanging name lookup may hold up the end
@@ -333,11 +334,7 @@ def _console() -> Console:
 def _ago(moment: float | None) -> str:
     if moment is None:
         return tr("never")
-    seconds = max(0, int(time.time() - moment))
-    for size, message in ((86400, tr("{n} days ago")), (3600, tr("{n} h ago")), (60, tr("{n} min ago"))):
-        if seconds >= 2 * size:
-            return message.format(n=seconds // size)
-    return tr("{n} s ago", n=seconds)
+    return age(time.time() - moment, language_of_locale())
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""How numbers, ages and states are said to people. Pure: the moment and the language come in as arguments.
+"""How numbers and states are said to people. Pure: the language comes in as an argument.
 
 The page's own JavaScript says the same things while time goes by (`static/say.js`); both take their words from
 `words()`, so there is one catalogue.
@@ -9,16 +9,9 @@ Rule: *missing is not zero.* A value that failed, was out of range or never came
 from __future__ import annotations
 
 from nest.i18n import translate
+from nest.moments import AGES
 
 STALE_AFTER_S = 3600  # four readings missed at the usual 15 minutes: by then something is wrong
-
-# (below this age in seconds, seconds per unit, message); the last one has no end
-AGES: tuple[tuple[float, int, str], ...] = (
-    (60, 1, "{n} s ago"),
-    (3600, 60, "{n} min ago"),
-    (48 * 3600, 3600, "{n} h ago"),
-    (float("inf"), 86400, "{n} days ago"),
-)
 
 # What stands in the place of a number, and why, by the state of a value.
 STATES: dict[str, tuple[str, str]] = {
@@ -54,15 +47,6 @@ def number(value: float, decimals: int, language: str) -> str:
         text = text.removeprefix("-")
     text = text.replace("-", "\N{MINUS SIGN}")
     return text.replace(".", ",") if language == "de" else text
-
-
-def age(seconds: float, language: str) -> str:
-    """How long ago: `12 s ago`, `vor 12 s`. A reading from the future (a clock that was set) is 0 s old."""
-    seconds = max(0.0, seconds)
-    for below, unit, message in AGES:
-        if seconds < below:
-            return translate(message, language).format(n=int(seconds // unit))
-    raise AssertionError("the last row of AGES has no end")
 
 
 def words(language: str) -> dict[str, object]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from nest.archive import NodeLatest
 from nest.i18n import translate
 from nest.live import ReadingEvent as LiveEvent
-from nest.moments import iso
+from nest.moments import age, iso
 from nest.quantities import Quantity, by_name
 from nest.web import models
-from nest.web.present import STALE_AFTER_S, STATES, age, number
+from nest.web.present import STALE_AFTER_S, STATES, number
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ class Network:
             except StopIteration as end:
                 return end.value
             if isinstance(action, Transmit):
-                before_transmit()
+                before_transmit(action)
                 self.log.append("transmit")
                 if self.broken:
                     raise self.broken

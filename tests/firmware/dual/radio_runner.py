@@ -91,9 +91,9 @@ def check_order_and_moments():
     radio = Notes(time)
     told = []
     before = []
-    result = run(class_a(told), radio, time, lambda: before.append(list(radio.names())))
+    result = run(class_a(told), radio, time, lambda action: before.append((action.frame, list(radio.names()))))
     equal(result, "done")
-    equal(before, [[]], "before_transmit comes before the radio does anything")
+    equal(before, [(uplink().frame, [])], "before_transmit comes before the radio does anything, and knows the frame")
     equal(
         radio.names(),
         [
@@ -225,7 +225,7 @@ def check_radio_that_cannot_sleep_does_not_lose_the_result():
 
 
 def check_nothing_is_sent_when_storing_fails():
-    def full():
+    def full(action):
         raise OSError(28)
 
     time = Time()

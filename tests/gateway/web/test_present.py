@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nest.moments import iso
-from nest.web.present import age, number
+from nest.moments import age, iso
+from nest.web.present import number
 from nest.web.security import tile_source
 
 
