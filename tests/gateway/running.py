@@ -23,6 +23,7 @@ from typing import Any
 
 NEST = str(Path(sys.executable).parent / "nest")
 LIMIT_S = 20.0  # for everything that is waited for; a healthy nest needs a fraction of it
+PROMPTLY_S = 4.5  # less than the 5 s for which a busy database is waited for; half a second on a quiet machine
 
 
 def nest_command(
@@ -146,7 +147,7 @@ class UdpGateway:
         """Anything at all."""
         self.socket.sendto(content, ("127.0.0.1", self.port))
 
-    def downlink(self, timeout: float = 2.0) -> tuple[bytes, dict[str, Any]] | None:
+    def downlink(self, timeout: float = LIMIT_S) -> tuple[bytes, dict[str, Any]] | None:
         """The next PULL_RESP as (PHYPayload, txpk), answered with a TX_ACK; None when none comes."""
         end = time.monotonic() + timeout
         while not self.downlinks and self._receive(end - time.monotonic()) is not None:

@@ -236,6 +236,6 @@ def test_what_is_not_worth_it_waits_shortly_and_leaves_the_others_their_patience
         started = time.monotonic()
         with pytest.raises(OperationalError, match="locked"), writing(engine, patience_ms=50):
             pass
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4.5  # the others' patience is 5 s
     with engine.begin() as connection:
         assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 5000

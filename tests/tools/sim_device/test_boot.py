@@ -369,7 +369,7 @@ def test_no_process_outlives_its_air(node, air):
     assert process.stdout.readline() == "up\n"
     assert air.connection
     air.connection.shutdown(socket.SHUT_RDWR)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "the air closed the connection" in out
     assert json.loads((node.path / "power.json").read_text())["event"] == "fault"
