@@ -1,8 +1,8 @@
 """What an exchange asks of whoever carries it out (a radio, a simulator, a test with a list), and what it is told.
 
-An exchange is a generator: it yields `Transmit` and `Listen`. After a `Transmit` it may be sent anything (it does not
-look at it); after a `Listen` it must be sent a `Heard`, or None when nothing was received. The return value of the
-generator is the result of the exchange.
+An exchange is a generator: it yields `Transmit`, `Listen` and `Wait`. After a `Transmit` it is sent the ticks_us of
+the end of the transmission, after a `Listen` a `Heard`, or None when nothing was received, after a `Wait` None. The
+return value of the generator is the result of the exchange.
 """
 
 
@@ -41,12 +41,26 @@ class Listen:
         self.symbols = symbols
 
 
+class Wait:
+    """Let `us` pass, at most some minutes; the radio and the processor may sleep meanwhile."""
+
+    __slots__ = ("us",)
+
+    def __init__(self, us):
+        self.us = us
+
+
 class Heard:
-    """A received frame: bytes as they came off the air, RSSI in dBm (int), SNR in dB (float)."""
+    """A received frame: bytes as they came off the air, RSSI in dBm (int), SNR in dB (float).
 
-    __slots__ = ("frame", "rssi", "snr")
+    after_us: from the end of the last transmission to the beginning of this frame's preamble, by the node's clock; None
+    when it was not measured.
+    """
 
-    def __init__(self, frame, rssi, snr):
+    __slots__ = ("after_us", "frame", "rssi", "snr")
+
+    def __init__(self, frame, rssi, snr, after_us=None):
         self.frame = frame
         self.rssi = rssi
         self.snr = snr
+        self.after_us = after_us

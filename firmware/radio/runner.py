@@ -14,7 +14,7 @@ import gc
 
 from micropython import const
 
-from lorawan.actions import Transmit
+from lorawan.actions import Transmit, Wait
 from lorawan.airtime import airtime_us, symbol_us
 from radio import RadioError
 
@@ -27,7 +27,7 @@ _GRACE_MS = const(200)  # for a radio that is late: afterwards it is taken as st
 def run(exchange, radio, clock, before_transmit=None):
     """Carry out `exchange` to its end and return what it returns.
 
-    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None. `before_transmit(action)`
+    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None, a Wait with None. `before_transmit(action)`
     is called before each frame goes on air: what the frame uses up (counters, airtime) must be stored there. Raises
     RadioError when the radio fails, and whatever the exchange or `before_transmit` raise; the exchange is closed and
     the radio is asleep in any case.
@@ -44,6 +44,8 @@ def run(exchange, radio, clock, before_transmit=None):
                 if before_transmit is not None:
                     before_transmit(action)
                 ended_us = answer = _transmit(action, radio, clock)
+            elif isinstance(action, Wait):
+                answer = _wait(action, radio, clock)
             else:
                 answer = _listen(action, ended_us, radio, clock)
     finally:
@@ -78,6 +80,13 @@ def _transmit(action, radio, clock):
     if not radio.wait_transmitted(2 * margin_us // 1000 + _GRACE_MS):
         raise RadioError("the radio did not finish sending")
     return end_of_transmission(radio.interrupt_us, started_us, action.airtime_us, radio.clock_error_ppm, clock)
+
+
+def _wait(action, radio, clock):
+    until_us = clock.ticks_add(clock.ticks_us(), action.us)
+    if action.us > _WORTH_SLEEPING_US:
+        radio.sleep(warm=True)
+    clock.sleep_until_us(until_us)
 
 
 def _listen(action, ended_us, radio, clock):
