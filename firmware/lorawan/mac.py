@@ -2,28 +2,44 @@
 
 The rules, in the order they matter:
 
+- The law is kept by construction. Every transmission is entered in the airtime ledger before it is handed out, and is
+  handed out only where its sub-band has room; JoinRequests keep to their own, smaller budget besides.
 - A value is used once. FCntUp is counted on before the frame is handed out, so whoever carries out a `Transmit` can
   save the session first and a power cut costs a number, never repeats one.
 - Nothing is believed before its MIC is good, and a downlink counter is accepted once.
 - After an uplink two windows are opened, RX1 and, unless a downlink passed in RX1, RX2. Something that does not
   pass (noise, another device's frame, a wrong MIC) is as if nothing had come.
+- An uplink is sent NbTrans times, each on another channel, until a downlink comes (TS001-1.0.4 4.3.1.3).
 - Channels are chosen at random, each enabled channel once before any comes again.
 
-Where the rest goes: ADR and its backoff before a frame is built, duty cycle where a channel is chosen, MAC commands in
-`commands`, NbTrans around the transmission in `_uplink`.
+What gives way when a frame is full: a payload that fits goes. MAC answers that do not fit beside it wait; when none
+could be sent with one uplink, they go ahead of the next in a frame of their own on FPort 0.
+
+Times: `now_ms` is node time, which never runs backwards and never faster than true time.
 """
 
 from micropython import const
 
 from lorawan import commands, crypto, frames
-from lorawan.actions import Listen, Transmit
-from lorawan.airtime import Timing, airtime_us, rx_window
+from lorawan import region as plan
+from lorawan.actions import Listen, Transmit, Wait
+from lorawan.airtime import airtime_us
+from lorawan.join_clock import JoinClock
+from lorawan.ledger import NEVER, Ledger
 from lorawan.session import Session
+from lorawan.timing import Timing
 
 _FIRST_PORT = const(1)
-_LAST_PORT = const(223)  # 224 is the certification protocol's, the rest is reserved
+_LAST_PORT = const(223)
+_CERTIFICATION_PORT = const(224)
 _OVERHEAD = const(8)  # of a MACPayload: FHDR without FOpts, and FPort
-_CFLIST_FIRST = const(3)  # the channel that the first frequency of a CFList is for
+_FRAME_OVERHEAD = const(13)  # of a PHYPayload: MHDR, MIC and those
+_JOIN_REQUEST_SIZE = const(23)
+_MAX_WAITING = const(60)  # bytes of answers; a network that asks for more gets no further answers before these are sent
+_LOST_STEPS = const(9)  # of ADR_ACK_DELAY after ADR_ACK_LIMIT: two more than the longest backoff from DR5 takes
+_RETRANSMIT_MIN_US = const(1000000)  # RETRANSMIT_TIMEOUT is 2 s, 1 s more or less at random (RP002-1.0.4 3.1)
+_RETRANSMIT_SPREAD_US = const(2000000)
+_REPEAT_SPREAD_US = const(1000000)  # between repetitions that no ACK is awaited for (TR007-1.1 4.8: random)
 
 
 class NotJoined(ValueError):
@@ -43,10 +59,16 @@ class NoChannel(ValueError):
     """No enabled channel carries the session's data rate."""
 
 
+class NoAirtime(ValueError):
+    """The law or the network's duty cycle leaves no airtime at the moment: there will be some in `wait_ms`."""
+
+    def __init__(self, wait_ms):
+        super().__init__(f"no airtime for {wait_ms} ms")
+        self.wait_ms = wait_ms
+
+
 class Joined:
     """A join that worked: the session, the JoinNonce to remember, the window it came in, RSSI and SNR."""
-
-    __slots__ = ("join_nonce", "rssi", "session", "snr", "window")
 
     def __init__(self, session, join_nonce, window, rssi, snr):
         self.session = session
@@ -60,21 +82,21 @@ class Outcome:
     """What came of an uplink.
 
     fcnt: the FCntUp it had. acked: None for an unconfirmed uplink, else whether the network acknowledged it.
+    repeats: how often it was transmitted. ended: what the last `Transmit` was answered with.
     window: 1 or 2, where the downlink came, 0 for none; rssi and snr are the downlink's, None without one.
     downlinks: list of (port, payload, FCntDown) for the application. pending: the network has more to say (FPending).
+    asked: CIDs (bytes) of the requests sent along. link_check: None or (margin in dB, gateways). device_time: None or
+    (GPS seconds, 1/256 s) of the moment at which the last transmission ended.
     ok: nothing is known to be lost, that is, not a confirmed uplink without acknowledgement.
     """
 
-    __slots__ = ("acked", "downlinks", "fcnt", "pending", "rssi", "snr", "window")
-
-    def __init__(self, fcnt, confirmed):
-        self.fcnt = fcnt
+    def __init__(self, confirmed):
         self.acked = False if confirmed else None
+        self.asked = b""
         self.downlinks = []
         self.pending = False
-        self.window = 0
-        self.rssi = None
-        self.snr = None
+        self.window = self.repeats = self.fcnt = 0
+        self.rssi = self.snr = self.ended = self.link_check = self.device_time = None
 
     @property
     def ok(self):
@@ -85,12 +107,14 @@ class Mac:
     """A device's MAC.
 
     region: a module such as eu868. session: Session or None. rng(n): a random int in 0..n-1.
-    timing: airtime.Timing or alike. max_eirp_dbm: what this device may radiate, where that is less than the region's.
+    timing: timing.Timing or alike. max_eirp_dbm: what this device may radiate, where that is less than the region's.
+    ledger, join_clock: what was sent before this start; fresh ones by default. adr: whether the network may steer.
     last_join_nonce: the JoinNonce of the last JoinAccept taken, -1 for none; kept by the node for ever.
     battery: as in DevStatusAns, 0 external, 1..254, 255 not measured.
+    certification: whether FPort 224 is spoken, too.
     """
 
-    def __init__(self, region, session=None, rng=None, timing=None, max_eirp_dbm=None):
+    def __init__(self, region, session=None, rng=None, timing=None, max_eirp_dbm=None, ledger=None, adr=True):
         if rng is None:  # no default: a MAC that always takes the first channel would pass for one that works
             raise TypeError("rng is needed")
         self.region = region
@@ -98,83 +122,201 @@ class Mac:
         self.rng = rng
         self.timing = timing or Timing()
         self.max_eirp_dbm = region.MAX_EIRP_DBM if max_eirp_dbm is None else max_eirp_dbm
+        self.ledger = ledger or Ledger(region)
+        self.join_clock = JoinClock()
+        self.adr = adr
         self.last_join_nonce = -1
         self.battery = commands.BATTERY_NOT_MEASURED
-        self._join_channels_used = 0
+        self.certification = False
+        self.join_channels_used = 0
+        self._requests = b""
 
-    def join(self, dev_eui, join_eui, app_key, dev_nonce, dr=None):
+    @property
+    def lost(self):
+        """Whether the network has been silent through the whole ADR backoff: it is time to join again."""
+        session = self.session
+        steps = self.region.ADR_ACK_LIMIT + _LOST_STEPS * self.region.ADR_ACK_DELAY
+        return self.adr and session is not None and session.adr_ack_cnt >= steps
+
+    def request(self, cid):
+        """Ask the network with the next uplink: commands.LINK_CHECK or DEVICE_TIME. The Outcome has the answer."""
+        if cid not in self._requests:
+            self._requests += bytes((cid,))
+
+    # Joining
+
+    def join_wait_ms(self, dr, now_ms):
+        """ms until a JoinRequest may be sent at data rate `dr`; 0 at once."""
+        sf, bw_hz = self.region.DATA_RATES[dr]
+        air_us = airtime_us(sf, bw_hz, _JOIN_REQUEST_SIZE)
+        wait_ms = NEVER
+        for freq_hz in self.region.DEFAULT_CHANNELS_HZ:
+            wait_ms = min(wait_ms, self.ledger.wait_ms(plan.sub_band(self.region, freq_hz), air_us, now_ms))
+        return max(wait_ms, self.join_clock.wait_ms(air_us, now_ms))
+
+    def join(self, dev_eui, join_eui, app_key, dev_nonce, dr=None, now_ms=0):
         """An exchange: one JoinRequest and its two windows. Returns Joined, or None.
 
         dev_eui, join_eui: 8 bytes big-endian; dev_nonce: 0..65535, used once (persist the next before you start).
         dr: data rate of the request, the region's fastest join rate by default.
         `session` and `last_join_nonce` change only when a good JoinAccept came. A JoinNonce that is not higher than the
         last one is refused: in 1.0.4 it is a counter, and an old JoinAccept sent again would leave the device with keys
-        that nobody has (TR007-1.1 4.13).
+        that nobody has (TR007-1.1 4.13). Raises NoAirtime before anything is sent.
         """
-        region = self.region
         if dr is None:
-            dr = region.JOIN_DR
+            dr = self.region.JOIN_DR
+        wait_ms = self.join_wait_ms(dr, now_ms)
+        if wait_ms:
+            raise NoAirtime(wait_ms)
+        return self._join(dev_eui, join_eui, app_key, dev_nonce, dr, now_ms)
+
+    def _join(self, dev_eui, join_eui, app_key, dev_nonce, dr, now_ms):
+        region = self.region
         channels = region.DEFAULT_CHANNELS_HZ
-        index, self._join_channels_used = choose((1 << len(channels)) - 1, self._join_channels_used, self.rng)
-        freq_hz = channels[index]
         frame = frames.join_request(join_eui, dev_eui, dev_nonce, app_key)
-        yield self._transmit(frame, freq_hz, dr, 0)
+        usable = self._free((1 << len(channels)) - 1, channels, dr, len(frame), now_ms)
+        index, self.join_channels_used = choose(usable, self.join_channels_used, self.rng)
+        freq_hz = channels[index]
+        transmit = self._transmit(frame, freq_hz, dr, region.MAX_EIRP_DBM, now_ms)
+        self.join_clock.add(transmit.airtime_us, now_ms)
+        yield transmit
         delay_s = region.JOIN_RX1_DELAY_S
         for window in (1, 2):
             if window == 1:
-                heard = yield self._listen(1, delay_s, freq_hz, region.RX1_DR[dr][0])
+                heard = yield self._listen(1, delay_s, freq_hz, plan.rx1_dr(region, dr, 0, region.DWELL))
             else:
                 heard = yield self._listen(2, delay_s + 1, region.RX2_FREQ_HZ, region.RX2_DR)
             accept = frames.parse_join_accept(app_key, heard.frame) if heard else None
             if accept and accept["join_nonce"] > self.last_join_nonce:
+                self._learn(delay_s + window - 1, heard)
                 self.last_join_nonce = accept["join_nonce"]
+                self.join_clock.joined()
                 self.session = new_session(region, accept, app_key, dev_nonce, dr)
                 return Joined(self.session, self.last_join_nonce, window, heard.rssi, heard.snr)
         return None
 
-    def uplink(self, port, payload, confirmed=False):
-        """An exchange: one data frame and its windows. Returns an Outcome.
+    # Uplinks
 
-        port: 1..223; payload: bytes, in clear. MAC answers that do not fit beside it wait for the next uplink.
-        Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, ValueError for another port.
+    def room(self):
+        """Bytes of payload that the next uplink takes beside all waiting MAC answers and requests."""
+        session = self._joined()
+        waiting = len(self._requests) + len(session.answers) + len(session.sticky)
+        return self._room(session, self._next_dr(session)) - min(waiting, frames.MAX_FOPTS)
+
+    def wait_ms(self, size, now_ms):
+        """ms until an uplink with `size` bytes of payload may begin; 0 at once. Raises NotJoined."""
+        session = self._joined()
+        dr = self._next_dr(session)
+        sf, bw_hz = self.region.DATA_RATES[dr]
+        air_us = airtime_us(sf, bw_hz, _FRAME_OVERHEAD + frames.MAX_FOPTS + size)
+        wait_ms = NEVER
+        usable = self._channels(session, dr)
+        for index, freq_hz in enumerate(session.channels):
+            if usable >> index & 1:
+                wait_ms = min(wait_ms, self.ledger.wait_ms(plan.sub_band(self.region, freq_hz), air_us, now_ms))
+        return wait_ms
+
+    def uplink(self, port, payload, confirmed=False, now_ms=0):
+        """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome.
+
+        port: 1..223, or None for a frame without payload; payload: bytes, in clear.
+        Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, NoAirtime, ValueError for another port.
         """
-        session = self.session
-        if session is None:
-            raise NotJoined("join first")
-        if not _FIRST_PORT <= port <= _LAST_PORT:
+        session = self._joined()
+        if port is None:
+            if payload:
+                raise ValueError("a payload needs a port")
+        elif not _FIRST_PORT <= port <= self._last_port():
             raise ValueError("port must be 1 to 223")
-        room = self.region.MAX_MAC_PAYLOAD[session.dr] - _OVERHEAD
+        dr = self._next_dr(session)
+        room = self._room(session, dr)
         if len(payload) > room:
             raise PayloadTooLong(len(payload), room)
-        if not self._channels(session):
-            raise NoChannel("no channel for DR" + str(session.dr))
-        return self._uplink(session, port, payload, confirmed, room - len(payload))
+        if not self._channels(session, dr):
+            raise NoChannel("no channel for DR" + str(dr))
+        wait_ms = self.wait_ms(len(payload), now_ms)
+        if wait_ms:
+            raise NoAirtime(wait_ms)
+        return self._uplink(session, port, payload, confirmed, now_ms)
 
-    def _uplink(self, session, port, payload, confirmed, room):
+    def _uplink(self, session, port, payload, confirmed, now_ms):
+        outcome = Outcome(confirmed)
+        self._back_off(session)
+        room = self._room(session, session.dr)
+        if session.waited and not commands.fitting(session.answers, room - len(payload)):
+            answers = commands.fitting(session.answers + session.sticky, room, room)
+            self._sent(session, answers)
+            now_ms = yield from self._send(session, outcome, 0, answers, b"", False, now_ms)
+            self._back_off(session)
+            room = self._room(session, session.dr)
+            if len(payload) > room:
+                raise PayloadTooLong(len(payload), room)
+            wait_ms = self.wait_ms(len(payload), now_ms)
+            if wait_ms:
+                raise NoAirtime(wait_ms)
+        room = min(room - len(payload), frames.MAX_FOPTS)
+        outcome.asked = self._requests[:room]
+        self._requests = self._requests[len(outcome.asked) :]
+        answers = commands.fitting(session.answers + session.sticky, room - len(outcome.asked))
+        session.waited = bool(session.answers) and not answers
+        self._sent(session, answers)
+        yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, now_ms)
+        return outcome
+
+    def _sent(self, session, answers):
+        """`answers`, the first of what waits, go out: those that stick are kept for repeating, behind the others."""
+        fresh = answers[: len(session.answers)]
+        session.answers = session.answers[len(fresh) :]
+        session.sticky = commands.sticky(fresh) + session.sticky
+
+    def _send(self, session, outcome, port, payload, fopts, confirmed, now_ms):
+        """One frame, as often as NbTrans says, and its windows. Returns the node time afterwards."""
         region = self.region
-        fopts = commands.fitting(session.answers, room)
-        session.answers = commands.sticky(fopts) + session.answers[len(fopts) :]
         fctrl = frames.ACK if session.ack_owed else 0
+        if self.adr:
+            fctrl |= frames.ADR
+            if session.adr_ack_cnt >= region.ADR_ACK_LIMIT:
+                fctrl |= frames.ADR_ACK_REQ
         session.ack_owed = False
-        fcnt = session.fcnt_up
+        fcnt = outcome.fcnt = session.fcnt_up
         session.fcnt_up = fcnt + 1
-        outcome = Outcome(fcnt, confirmed)
+        session.adr_ack_cnt += 1
         frame = frames.data_up(
             session.nwk_skey, session.app_skey, session.dev_addr, fcnt, port, payload, fctrl, fopts, confirmed
         )
-        index, session.channels_used = choose(self._channels(session), session.channels_used, self.rng)
-        freq_hz = session.channels[index]
-        # The windows of this uplink are those it was sent under, whatever a downlink in RX1 changes.
-        delay_s = session.rx1_delay_s
-        yield self._transmit(frame, freq_hz, session.dr, session.tx_power)
-        heard = yield self._listen(1, delay_s, freq_hz, region.RX1_DR[session.dr][session.rx1_dr_offset])
-        if not self._downlink(session, outcome, 1, heard):
+        dr = session.dr
+        left = session.nb_trans
+        while True:
+            usable = self._free(self._channels(session, dr), session.channels, dr, len(frame), now_ms)
+            if not usable:  # the law goes before NbTrans
+                return now_ms
+            index, session.channels_used = choose(usable, session.channels_used, self.rng)
+            freq_hz = session.channels[index]
+            eirp_dbm = session.max_eirp_dbm - region.TX_POWER_STEP_DB * session.tx_power
+            transmit = self._transmit(frame, freq_hz, dr, eirp_dbm, now_ms)
+            now_ms += transmit.airtime_us // 1000
+            self.ledger.quiet(transmit.airtime_us, session.max_duty, now_ms)
+            outcome.repeats += 1
+            # The windows of this uplink are those it was sent under, whatever a downlink in RX1 changes.
+            delay_s = session.rx1_delay_s
+            outcome.ended = yield transmit
+            rx1_dr = plan.rx1_dr(region, dr, session.rx1_dr_offset, session.dwell)
+            heard = yield self._listen(1, delay_s, session.dl_channels[index] or freq_hz, rx1_dr)
+            if self._downlink(session, outcome, delay_s, 1, heard):
+                return now_ms + delay_s * 1000
             heard = yield self._listen(2, delay_s + 1, session.rx2_freq_hz, session.rx2_dr)
-            self._downlink(session, outcome, 2, heard)
-        return outcome
+            now_ms += (delay_s + 1) * 1000
+            left -= 1
+            if self._downlink(session, outcome, delay_s, 2, heard) or left <= 0:
+                return now_ms
+            wait_us = self.rng(_REPEAT_SPREAD_US)
+            if confirmed:
+                wait_us = _RETRANSMIT_MIN_US + self.rng(_RETRANSMIT_SPREAD_US)
+            yield Wait(wait_us)
+            now_ms += wait_us // 1000
 
-    def _downlink(self, session, outcome, window, heard):
-        """Take what was heard in a window; True when it was a downlink for us."""
+    def _downlink(self, session, outcome, delay_s, window, heard):
+        """Take what was heard in a window; True when it was a downlink for this device."""
         if heard is None:
             return False
         down = frames.parse_data_down(
@@ -182,38 +324,109 @@ class Mac:
         )
         if down is None:
             return False
+        self._learn(delay_s + window - 1, heard)
         session.fcnt_down = down.fcnt
+        session.adr_ack_cnt = 0
         session.ack_owed = down.confirmed
-        # This downlink ends the repeating of answers; what it asks is answered in the next uplink.
-        session.answers = commands.apply(session, self.region, down.commands, heard.snr, self.battery)
-        if outcome.acked is not None:
-            outcome.acked = bool(down.fctrl & frames.ACK)
+        session.sticky = b""  # this downlink ends the repeating of answers
+        if len(session.answers) <= _MAX_WAITING:
+            session.answers += commands.apply(
+                session, self.region, down.commands, heard.snr, self.battery, self.adr, outcome
+            )
+        if outcome.acked is not None and down.fctrl & frames.ACK:
+            outcome.acked = True
         outcome.window = window
         outcome.rssi = heard.rssi
         outcome.snr = heard.snr
         outcome.pending = bool(down.fctrl & frames.FPENDING)
-        if down.port is not None and _FIRST_PORT <= down.port <= _LAST_PORT:
+        if down.port is not None and _FIRST_PORT <= down.port <= self._last_port():
             outcome.downlinks.append((down.port, down.payload, down.fcnt))
         return True
 
-    def _channels(self, session):
-        """The enabled channels that carry the session's data rate, as a bit mask."""
+    def _learn(self, delay_s, heard):
+        if heard.after_us is not None:
+            self.timing.heard(delay_s * 1000000, heard.after_us)
+
+    # ADR backoff (TS001-1.0.4 4.3.1.1)
+
+    def _next_dr(self, session):
+        """The data rate of the next new frame: one lower where the ADR backoff takes a step down."""
+        return self._step(session)[1]
+
+    def _step(self, session):
+        """(step of the backoff that is due with the next new frame or 0, data rate after it)."""
+        region = self.region
+        over = session.adr_ack_cnt - region.ADR_ACK_LIMIT
+        dr = session.dr
+        if not self.adr or over < region.ADR_ACK_DELAY or over % region.ADR_ACK_DELAY:
+            return 0, dr
+        step = over // region.ADR_ACK_DELAY
+        if step > 1:
+            while dr > 0:
+                dr -= 1
+                if self._channels(session, dr):
+                    return step, dr
+            dr = session.dr
+        return step, dr
+
+    def _back_off(self, session):
+        """The step that is due: default power, then one data rate lower, at the lowest the default channels again."""
+        step, dr = self._step(session)
+        if not step:
+            return
+        session.tx_power = 0
+        if step > 1 and dr == session.dr:
+            session.nb_trans = 1
+            session.channel_mask |= (1 << len(self.region.DEFAULT_CHANNELS_HZ)) - 1
+        session.dr = dr
+
+    # Parts
+
+    def _joined(self):
+        if self.session is None:
+            raise NotJoined("join first")
+        return self.session
+
+    def _last_port(self):
+        return _CERTIFICATION_PORT if self.certification else _LAST_PORT
+
+    def _room(self, session, dr):
+        return plan.max_payload(self.region, dr, session.dwell) - _OVERHEAD
+
+    def _channels(self, session, dr):
+        """The enabled channels that carry a data rate, as a bit mask."""
         usable = 0
         for index, drs in enumerate(session.channel_drs):
-            if session.channel_mask >> index & 1 and drs & 0x0F <= session.dr <= drs >> 4:
+            if session.channel_mask >> index & 1 and drs & 0x0F <= dr <= drs >> 4:
                 usable |= 1 << index
         return usable
 
-    def _transmit(self, frame, freq_hz, dr, tx_power):
-        region = self.region
-        sf, bw_hz = region.DATA_RATES[dr]
-        eirp_dbm = min(region.MAX_EIRP_DBM - region.TX_POWER_STEP_DB * tx_power, self.max_eirp_dbm)
-        return Transmit(frame, freq_hz, sf, bw_hz, eirp_dbm, airtime_us(sf, bw_hz, len(frame)))
+    def _free(self, candidates, freqs_hz, dr, size, now_ms):
+        """Those of the channels `candidates` (a bit mask) whose sub-band has room for a frame of `size` bytes."""
+        sf, bw_hz = self.region.DATA_RATES[dr]
+        air_us = airtime_us(sf, bw_hz, size)
+        free = bands = known = 0
+        for index, freq_hz in enumerate(freqs_hz):
+            if candidates >> index & 1:
+                band = plan.sub_band(self.region, freq_hz)
+                if not known >> band & 1:
+                    known |= 1 << band
+                    if self.ledger.wait_ms(band, air_us, now_ms) == 0:
+                        bands |= 1 << band
+                if bands >> band & 1:
+                    free |= 1 << index
+        return free
+
+    def _transmit(self, frame, freq_hz, dr, eirp_dbm, now_ms):
+        sf, bw_hz = self.region.DATA_RATES[dr]
+        air_us = airtime_us(sf, bw_hz, len(frame))
+        self.ledger.add(plan.sub_band(self.region, freq_hz), air_us, now_ms)
+        return Transmit(frame, freq_hz, sf, bw_hz, min(eirp_dbm, self.max_eirp_dbm), air_us)
 
     def _listen(self, window, delay_s, freq_hz, dr):
         sf, bw_hz = self.region.DATA_RATES[dr]
         delay_us = delay_s * 1000000
-        offset_us, symbols = rx_window(sf, bw_hz, self.timing.error_us(delay_us), self.timing.min_symbols)
+        offset_us, symbols = self.timing.window(sf, bw_hz, delay_us)
         return Listen(window, delay_us + offset_us, freq_hz, sf, bw_hz, symbols)
 
 
@@ -228,13 +441,13 @@ def new_session(region, accept, app_key, dev_nonce, dr):
     session.rx1_delay_s = accept["rx_delay_s"]
     if accept["rx1_dr_offset"] < len(region.RX1_DR[0]):
         session.rx1_dr_offset = accept["rx1_dr_offset"]
-    if region.can_receive(accept["rx2_dr"]):
+    if plan.can_receive(region, accept["rx2_dr"]):
         session.rx2_dr = accept["rx2_dr"]
     cflist = accept["cflist"]
     if cflist and cflist[15] == region.CFLIST_TYPE:
         for index, freq_hz in enumerate(frames.cflist_freqs(cflist)):
-            if region.can_transmit(freq_hz):
-                session.set_channel(_CFLIST_FIRST + index, freq_hz, region.DR_RANGE)
+            if plan.can_transmit(region, freq_hz):
+                session.set_channel(region.CFLIST_FIRST + index, freq_hz, region.DR_RANGE)
     return session
 
 
