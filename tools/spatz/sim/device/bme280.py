@@ -186,6 +186,8 @@ class Bme280:
         if register == 0xF4:
             self._ctrl_hum = self._registers[0xF2]
             self._busy_until = self.clock.now + self._duration() if value & 3 else None
+            if value & 3:
+                self.board.energy.add("sensor", "measuring", self._duration())
 
     def read(self, count):
         self._settle()

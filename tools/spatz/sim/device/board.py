@@ -10,6 +10,7 @@ In a test, in one MicroPython process (MICROPYPATH=<this directory>:<firmware>:.
     b.air.on_transmit = lambda frame: b.air.add(frame["at"] + frame["airtime"] + 1000000, ...)
     b.air.log                            # what was transmitted, with "eirp", "data" and "flaws"
     b.radio.rx_log, b.radio.ledger, b.radio.mode, b.radio.registers
+    b.energy.us                          # µs by part and state, for the energy model; see energy_ledger.py
     b.pad(14).level()                    # any line
     b.flash.committed                    # NVS as a power cut would leave it
     try: ... machine.deepsleep(60000)
@@ -26,6 +27,7 @@ import os
 
 import simclock
 import utime
+from energy_ledger import EnergyLedger
 from fault import SimFault
 from nvs import Flash
 
@@ -88,6 +90,7 @@ class Board:
         self._kept = kept
         paced = world["clock"] == "paced"
         self.clock = simclock.Clock(self._start_us(paced), paced, world["clock_error_ppm"])
+        self.energy = EnergyLedger(self.clock, self.cause, world["boot_us"], kept.get("energy"))
         self._unix_base = utime.time() * 1000000 - simclock.wall_us() if paced else None
         self._random = world["seed"] * 7919 + 17
         self.asleep = False  # light sleep
@@ -201,7 +204,7 @@ class Board:
         return kept
 
     def _keep(self):
-        kept = {"rtc_offset_us": self.rtc_offset_us, "held": {}}
+        kept = {"rtc_offset_us": self.rtc_offset_us, "held": {}, "energy": self.energy.keep()}
         for number, pad in self._pads.items():
             if pad.held is not None and (number <= 21 or self.deep_sleep_hold):
                 kept["held"][str(number)] = pad.held
@@ -217,6 +220,7 @@ class Board:
         if self.clock.halted is not None:
             raise self.clock.halted
         event["at_us"] = self.clock.now
+        event["energy"] = self.energy.mark()
         self._keep()
         self.write("power.json", json.dumps(event).encode())
         self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
@@ -285,6 +289,7 @@ class Board:
 
     def _vext_switched(self, level):
         on = level == self.vext["on"]
+        self.energy.enter("vext", "on" if on else None)
         if not on:
             self._vext_since = None
         elif self._vext_since is None:
@@ -298,6 +303,7 @@ class Board:
         return self._vext_since
 
     def _battery_switched(self, level):
+        self.energy.enter("divider", "on" if level == self.battery.get("enable_level", 0) else None)
         self._battery_since = self.clock.now
 
     def adc_uv(self, number):

@@ -48,12 +48,14 @@ def lightsleep(time_ms=None):
     if b.watchdog is not None:
         b.watchdog.pause()
     b.asleep = True
+    b.energy.enter("cpu", "light")
     try:
         if not _wake_pin(b):
             span = time_ms * 1000 if time_ms else 1 << 50
             b.clock.sleep_node_us(span, lambda: _wake_pin(b) != 0)
     finally:
         b.asleep = False
+        b.energy.run()
     b.wake_reason = _wake_pin(b) or 4
     b.clock.spend(LIGHT_SLEEP_US)
     b.light_sleep_us += b.clock.now - start
@@ -118,6 +120,7 @@ def freq(hz=None):
     if hz not in HARD_FREQUENCIES:
         raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
     b.cpu_hz = hz
+    b.energy.frequency(hz)
     return None
 
 

@@ -143,6 +143,7 @@ class Sx1262(Transceiver):
             value = kept["values"][name]
             setattr(self, name, tuple(value) if isinstance(value, list) else value)
         self.mode = kept["mode"]
+        self.board.energy.enter("radio", self.draws())
 
     def _reset_changed(self, level):
         now = self.clock.now
@@ -174,7 +175,16 @@ class Sx1262(Transceiver):
         self.ledger[old] = self.ledger.get(old, 0) + now - self._ledger_at
         self._ledger_at = now
         self.mode = mode
+        self.board.energy.enter("radio", self.draws())
         self.session += 1
+
+    def draws(self):
+        """The mode, with what decides how much current it takes (see energy.toml)."""
+        if self.mode == "tx":
+            return f"tx/{t.PA_SETTINGS[self.pa]}/{self.tx_power}"
+        if self.mode in ("rx", "cad"):
+            return "rx/{}/{}".format(self.regulator, "boosted" if self.registers[t.RX_GAIN] == 0x96 else "plain")
+        return self.mode
 
     def _occupy(self, duration_us):
         self.busy_until = max(self.busy_until, self.clock.now + duration_us)

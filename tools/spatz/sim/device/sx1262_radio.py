@@ -121,6 +121,7 @@ class Transceiver(Settings):
             "eirp": float(eirp),
             "data": bytes(self.buffer[(self.tx_base + i) & 0xFF] for i in range(self.payload_len)),
         }
+        self.board.energy.transmits(frame)
         self.board.air.transmit(frame, flaws)
         limit = timeout * t.TIMER_STEP_NS // 1000
         if timeout and limit < airtime:

@@ -48,11 +48,17 @@ def sleep_us(us):
 
 
 def sleep_ms(ms):
-    sleep_us(ms * 1000)
+    b = _board.current
+    if b is None:
+        _utime.sleep_ms(ms)
+    else:
+        start = b.clock.now
+        b.sleep_us(ms * 1000)
+        b.energy.slept(b.clock.now - start)
 
 
 def sleep(seconds):
-    sleep_us(int(seconds * 1000000))
+    sleep_ms(int(seconds * 1000))
 
 
 def time():
