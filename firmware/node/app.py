@@ -13,7 +13,7 @@ _SLICE_MS = const(250)  # how often a waiting node looks around; Ctrl-C gets thr
 _NOT_WORTH_SLEEPING_MS = const(2000)  # a start from deep sleep costs as much; the phase after power-on is shorter
 _HELP_EVERY_MS = const(30000)
 _FLASH_MS = const(30)
-_REGIONS = {"EU868": "eu868"}
+_REGIONS = {"EU868": "eu868", "AS923": "as923", "IN865": "in865"}
 
 
 def start(machine, esp32, time):
@@ -60,7 +60,8 @@ class Life:
     """A node that knows who it is. rtc: `machine.RTC()`; time: the module. Raises ConfigError, IdentityError."""
 
     def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
-        from lorawan.airtime import CLOCK_ERROR_PPM, JITTER_US, Timing
+        from lorawan.airtime import CLOCK_ERROR_PPM, JITTER_US
+        from lorawan.timing import Timing
         from node.clock import Clock
         from node.config import ConfigError
         from node.cycle import Cycle
@@ -142,6 +143,7 @@ class Life:
                 reason = self._window.reason()
                 if not reason:
                     print(f"sleeping for {rest_ms // 1000} s")
+                    self.cycle.sleeping(rest_ms)
                     self._hardware.deepsleep(rest_ms)
                 elif not told:
                     told = True

@@ -20,6 +20,8 @@ class Clock:
         self.ticks_us = time.ticks_us
         self.ticks_add = time.ticks_add
         self.ticks_diff = time.ticks_diff
+        self._looked_ms = time.ticks_ms()
+        self._uptime_ms = 0
 
     def sleep_until_us(self, moment_us):
         """Return at `moment_us` (ticks), or at once when it has passed."""
@@ -34,3 +36,10 @@ class Clock:
                 time.sleep_ms((left_us - _EXACT_US) // 1000 + 1)
             else:
                 time.sleep_us(left_us)
+
+    def uptime_ms(self):
+        """ms since this clock was made. To be called at least every six days, because ticks come round."""
+        now_ms = self._time.ticks_ms()
+        self._uptime_ms += self._time.ticks_diff(now_ms, self._looked_ms)
+        self._looked_ms = now_ms
+        return self._uptime_ms

@@ -1,13 +1,13 @@
 """One wake of a node: measure, join if it has no session, send, remember.
 
-Counters are reserved ahead of use: the DevNonce is committed to NVS before its JoinRequest, the session with the next
-FCntUp is in RTC memory before its frame goes on air. A reset at any moment costs a number and repeats none.
+What may never repeat and what the law asks for is in lorawan.device, which stores it before anything goes on air. Here
+is what a node does with it: when it joins, what it sends, how long it waits.
 """
 
-from lorawan.crypto import cmac
-from lorawan.mac import Mac
-from lorawan.session import Session
+from lorawan.device import Device, NoDevNonce
+from lorawan.mac import NoAirtime
 from node import measure, schedule
+from node.identity import IdentityError
 from payload.encode import FPORT, encode
 
 
@@ -19,22 +19,35 @@ class Cycle:
 
     def __init__(self, config, region, timing, identity, memory, hardware, clock, run_exchange, rng):
         self._config = config
-        self._identity = identity
+        self._region = region
         self._memory = memory
         self._hardware = hardware
         self._clock = clock
         self._run_exchange = run_exchange
         self._rng = rng
         self._airtime_us = 0
-        # a record of another key's session has another binding and is not unpacked
-        self._binding = cmac(identity.app_key, b"funkspatz session" + identity.dev_eui)[:4]
-        session = Session.unpack(memory.session, self._binding)
-        self._mac = Mac(region, session, rng, timing, config["radio"].get("max_eirp_dbm"))
-        self._mac.last_join_nonce = identity.join_nonce
+        slept_ms = memory.sleeps_ms if hardware.woke_from_sleep else 0
+        memory.sleeps_ms = 0
+        self.device = Device(
+            region,
+            identity.dev_eui,
+            identity.join_eui,
+            identity.app_key,
+            identity,
+            memory,
+            self._exchange,
+            clock.uptime_ms,
+            rng,
+            timing,
+            config["radio"].get("max_eirp_dbm"),
+            slept_ms,
+            identity.first_dev_nonce,
+        )
+        self._certification = None
+        if config.get("certification"):
+            from node.certified import Certified
 
-    @property
-    def joined(self):
-        return self._mac.session is not None
+            self._certification = Certified(self.device, config["certification"])
 
     def started(self):
         """To be called once after power-on or a reset: ms to wait before the first wake.
@@ -43,80 +56,97 @@ class Cycle:
         """
         cut_off = self._memory.cut_off
         self._memory.cut_off += 1
-        self._memory.save()
+        self.device.save()
         wait_ms = schedule.after_start(cut_off, self._rng)
         if cut_off:
             print(f"cut off {cut_off} times in a row (is the battery weak?); next try in {wait_ms // 1000} s")
         return wait_ms
 
+    def sleeping(self, ms):
+        """To be called just before deep sleep: the time that passes in it counts."""
+        self._memory.sleeps_ms = ms
+        self.device.save()
+
     def run(self):
         """One wake. Returns (ms until the next, whether that is counted from this wake's start or, False, its end)."""
         self._airtime_us = 0
+        device = self.device
         reading = measure.take(self._config["sensors"], self._hardware)
         print("reading:", measure.text(reading))
-        if not self.joined and not self._join():
-            wait_ms = schedule.after_failed_join(self._memory.join_failures, self._rng)
-            self._come_to_its_end()
-            print(f"nobody answered; next try in {wait_ms // 1000} s")
-            return wait_ms, False
-        self._send(reading)
+        device.mac.battery = measure.battery_level(reading.get("battery"), self._config.get("battery"))
+        if not device.joined:
+            wait_ms = self._join()
+            if wait_ms:
+                self._come_to_its_end()
+                return wait_ms, False
+        elif device.lost and device.now_ms() >= self._memory.next_join_s * 1000:
+            # its uplinks may be heard all the same, so it goes on with the session it has
+            self._memory.next_join_s = (device.now_ms() + self._join()) // 1000
+        wait_ms = self._send(reading)
         interval_ms = self._config["interval_s"] * 1000
         old_ms = self._memory.phase_ms
         self._memory.phase_ms = schedule.phase(interval_ms, self._rng)
         self._come_to_its_end()
-        return schedule.after_sending(interval_ms, old_ms, self._memory.phase_ms, self._airtime_us), True
+        return max(wait_ms, self._after_sending(old_ms, self._memory.phase_ms)), True
 
     def after_failure(self):
         """As `run` returns it, when `run` raised: the interval, but a join that broke is not tried again earlier than
         one that nobody answered."""
         self._come_to_its_end()
-        wait_ms = schedule.after_sending(self._config["interval_s"] * 1000, 0, 0, self._airtime_us)
-        if not self.joined:
+        wait_ms = self._after_sending(0, 0)
+        if not self.device.joined:
             wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
         return wait_ms, True
 
+    def _after_sending(self, old_phase_ms, phase_ms):
+        config = self._config
+        return schedule.after_sending(
+            config["interval_s"] * 1000, old_phase_ms, phase_ms, self._airtime_us, config.get("fair_use_s", 0)
+        )
+
     def _join(self):
+        """Try to join. Returns 0 when the node has a new session, else the ms until the next try."""
         memory = self._memory
-        dr = schedule.join_dr(memory.join_failures)
+        dr = schedule.join_dr(self._region, memory.join_failures)
         memory.join_failures += 1  # counted before it is tried: a reset in between must not make joins more frequent
-        memory.session = b""
-        memory.save()
-        identity = self._identity
-        dev_nonce = identity.reserve_dev_nonce()
         print(f"joining, try {memory.join_failures} at DR{dr}")
-        exchange = self._mac.join(identity.dev_eui, identity.join_eui, identity.app_key, dev_nonce, dr=dr)
-        joined = self._exchange(exchange)
+        try:
+            joined = self.device.join(dr)
+        except NoAirtime as error:
+            print(f"its airtime for joining is used up; next try in {error.wait_ms // 1000} s")
+            return error.wait_ms
+        except NoDevNonce:
+            raise IdentityError("This node has used up its join numbers.") from None
         if joined is None:
-            return False
-        identity.join_nonce = self._mac.last_join_nonce
+            wait_ms = schedule.after_failed_join(memory.join_failures, self._rng)
+            print(f"nobody answered; next try in {wait_ms // 1000} s")
+            return wait_ms
         memory.join_failures = 0
-        self._save()
         print(f"joined as {joined.session.dev_addr:08x}")
-        return True
+        return 0
 
     def _send(self, reading):
-        exchange = self._mac.uplink(FPORT, encode(reading), bool(self._config.get("confirmed")))
+        """Send a reading. Returns the ms that have to pass before the next, 0 for no more than usual."""
         try:
-            outcome = self._exchange(exchange)
-        finally:
-            self._save()  # FCntDown and what the network changed; and FCntUp when the radio failed
+            outcome = self.device.uplink(FPORT, encode(reading), bool(self._config.get("confirmed")))
+        except NoAirtime as error:
+            print(f"its airtime is used up, this reading is not sent; next try in {error.wait_ms // 1000} s")
+            return error.wait_ms
         text = {None: "sent", True: "sent and acknowledged", False: "sent, but not acknowledged"}[outcome.acked]
-        print(f"{text}, frame {outcome.fcnt}")
-        for port, payload, _ in outcome.downlinks:
+        print(f"{text}, frame {outcome.fcnt}" + (f", {outcome.repeats} times" if outcome.repeats > 1 else ""))
+        for port, payload, fcnt in outcome.downlinks:
             print(f"downlink port={port} payload={payload.hex()}")
+            if self._certification:
+                self._certification.take(port, payload, fcnt)
+        return 0
 
-    def _exchange(self, exchange):
-        return self._run_exchange(exchange, self._hardware.radio(), self._clock, self._before_transmit)
+    def _exchange(self, exchange, before_transmit):
+        def before(action):
+            self._airtime_us += action.airtime_us
+            before_transmit(action)
 
-    def _before_transmit(self, action):
-        self._airtime_us += action.airtime_us
-        self._save()
+        return self._run_exchange(exchange, self._hardware.radio(), self._clock, before)
 
     def _come_to_its_end(self):
         self._memory.cut_off = 0
-        self._save()
-
-    def _save(self):
-        session = self._mac.session
-        self._memory.session = session.pack(self._binding) if session else b""
-        self._memory.save()
+        self.device.save()

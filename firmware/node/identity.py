@@ -1,13 +1,13 @@
-"""Who this node is: DevEUI, JoinEUI and AppKey in NVS, and the counters that may never go back (contract 2).
+"""Who this node is: DevEUI, JoinEUI and AppKey in NVS, and the records of lorawan.device (contracts 2 and 4).
 
-NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16); i32 `dev_nonce` (the next unused one),
-`join_nonce` (the last accepted one; whoever writes a new key erases it, because the new key's JoinNonces begin anew).
-The AppKey is never printed.
+NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
+i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
+blobs `state0`, `state1`, written by the node. The AppKey is never printed.
 """
 
 from micropython import const
 
-_LAST_DEV_NONCE = const(0xFFFF)  # 16 bits, a counter since LoRaWAN 1.0.4 (TS001-1.0.4 6.2.4)
+_RECORD_MAX = const(600)  # bytes of a record of lorawan.device
 # what esp32.NVS says of a key: ESP_ERR_NVS_NOT_FOUND, _TYPE_MISMATCH, _INVALID_LENGTH (longer than the buffer)
 _NOT_FOUND = -0x1102
 _OTHER_KIND = (-0x1103, -0x110C)
@@ -29,36 +29,31 @@ class Identity:
         self.join_eui = self._blob("join_eui", 8)
         self.app_key = self._blob("app_key", 16)
 
-    def reserve_dev_nonce(self):
-        """A DevNonce that was never used. It is spent when this returns: committed before anything is sent with it.
-
-        Raises IdentityError when all are spent.
-        """
-        nonce = self._number("dev_nonce", 0)
-        if not 0 <= nonce <= _LAST_DEV_NONCE:
-            raise IdentityError("This node has used up its join numbers.")
-        self._keep("dev_nonce", nonce + 1)
-        return nonce
-
     @property
-    def join_nonce(self):
-        """The JoinNonce of the last accepted JoinAccept, -1 for none."""
-        return self._number("join_nonce", -1)
-
-    @join_nonce.setter
-    def join_nonce(self, nonce):
-        self._keep("join_nonce", nonce)
-
-    def _number(self, key, missing):
+    def first_dev_nonce(self):
+        """The smallest DevNonce that may be used."""
         try:
-            return self._nvs.get_i32(key)
+            return self._nvs.get_i32("dev_nonce")
         except OSError as error:
             if error.args[0] != _NOT_FOUND:
                 raise  # a counter that cannot be read is not a counter at its beginning
-            return missing
+            return 0
 
-    def _keep(self, key, number):
-        self._nvs.set_i32(key, number)
+    def read(self, slot):
+        """The record in slot 0 or 1; None when there is none, b"" for what cannot be one."""
+        record = bytearray(_RECORD_MAX)
+        try:
+            return bytes(record[: self._nvs.get_blob("state" + str(slot), record)])
+        except OSError as error:
+            if error.args[0] == _NOT_FOUND:
+                return None
+            if error.args[0] not in _OTHER_KIND:
+                raise
+            return b""
+
+    def write(self, slot, record):
+        """Keep a record; durable on return."""
+        self._nvs.set_blob("state" + str(slot), record)
         self._nvs.commit()
 
     def _blob(self, key, size):

@@ -1,6 +1,11 @@
 """A reading: every sensor of the configuration asked once. One that fails is in the reading as failed, never as 0."""
 
+from micropython import const
+
 from payload.encode import FAILED
+
+_EMPTY_MV = const(3200)  # a lithium cell; a board file may say otherwise
+_FULL_MV = const(4200)
 
 
 def take(sensors, hardware):
@@ -20,6 +25,18 @@ def take(sensors, hardware):
     if volts is not None:
         reading["battery"] = volts
     return reading
+
+
+def battery_level(volts, battery):
+    """The battery as DevStatusAns wants it: 1 empty to 254 full, 255 when it was not measured (TS001-1.0.4 5.5).
+
+    volts: of the reading, or a mark, or None; battery: that part of config.json, or None.
+    """
+    if battery is None or volts is None or isinstance(volts, str):
+        return 255
+    empty_mv = battery.get("empty_mv", _EMPTY_MV)
+    full_mv = battery.get("full_mv", _FULL_MV)
+    return max(1, min(254, 1 + int(253 * (volts * 1000 - empty_mv) / (full_mv - empty_mv))))
 
 
 def _ask(sensor, hardware):

@@ -4,12 +4,12 @@ A town's nodes get their power back at the same moment and would send at the sam
 put off by a random phase (LoRa Alliance TR007), which does not add up: the rhythm underneath stays even. Times are in
 ms; rng(n) gives a random int in 0..n-1.
 
-Airtime. A join is tried after 5 s, 10 s, 20 s ... up to 2 h, each wait longer or shorter by up to a quarter, and at
-changing data rates: a few seconds on air in the first hour, in the ten after it and per day from then on, where TR007
-4.1.2 allows 36 s, 36 s and 8.7 s (a test adds it up). Resets in a row, which a weak battery brings about, wait as joins
-do. After a power cut the count begins anew: the ledger in flash that
-bounds this too, and the duty cycle per sub-band, come with the next issue. Until then `after_sending` keeps a node's
-uplinks below 1 % of the time whatever their data rate.
+Airtime. What the law and TR007 allow is kept by lorawan.ledger and lorawan.join_clock, whatever stands here; a node that
+runs into them has to wait for up to an hour, or a day. So it keeps well below by itself: a join is tried after 5 s, 10 s,
+20 s ... up to 2 h, each wait longer or shorter by up to a quarter, and at changing data rates: a few seconds on air in
+the first hour, in the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. Resets in a row,
+which a weak battery brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time
+whatever their data rate, or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
 """
 
 from micropython import const
@@ -20,10 +20,8 @@ _FIRST_SPREAD_MS = const(2000)  # after power-on someone is waiting for the firs
 _JOIN_FIRST_MS = const(5000)
 _JOIN_LAST_MS = const(7200000)
 _DUTY = const(100)  # 1 % of the time on air
-_SHORTEST_MS = const(1000)
-
-# the join attempts' data rates, over and over: mostly fast ones, because most failures are collisions
-JOIN_DRS = (5, 5, 4, 3, 2, 1, 0)
+_DAY_S = const(86400)
+_SHORTEST_MS = const(4000)  # longer than RETRANSMIT_TIMEOUT, which an unanswered confirmed uplink waits for
 
 
 def after_start(cut_off, rng):
@@ -36,10 +34,14 @@ def phase(interval_ms, rng):
     return rng(min(interval_ms // _SPREAD_PART, _SPREAD_MAX_MS) + 1)
 
 
-def after_sending(interval_ms, old_phase_ms, new_phase_ms, airtime_us):
-    """From this wake to the next: the interval, from phase to phase, or longer where airtime asks for it."""
+def after_sending(interval_ms, old_phase_ms, new_phase_ms, airtime_us, fair_use_s=0):
+    """From this wake to the next: the interval, from phase to phase, or longer where airtime asks for it.
+
+    fair_use_s: seconds per day that all uplinks together may take, 0 for no such limit.
+    """
     wait_ms = interval_ms + new_phase_ms - old_phase_ms
-    return max(wait_ms, airtime_us * _DUTY // 1000, _SHORTEST_MS)
+    times = max(_DUTY, _DAY_S // fair_use_s) if fair_use_s else _DUTY
+    return max(wait_ms, airtime_us * times // 1000, _SHORTEST_MS)
 
 
 def after_failed_join(failures, rng):
@@ -48,6 +50,6 @@ def after_failed_join(failures, rng):
     return wait_ms * 3 // 4 + rng(wait_ms // 2 + 1)
 
 
-def join_dr(failures):
+def join_dr(region, failures):
     """The data rate of a join after `failures` in vain."""
-    return JOIN_DRS[failures % len(JOIN_DRS)]
+    return region.JOIN_DRS[failures % len(region.JOIN_DRS)]
