@@ -1,8 +1,8 @@
-"""`machine.ADC` of an ESP32-S3: 12 bit, four attenuations, calibrated µV; above its range it reads the end."""
+"""`machine.ADC`: 12 bit, four attenuations, calibrated µV; above its range it reads the end (espchip.py)."""
 
 import board
+from fault import SimFault
 
-RANGE_UV = {0: 950000, 1: 1250000, 2: 1750000, 3: 3100000}  # by attenuation, ESP32-S3 data sheet (ADC)
 READ_US = 60
 
 
@@ -14,17 +14,23 @@ class ADC:
 
     def __init__(self, pin, *, atten=0):
         number = pin if isinstance(pin, int) else pin._pad.number
-        if not 1 <= number <= 20:
-            raise ValueError("invalid pin")
         self._board = board.need()
+        if number not in self._board.esp["adc"]:
+            raise ValueError("invalid pin")
         self._number = number
+        self._range_uv = self._board.esp["adc_uv"]
+        self._check()
         self.atten(atten)
+
+    def _check(self):
+        if self._board.pad(self._number).is_output():
+            raise SimFault(f"ADC on pin {self._number}, which is an output: it would measure itself")
 
     def init(self, *, atten=0):
         self.atten(atten)
 
     def atten(self, atten):
-        if atten not in RANGE_UV:
+        if atten not in self._range_uv:
             raise ValueError("invalid atten")
         self._atten = atten
 
@@ -33,11 +39,12 @@ class ADC:
             raise ValueError("invalid bits")
 
     def read_uv(self):
+        self._check()
         self._board.clock.spend(READ_US)
-        return min(RANGE_UV[self._atten], self._board.adc_uv(self._number))
+        return min(self._range_uv[self._atten], self._board.adc_uv(self._number))
 
     def read(self):
-        return self.read_uv() * 4095 // RANGE_UV[self._atten]
+        return self.read_uv() * 4095 // self._range_uv[self._atten]
 
     def read_u16(self):
-        return self.read_uv() * 65535 // RANGE_UV[self._atten]
+        return self.read_uv() * 65535 // self._range_uv[self._atten]

@@ -19,7 +19,29 @@ In a test, in one MicroPython process (MICROPYPATH=<this directory>:<firmware>:.
 A broken rule raises fault.SimFault (a BaseException). Keys that a world may have besides (see default_world()):
 "start_us" (first value of a virtual clock), "sleep_jitter_us" (sleeps last up to this longer), radio "tcxo_start_us",
 sensor "vext" (false: it is fed by the 3.3 V rail), battery "trim" and "settle_us", weather "unix_s" (virtual clock:
-Unix time at node time 0).
+Unix time at node time 0), "module" ("esp32s3", the default, or "esp32": espchip.py), "flash_pads" (GPIOs that the
+module's own memory takes besides), "brown_out_at".
+
+A board with an SX1276: "radio": {"chip": "sx1276", "spi", "sck", "mosi", "miso", "cs", "reset", "dio0", "dio1" (may be
+left out), "tcxo" (true: the board has one), "tcxo_pin" (GPIO that feeds it), "pa": "boost" (the amplifier that leads to
+the antenna; or "rfo"), "antenna_gain_dbi"}.
+
+The supply (virtual time: b.reboot() goes on with a cause of "power_on" or "brown_out" by itself):
+
+    b.flash.cut_at = 3                   # the third flash operation from here ends the boot: PowerDown("power_cut")
+    b.flash.writes, b.flash.wear         # values written so far, over reboot() too; by "namespace/key"
+    b.cut_power_at(true_us)              # the power goes at a moment
+    b.cut_power_when(lambda b: b.radio.mode == "tx")           # ... or as soon as this is true; None: never
+    b.cut_power_when(condition, "brown_out")
+    Board({"brown_out_at": {"mode": "tx"}})                    # every boot, as soon as the radio is in this mode
+    Board({"brown_out_at": {"mode": "tx", "after_us": 9000}})  # every boot, this long after that
+    Board({"brown_out_at": {"after_us": 300000}})              # every boot, this long after its start
+
+A power cut forgets the RTC memory, the calendar, the pads and the radio; a brown-out keeps the RTC memory or loses it
+by chance (of the seed and the moment), and the radio starts anew. Flash operations are set_*, erase_key and commit of
+esp32.NVS. NVS writes a value when it is set, but promises it only after commit(): so of what was set and not committed
+when a *flash operation* is cut, the first ones may be there and the later ones not, by chance; any other cut or
+reboot("power_on") loses all of it. A single value is there whole or not at all, as NVS does it.
 """
 
 import json
@@ -28,12 +50,17 @@ import os
 import simclock
 import utime
 from energy_ledger import EnergyLedger
+from espchip import CHIPS
 from fault import SimFault
 from nvs import Flash
 
 current = None
 
-BOOT_CAUSES = {"power_on": 1, "hard": 2, "wdt": 3, "deepsleep": 4, "soft": 5, "reset": 5}  # machine.reset_cause()
+# machine.reset_cause(), which calls a brown-out a power-on
+BOOT_CAUSES = {"power_on": 1, "brown_out": 1, "hard": 2, "wdt": 3, "deepsleep": 4, "soft": 5, "reset": 5}
+# the cause of the boot after each event; else "soft"
+NEXT_CAUSE = {"power_cut": "power_on"}
+NEXT_CAUSE.update((cause, cause) for cause in ("deepsleep", "reset", "wdt", "brown_out"))
 WEATHER_EPOCH = 1767225600  # 2026-01-01, for virtual clocks
 SLEEP_CALL_US = 6
 
@@ -62,6 +89,7 @@ def default_world():
             "battery": {"adc": 1, "ratio": 4.9, "enable_pin": 37, "enable_level": 0},
             "vext": {"pin": 36, "on": 0},
         },
+        "module": "esp32s3",
         "mac_address": "a0b1c2d3e4f5",
         "boot_us": 0,
         "usb": False,
@@ -82,6 +110,9 @@ class Board:
         self.cause = world["cause"]
         if self.cause not in BOOT_CAUSES:
             raise SimFault(f"world.json: unknown cause {self.cause!r}")
+        if world["module"] not in CHIPS:
+            raise SimFault(f"the emulator does not model the module {world['module']!r}")
+        self.esp = CHIPS[world["module"]]
         if self.cause == "power_on":
             kept = {}
             self._forget_files()
@@ -113,6 +144,7 @@ class Board:
         self.sensors = []
         current = self
         self._build(world, kept)
+        self._plan_brown_out(world.get("brown_out_at"))
 
     def _start_us(self, paced):
         world = self.world
@@ -149,12 +181,14 @@ class Board:
             self.clock.link = self.air
         radio = chips.get("radio")
         if radio is not None:
-            if radio["chip"] != "sx1262":
+            if radio["chip"] == "sx1262":
+                from sx1262 import Sx1262 as Radio
+            elif radio["chip"] == "sx1276":
+                from sx1276 import Sx1276 as Radio
+            else:
                 raise SimFault("the emulator does not model the radio {}".format(radio["chip"]))
-            from sx1262 import Sx1262
-
             self.spi_wiring[radio["spi"]] = radio
-            self.radio = Sx1262(self, radio, kept.get("radio"))
+            self.radio = Radio(self, radio, kept.get("radio"))
         for config in chips.get("sensors", ()):
             if config["chip"] != "bme280":
                 raise SimFault("the emulator does not model the sensor {}".format(config["chip"]))
@@ -206,7 +240,7 @@ class Board:
     def _keep(self):
         kept = {"rtc_offset_us": self.rtc_offset_us, "held": {}, "energy": self.energy.keep()}
         for number, pad in self._pads.items():
-            if pad.held is not None and (number <= 21 or self.deep_sleep_hold):
+            if pad.held is not None and (number in self.esp["rtc"] or self.deep_sleep_hold):
                 kept["held"][str(number)] = pad.held
         if self.radio is not None:
             kept["radio"] = self.radio.keep()
@@ -221,10 +255,65 @@ class Board:
             raise self.clock.halted
         event["at_us"] = self.clock.now
         event["energy"] = self.energy.mark()
-        self._keep()
+        if event["event"] in ("power_cut", "brown_out"):
+            self._lose(event["event"])
+        else:
+            self._keep()
         self.write("power.json", json.dumps(event).encode())
         self.air.state({"at": self.clock.now, "state": event["event"], "wake_at": event.get("wake_at_us")})
         self.clock.halt(event)
+
+    # the supply fails
+
+    def chance(self, below):
+        """A number in [0, below) that the seed and the present moment decide."""
+        mixed = (self.world["seed"] * 2654435761 + self.clock.now * 2246822519) & 0xFFFFFFFF
+        for _ in range(3):
+            mixed = (mixed ^ mixed >> 15) * 2146121005 & 0xFFFFFFFF
+        return (mixed >> 8) % below
+
+    def _lose(self, event):
+        """What survives a power cut or a brown-out."""
+        self._forget_files()
+        self._kept = {"flash": self.flash.committed}
+        if event == "brown_out" and self.chance(2):
+            self._kept["rtc_memory"] = self.rtc_memory
+            self.write("rtc.bin", self.rtc_memory)
+
+    def cut_power_when(self, condition, event="power_cut"):
+        """End the boot with `event` ("power_cut" or "brown_out") as soon as condition(board) is true; None: never.
+
+        Looked at after each event of the clock and with each call of the firmware that takes time.
+        """
+
+        def look():
+            if condition(self):
+                self.clock.watch = None
+                self.end({"event": event})
+
+        self.clock.watch = None if condition is None else look
+
+    def cut_power_at(self, at_us, event="power_cut"):
+        """End the boot with `event` at a moment (true µs)."""
+        self.clock.at(at_us, lambda: self.end({"event": event}))
+
+    def _plan_brown_out(self, when):
+        if not when:
+            return
+        after_us = when.get("after_us", 0)
+
+        def ready(b):
+            if b.radio.mode != when["mode"]:
+                return False
+            if after_us:
+                self.clock.watch = None
+                self.cut_power_at(self.clock.now + after_us, "brown_out")
+            return not after_us
+
+        if "mode" in when:
+            self.cut_power_when(ready, "brown_out")
+        else:
+            self.cut_power_at(self.clock.now + after_us, "brown_out")
 
     def reboot(self, cause=None, **changes):
         """The boot after this one (virtual clock): by default as the event that ended it says.
@@ -234,7 +323,7 @@ class Board:
         event = {} if self.clock.halted is None else self.clock.halted.event
         world = dict(self.world)
         if cause is None:
-            cause = {"deepsleep": "deepsleep", "reset": "reset", "wdt": "wdt"}.get(event.get("event"), "soft")
+            cause = NEXT_CAUSE.get(event.get("event"), "soft")
         world["cause"] = cause
         world["wake_at_us"] = None
         world["start_us"] = event.get("wake_at_us") or self.clock.now + 1000
@@ -243,7 +332,7 @@ class Board:
             self._keep()
         kept = self._kept
         board = Board(world, kept)
-        board.flash = Flash(self.path("nvs.json"), self.flash.committed)
+        board.flash = self.flash.after_reboot()
         board.air.downlinks = self.air.downlinks
         board.air.log = self.air.log
         board.air.on_transmit = self.air.on_transmit
@@ -255,11 +344,11 @@ class Board:
         """The pad of a GPIO number; ValueError when the chip has none."""
         pad = self._pads.get(number)
         if pad is None:
-            from pins import FLASH_PADS, Pad
+            from pins import Pad
 
-            if not isinstance(number, int) or not (0 <= number <= 21 or 26 <= number <= 48):
+            if not isinstance(number, int) or number not in self.esp["gpios"]:
                 raise ValueError("invalid pin")
-            if number in FLASH_PADS:
+            if number in self.esp["flash"] or number in self.world.get("flash_pads", ()):
                 raise SimFault(f"pin {number} belongs to the flash chip")
             pad = self._pads[number] = Pad(self, number)
         return pad

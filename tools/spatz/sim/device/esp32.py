@@ -1,4 +1,4 @@
-"""`esp32` of an ESP32-S3: NVS, wake sources, pad hold in deep sleep."""
+"""`esp32` of the virtual board: NVS, wake sources, pad hold in deep sleep."""
 
 import board as _board
 from fault import SimFault as _SimFault
@@ -6,12 +6,11 @@ from nvs import NVS
 
 WAKEUP_ALL_LOW = False
 WAKEUP_ANY_HIGH = True
-RTC_PADS = range(22)  # pads of the S3 that live on in deep sleep
 
 
 def _rtc_pad(pin):
     number = pin._pad.number
-    if number not in RTC_PADS:
+    if number not in pin._pad.board.esp["rtc"]:
         raise ValueError("invalid pin")
     return number
 

@@ -1,6 +1,7 @@
 """Flash behind `esp32.NVS`: {namespace: {key: {"i32": n} or {"blob": hex}}}, a JSON file replaced at every commit.
 
-What was set but not committed is lost when the power goes. Values and errors as ESP-IDF has them.
+What was set but not committed is lost when the power goes, but for a cut at a flash operation (see board.py). Values
+and errors as ESP-IDF has them; a value that is set again to what it is writes nothing, as there.
 """
 
 import json
@@ -29,6 +30,10 @@ class Flash:
     def __init__(self, path, committed=None):
         self._path = path
         self.commits = 0
+        self.writes = 0
+        self.wear = {}  # "namespace/key" -> writes
+        self.cut_at = None  # the boot ends with the n-th operation from here
+        self._pending = []  # (namespace, key, entry or None) since the last commit of the namespace
         if path is not None:
             committed = {}
             try:
@@ -39,14 +44,61 @@ class Flash:
         self.committed = committed if committed is not None else {}
         self.live = _copy(self.committed)
 
-    def commit(self, namespace):
+    def after_reboot(self):
+        """What the next boot finds; its wear goes on."""
+        flash = Flash(self._path, self.committed)
+        flash.writes, flash.wear = self.writes, self.wear
+        return flash
+
+    def change(self, owner, namespace, key, entry):
+        """Set (entry None: erase) one value; `owner` is the board whose power may end here."""
+        keys = self.live.setdefault(namespace, {})
+        if entry is None:
+            del keys[key]
+        elif keys.get(key) != entry:
+            keys[key] = entry
+        else:
+            entry = False
+        if entry is not False:
+            self.writes += 1
+            name = namespace + "/" + key
+            self.wear[name] = self.wear.get(name, 0) + 1
+            self._pending.append((namespace, key, entry))
+        self._operation(owner)
+
+    def commit(self, owner, namespace):
+        self._operation(owner)
         self.committed = _copy(self.committed)
         self.committed[namespace] = dict(self.live.get(namespace, {}))
+        self._pending = [change for change in self._pending if change[0] != namespace]
         self.commits += 1
+        self._save()
+
+    def _save(self):
         if self._path is not None:
             with open(self._path + ".new", "w") as file:
                 json.dump(self.committed, file)
             os.rename(self._path + ".new", self._path)
+
+    def _operation(self, owner):
+        if self.cut_at is None or owner.clock.halted is not None:
+            return
+        self.cut_at -= 1
+        if self.cut_at <= 0:
+            self._cut(owner)
+
+    def _cut(self, owner):
+        """The power goes in the middle: of what is not committed yet the first few values are there, by chance."""
+        self.cut_at = None
+        self.committed = _copy(self.committed)
+        for namespace, key, entry in self._pending[: owner.chance(len(self._pending) + 1)]:
+            keys = self.committed.setdefault(namespace, {})
+            if entry is None:
+                keys.pop(key, None)
+            else:
+                keys[key] = entry
+        self._save()
+        owner.end({"event": "power_cut"})
 
 
 class NVS:
@@ -77,7 +129,7 @@ class NVS:
 
     def _set(self, key, kind, value):
         self._check(key, SET_US)
-        self._keys()[key] = {kind: value}
+        self._board.flash.change(self._board, self._space, key, {kind: value})
 
     def set_i32(self, key, value):
         if isinstance(value, float) or not isinstance(value, int):
@@ -104,9 +156,10 @@ class NVS:
 
     def erase_key(self, key):
         self._check(key, SET_US)
-        if self._keys().pop(key, None) is None:
+        if key not in self._keys():
             raise OSError(*NOT_FOUND)
+        self._board.flash.change(self._board, self._space, key, None)
 
     def commit(self):
         self._board.clock.spend(COMMIT_US)
-        self._board.flash.commit(self._space)
+        self._board.flash.commit(self._board, self._space)

@@ -1,4 +1,4 @@
-"""`machine.Pin` and the pads of an ESP32-S3 behind it.
+"""`machine.Pin` and the pads of the ESP32 behind it (espchip.py says which there are).
 
 A pad's level comes from, in order: the pad's hold, its own output, what a chip on the board drives onto it, its
 pull resistor, its idle level on this board. Interrupt handlers run in node time, IRQ_LATENCY_US after the edge
@@ -12,7 +12,6 @@ from fault import PowerDown, SimFault
 
 IRQ_LATENCY_US = 40
 ACCESS_US = 2  # one Pin.value() call
-FLASH_PADS = range(26, 33)  # SPI flash of the ESP32-S3 module
 
 
 class Pad:
@@ -95,6 +94,11 @@ class Pin:
             raise ValueError("invalid pin mode")
         if pull not in (-1, None, Pin.PULL_UP, Pin.PULL_DOWN):
             raise ValueError("invalid pull")
+        if pad.number in pad.board.esp["input_only"]:
+            if mode in (Pin.OUT, Pin.OPEN_DRAIN):
+                raise ValueError("pin can only be input")
+            if pull in (Pin.PULL_UP, Pin.PULL_DOWN):
+                raise SimFault(f"pin {pad.number} of the ESP32 has no pull resistors")
         if hold is not None and not hold:
             pad.held = None
         if mode in (Pin.OUT, Pin.OPEN_DRAIN) and pad.driver is not None:

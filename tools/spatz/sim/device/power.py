@@ -33,11 +33,11 @@ def lightsleep(time_ms=None):
     """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early.
 
     ESP-IDF isolates all pads of an ESP32-S3 in it (CONFIG_ESP_SLEEP_GPIO_RESET_WORKAROUND, on by default and in
-    MicroPython), so an NSS that the firmware drives must be held.
+    MicroPython; off for the first ESP32), so an NSS that the firmware drives must be held.
     """
     b = board.need()
     _check(time_ms)
-    if b.clock.halted is None and b.radio is not None:
+    if b.clock.halted is None and b.radio is not None and b.esp["isolates"]:
         number = b.world["chips"]["radio"]["cs"]
         if b.pad(number).is_output() and b.pad(number).held != 1:
             raise SimFault(f"light sleep with NSS (pin {number}) not held high: it floats, and an edge wakes the radio")
@@ -69,12 +69,12 @@ def deepsleep(time_ms=None):
     _check(time_ms)
     if b.clock.halted is None and b.radio is not None:
         if not b.radio.asleep():
-            raise SimFault(f"deep sleep with the radio in mode {b.radio.mode}: SetSleep first (10 mA otherwise)")
+            raise SimFault(f"deep sleep with the radio in mode {b.radio.mode}: it must sleep first (10 mA otherwise)")
         number = b.world["chips"]["radio"]["cs"]
         select = b.pad(number)
         if select.held != 1:
             raise SimFault(f"deep sleep with NSS (pin {number}) not held high: a falling edge wakes the radio")
-        if number > 21 and not b.deep_sleep_hold:
+        if number not in b.esp["rtc"] and not b.deep_sleep_hold:
             raise SimFault(f"pin {number} is not held in deep sleep without esp32.gpio_deep_sleep_hold(True)")
     if not time_ms and b.wake_ext0 is None and b.wake_ext1 is None:
         raise SimFault("deepsleep() without a time or a wake pin never ends")

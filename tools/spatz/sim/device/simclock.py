@@ -27,6 +27,7 @@ class Clock:
         self.ppm = ppm
         self.link = None  # the air link to read while waiting: wait(timeout_us) and poll()
         self.halted = None  # the PowerDown that ended this boot
+        self.watch = None  # called before time passes and after each event; may end the boot
         self._origin = start_us
         self._queue = []
         self._serial = 0
@@ -64,6 +65,8 @@ class Clock:
         """Let time pass until when_us (true), running the events on the way."""
         if self.halted is not None:
             raise self.halted
+        if self.watch is not None:
+            self.watch()
         while True:
             due = self.next_event_us()
             event = due is not None and due <= when_us
@@ -76,10 +79,14 @@ class Clock:
             if moment > self.now:
                 self.now = moment
             if not event:
+                if self.watch is not None:
+                    self.watch()
                 return
             action = heapq.heappop(self._queue)[2]
             if action is not None:
                 action()
+                if self.watch is not None:
+                    self.watch()
             if stop is not None and stop():
                 return
 
