@@ -58,7 +58,7 @@ class SX126x:
     def __init__(self, spi, cs, reset, busy, dio1, config, time):
         """`spi`: mode 0, MSB first, at most 16 MHz; pins: cs and reset outputs (high), busy and dio1 inputs;
         `config`: the part "radio" of config.json (tcxo_mv, tcxo_start_us, dcdc, dio2_rf_switch, rx_boost,
-        antenna_gain_dbi, max_eirp_dbm, clock_error_ppm); `time`: ticks_us, ticks_ms, ticks_diff, sleep_us, sleep_ms.
+        clock_error_ppm, and what conducted_dbm takes); `time`: ticks_us, ticks_ms, ticks_diff, sleep_us, sleep_ms.
         Touches nothing but NSS (high) and the interrupt of DIO1. Raises ValueError for a voltage the chip cannot give.
         """
         self._spi = spi
@@ -72,8 +72,7 @@ class SX126x:
         self._dcdc = config.get("dcdc", True)
         self._dio2_rf_switch = config.get("dio2_rf_switch", True)
         self._rx_boost = config.get("rx_boost", True)
-        self._antenna_gain_dbi = config.get("antenna_gain_dbi", 0)
-        self._max_eirp_dbm = config.get("max_eirp_dbm", 16)
+        self._config = config
         self.clock_error_ppm = config.get("clock_error_ppm", CLOCK_ERROR_PPM)
         self._state = _UNKNOWN
         self.started_us = None
@@ -210,7 +209,7 @@ class SX126x:
         self._send(self._fill(t.SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
 
     def _set_power(self, eirp_dbm):
-        duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._max_eirp_dbm, self._antenna_gain_dbi))
+        duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._config, t.MINIMUM_DBM, 22))
         self._send(self._fill(t.SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
         self._write_register(t.OVER_CURRENT, t.OVER_CURRENT_140_MA)
         self._change_register(t.TX_CLAMP, 0x1E, 0x00)  # erratum 15.2: else the output is clamped when mismatched

@@ -57,9 +57,9 @@ def check_radiated_power():
     for eirp_dbm in (16, 14, 12, 10, 8, 6, 4, 2):  # TXPower 0 to 7
         equal(world.send(eirp_dbm=eirp_dbm)["eirp"], float(eirp_dbm))
     equal(world.send(eirp_dbm=27)["eirp"], 16.0, "the configured limit holds")
-    for limit in (16, 19, 22, 24):
+    for limit, eirp_dbm in ((10, 10.0), (16, 16.0), (24, 16.0)):
         sent = World(config={"max_eirp_dbm": limit}).send(eirp_dbm=30)
-        equal((sent["eirp"], sent["flaws"]), (float(limit), []))
+        equal((sent["eirp"], sent["flaws"]), (eirp_dbm, []), "never more than the law allows")
 
 
 @on_the_chip

@@ -1,7 +1,7 @@
 """The SX126x driver against its data sheet, byte by byte ("DS": DS.SX1261-2, revision 2.1), without a chip."""
 
 from expect import equal, raises
-from radio import RadioError, conducted_dbm
+from radio import RadioError
 from radio import sx126x_tables as t
 from radio_wire import Wire
 
@@ -136,14 +136,6 @@ def check_amplifier():
         (30, 4, 7, 22),  # the chip can do no more
     ):
         equal(t.amplifier(dbm), (duty_cycle, hp_max, power), dbm)
-
-
-def check_eirp_is_kept_by_construction():
-    equal(conducted_dbm(16, 16, 2.0), 14)
-    equal(conducted_dbm(16, 16, 2.15), 13)  # rounded down, never up
-    equal(conducted_dbm(27, 16, 2.0), 14)  # nobody can ask for more than the limit
-    equal(conducted_dbm(2, 16, 5), -3)
-    equal(conducted_dbm(14, 16, -1.5), 15)
 
 
 def check_symbol_timeouts():
