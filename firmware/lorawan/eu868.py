@@ -1,13 +1,25 @@
-"""EU868 as a table (RP002-1.0.4 section 2.4, sub-bands of ETSI EN 300 220 and ERC 70-03).
+"""EU863-870 as a table (RP002-1.0.4 section 2.4; sub-bands: ETSI EN 300 220, ERC/REC 70-03).
 
-A region is a module with these names; `mac.Mac` is given one.
+A region is a module with these names; `mac.Mac` is given one, `region` reads it.
+
+DATA_RATES           by DR: (spreading factor, bandwidth in Hz), or None for what our radios are not asked to do
+MAX_MAC_PAYLOAD      M by DR, bytes: FHDR, FPort and FRMPayload together; no repeater in between
+MAX_MAC_PAYLOAD_DWELL  the same under an uplink dwell time of 400 ms, 0 for "not at all"; or None
+DEFAULT_CHANNELS_HZ  what every device has; joins use only them, and no command changes them
+DR_RANGE             of default and CFList channels, as in NewChannelReq: highest DR << 4 | lowest
+JOIN_DR, JOIN_DRS    data rate of the first join, and of successive ones, over and over
+RX1_DR               row: DR of the uplink, column: RX1DROffset, value: DR of the downlink in RX1
+RX1_DR_DWELL         the same under a downlink dwell time of 400 ms; or None
+RX1_DELAY_S          after data, JOIN_RX1_DELAY_S after a JoinRequest; RX2 is always a second later
+TX_POWER_STEP_DB     TXPower n, 0..MAX_TX_POWER, means the highest EIRP less n steps
+CFLIST_TYPE          0 is a list of frequencies, for the channels from CFLIST_FIRST on
+SUB_BANDS            where a node may transmit: (from Hz, to Hz, duty cycle in 1/1000), …
+LISTEN_HZ            where downlinks may come: (from, to)
+TX_PARAM_SETUP       whether the region has TxParamSetupReq; DWELL: what holds before one came, as in the session
 """
-
-from micropython import const
 
 NAME = "EU868"
 
-# Indexed by DR: (sf, bw_hz), or None for what our radios are not asked to do (DR7 is FSK).
 DATA_RATES = (
     (12, 125000),
     (11, 125000),
@@ -16,15 +28,16 @@ DATA_RATES = (
     (8, 125000),
     (7, 125000),
     (7, 250000),
-    None,
+    None,  # FSK
 )
-MAX_MAC_PAYLOAD = bytes((59, 59, 59, 123, 250, 250, 250, 250))  # M by DR: FHDR, FPort and FRMPayload together
+MAX_MAC_PAYLOAD = b"\x3b\x3b\x3b\x7b\xfa\xfa\xfa\xfa"
+MAX_MAC_PAYLOAD_DWELL = None
 
-DEFAULT_CHANNELS_HZ = (868100000, 868300000, 868500000)  # every device has them; joins use only them
-DR_RANGE = const(0x50)  # of default and CFList channels, as in NewChannelReq: highest DR 5 << 4 | lowest DR 0
-JOIN_DR = const(5)
+DEFAULT_CHANNELS_HZ = (868100000, 868300000, 868500000)
+DR_RANGE = 0x50
+JOIN_DR = 5
+JOIN_DRS = b"\5\5\4\3\2\1\0"  # mostly fast ones, because most failures are collisions
 
-# Row: DR of the uplink; column: RX1DROffset; value: DR of the downlink in RX1.
 RX1_DR = (
     b"\0\0\0\0\0\0",
     b"\1\0\0\0\0\0",
@@ -35,18 +48,19 @@ RX1_DR = (
     b"\6\5\4\3\2\1",
     b"\7\6\5\4\3\2",
 )
-RX2_FREQ_HZ = const(869525000)
-RX2_DR = const(0)
+RX1_DR_DWELL = None
+RX2_FREQ_HZ = 869525000
+RX2_DR = 0
+RX1_DELAY_S = 1
+JOIN_RX1_DELAY_S = 5
 
-RX1_DELAY_S = const(1)  # RX2 is always one second after RX1
-JOIN_RX1_DELAY_S = const(5)
+MAX_EIRP_DBM = 16
+TX_POWER_STEP_DB = 2
+MAX_TX_POWER = 7
 
-MAX_EIRP_DBM = const(16)
-TX_POWER_STEP_DB = const(2)  # TXPower n, 0..7, means MAX_EIRP_DBM - 2 n
+CFLIST_TYPE = 0
+CFLIST_FIRST = 3
 
-CFLIST_TYPE = const(0)  # a list of frequencies; type 1, channel masks, is ignored here
-
-# Where a node may transmit: (from_hz, up_to_hz, duty cycle in 1/1000).
 SUB_BANDS = (
     (863000000, 865000000, 1),
     (865000000, 868000000, 10),
@@ -55,29 +69,10 @@ SUB_BANDS = (
     (869400000, 869650000, 100),
     (869700000, 870000000, 10),
 )
-_KEPT_PERMILLE = const(10)  # what a node keeps to in the sum of all sub-bands (node/schedule.py)
+LISTEN_HZ = (863000000, 870000000)
 
+TX_PARAM_SETUP = False
+DWELL = 0
 
-def sub_band(freq_hz):
-    """Index in SUB_BANDS of the band a channel at `freq_hz` lies in, or -1 where a node may not transmit."""
-    for index, band in enumerate(SUB_BANDS):
-        if band[0] <= freq_hz <= band[1]:
-            return index
-    return -1
-
-
-def can_transmit(freq_hz):
-    """Whether the network may give us a channel at `freq_hz`: only where 1 % of the time is allowed, because that is
-    what a node keeps to as long as it keeps no ledger for each sub-band."""
-    index = sub_band(freq_hz)
-    return index >= 0 and SUB_BANDS[index][2] >= _KEPT_PERMILLE
-
-
-def can_receive(dr):
-    """Whether a downlink may come at data rate `dr`, 0..15 as on air."""
-    return dr < len(DATA_RATES) and DATA_RATES[dr] is not None
-
-
-def can_listen(freq_hz):
-    """Whether a downlink may come at `freq_hz`."""
-    return 863000000 <= freq_hz <= 870000000
+ADR_ACK_LIMIT = 64
+ADR_ACK_DELAY = 32
