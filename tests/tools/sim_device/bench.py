@@ -115,7 +115,9 @@ class Bench:
         self.cmd(0x86, *((freq << 25) // 32000000).to_bytes(4, "big"))
         self.cmd(0x8B, sf, bw, 1, sf > 10 if ldro is None else ldro)
 
-    def send(self, data=b"0123456789", fix_modulation=True, fix_iq=True, pa=(2, 2), power=22, iq=0, timeout=0, **tune):
+    def send(
+        self, data=b"0123456789", fix_modulation=True, fix_iq=True, pa=(2, 2), power=22, iq=0, timeout=0, ocp=0, **tune
+    ):
         """One transmission, waited for; the air's record of it, or None."""
         self.tune(**tune)
         self.cmd(0x8C, 0, 8, 0, len(data), 1, iq)
@@ -124,6 +126,8 @@ class Bench:
         if fix_iq:
             self.polarity(iq)
         self.cmd(0x95, pa[0], pa[1], 0, 1)
+        if ocp:
+            self.register(0x08E7, ocp)
         self.cmd(0x8E, power & 255, 4)
         self.cmd(0x0E, 0, *data)
         before = len(self.board.air.log)

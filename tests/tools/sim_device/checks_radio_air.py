@@ -361,3 +361,14 @@ def check_rssi_of_the_moment():
     b.board.air.add(b.board.clock.now, 868100000, 7, 125000, bytes(40), rssi=-80)
     time.sleep_ms(5)
     assert b.ask(1, 0x15, 0)[0] == 160
+
+
+def check_low_current_limit_spoils_high_power():
+    for limit_ma, power, fine in ((140, 22, True), (120, 22, True), (60, 22, False), (60, 8, True), (100, 14, True)):
+        b = Bench().start()
+        b.register(0x08E7, limit_ma * 2 // 5)
+        b.cmd(0x95, 4, 7, 0, 1)
+        assert b.register(0x08E7) == 0x38, "SetPaConfig sets it to 140 mA"
+        frame = b.send(pa=(4, 7), power=power, ocp=limit_ma * 2 // 5)
+        assert ("0x08E7" in "".join(frame["flaws"])) != fine, (limit_ma, power)
+        assert frame["eirp"] == power + 2 - (0 if fine else 10)

@@ -51,21 +51,15 @@ class Sx1262(Transceiver):
     max_spi_hz = 16000000
 
     def __init__(self, board, config, retained=None):
-        self.board = board
-        self.clock = board.clock
+        self._begin(board, config)
         self.board_tcxo_mv = config.get("tcxo_mv", 0)
         self.board_tcxo_start_us = config.get("tcxo_start_us", 2000)
-        self.antenna_gain_dbi = config.get("antenna_gain_dbi", 0)
-        self.rx_log = []
-        self.ledger = {}  # µs spent in each mode, e.g. "rx/dcdc", "sleep_warm"
-        self._ledger_at = self.clock.now
         self.mode = "startup"
         self.busy_until = 0
         self._selected = False
         self._frame = bytearray()
         self._answer = None
         self._waking = False
-        self._reset_at = None
         self._forget()
         if retained is None:
             self._power_on()
@@ -165,18 +159,6 @@ class Sx1262(Transceiver):
 
     def asleep(self):
         return self.mode in ("sleep_warm", "sleep_cold")
-
-    def _enter(self, mode):
-        """Change the mode; books the time spent in the old one."""
-        now = self.clock.now
-        old = self.mode
-        if old in ("rx", "tx", "fs", "stdby_xosc"):
-            old = old + "/" + self.regulator
-        self.ledger[old] = self.ledger.get(old, 0) + now - self._ledger_at
-        self._ledger_at = now
-        self.mode = mode
-        self.board.energy.enter("radio", self.draws())
-        self.session += 1
 
     def draws(self):
         """The mode, with what decides how much current it takes (see energy.toml)."""

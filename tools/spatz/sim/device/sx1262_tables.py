@@ -108,6 +108,17 @@ LORA_BW_HZ = {0: 7810, 8: 10420, 1: 15630, 9: 20830, 2: 31250, 10: 41670, 3: 625
 PA_SETTINGS = {(4, 7): 22, (3, 5): 20, (2, 3): 17, (2, 2): 14}
 PA_POWER = range(-9, 23)
 
+# What the chip takes at the whole power of each amplifier setting (chapter 3, current in TX), and the step of the
+# over-current protection (register 0x08E7)
+OCP_STEP_UA = 2500
+SUPPLY_UA = {(4, 7): 118000, (3, 5): 84000, (2, 3): 58000, (2, 2): 45000}
+
+
+def supply_ua(pa, power):
+    """µA of a transmission, roughly: half of it from 14 dB below the setting's whole power on."""
+    return SUPPLY_UA[pa] - max(0, min(14, 22 - power)) * SUPPLY_UA[pa] // 28
+
+
 # Registers a driver may know (table 12-1) -> value after reset. Anything else raises.
 REGISTERS = {
     0x029F: 0, 0x02A0: 0, 0x02A1: 0, 0x02A2: 0, 0x02A3: 0, 0x02A4: 0, 0x02A5: 0, 0x02A6: 0, 0x02A7: 0,  # retention
@@ -151,8 +162,8 @@ BAD_MODULATION = "TX modulation register 0x0889 wrong for this bandwidth"
 CLAMPED = "TX clamp register 0x08D8 not set at 14 dBm or more"
 WRONG_LDRO = "low data rate optimisation wrong for this SF and bandwidth"
 WRONG_IQ = "IQ register 0x0736 wrong"
-TX_LOSS_DB = {NO_RF_SWITCH: 40, BAD_MODULATION: 30, WRONG_LDRO: 40, CLAMPED: 6}
+LOW_OCP = "over-current protection 0x08E7 below what this power takes"
+TX_LOSS_DB = {NO_RF_SWITCH: 40, BAD_MODULATION: 30, WRONG_LDRO: 40, CLAMPED: 6, LOW_OCP: 10}
 RX_LOSS_DB = {NO_RF_SWITCH: 40, NOT_CALIBRATED: 30, NO_IMAGE: 30, WRONG_LDRO: 40}
 POWER_SAVING_GAIN_DB = 2  # sensitivity below the boosted gain (0x08AC = 0x96)
 OFF_FREQUENCY_HZ = 150000  # where a transmission lands when the PLL was not calibrated
-PREAMBLE_SYMBOLS_NEEDED = 5
