@@ -137,6 +137,11 @@ class Device:
             self._store()
         return outcome
 
+    def leave(self):
+        """Forget the session: the device has to join again."""
+        self.mac.session = None
+        self._store()
+
     def save(self):
         """Keep the exact state in ram; to be called before deep sleep."""
         self._ram.write(self._pack(True))
@@ -163,6 +168,7 @@ class Device:
             or (mac.session is not None and mac.session.fcnt_up > self._fcnt_reserved)
             or not mac.ledger.covered(now_ms)
             or not mac.join_clock.covered()
+            or mac.join_clock.stale(now_ms)
         ):
             self._store()
         else:

@@ -295,7 +295,8 @@ class Mac:
             eirp_dbm = session.max_eirp_dbm - region.TX_POWER_STEP_DB * session.tx_power
             transmit = self._transmit(frame, freq_hz, dr, eirp_dbm, now_ms)
             now_ms += transmit.airtime_us // 1000
-            self.ledger.quiet(transmit.airtime_us, session.max_duty, now_ms)
+            if session.max_duty:
+                self.ledger.quiet(transmit.airtime_us, session.max_duty, now_ms)
             outcome.repeats += 1
             # The windows of this uplink are those it was sent under, whatever a downlink in RX1 changes.
             delay_s = session.rx1_delay_s

@@ -13,6 +13,7 @@ _SLICE_MS = const(250)  # how often a waiting node looks around; Ctrl-C gets thr
 _NOT_WORTH_SLEEPING_MS = const(2000)  # a start from deep sleep costs as much; the phase after power-on is shorter
 _HELP_EVERY_MS = const(30000)
 _FLASH_MS = const(30)
+_CERTIFYING_MS = const(0x1FFFFFFF)  # six days: a test tool must not lose the node to deep sleep
 _REGIONS = {"EU868": "eu868", "AS923": "as923", "IN865": "in865"}
 
 
@@ -82,10 +83,11 @@ class Life:
         self._time = time
         self._rng = rng
         self._clock = Clock(time, hardware.lightsleep)
+        window_ms = 0 if hardware.woke_from_sleep else config["safe_window_s"] * 1000
         self._window = Window(
             time,
             time.ticks_ms(),
-            0 if hardware.woke_from_sleep else config["safe_window_s"] * 1000,
+            _CERTIFYING_MS if config.get("certification") else window_ms,
             hardware.button_held,
             hardware.usb_attached,
         )

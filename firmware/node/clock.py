@@ -2,8 +2,9 @@
 
 from micropython import const
 
-_LIGHT_SLEEP_US = const(20000)  # a shorter wait is not worth it
-_WAKE_EARLY_US = const(5000)  # light sleep ends late by the time the flash needs to wake
+_LIGHT_SLEEP_US = const(8000)  # a shorter wait is not worth it
+_WAKE_EARLY_US = const(5000)  # light sleep ends late by the time the flash needs to wake: this much at first, ...
+_SPARE_US = const(1000)  # ... then what the last one was late by, and this
 _EXACT_US = const(2000)  # the last part is waited for without the scheduler's milliseconds
 
 
@@ -17,21 +18,28 @@ class Clock:
         self._time = time
         self._lightsleep = lightsleep
         self.stay_awake = True
+        self._early_us = _WAKE_EARLY_US
         self.ticks_us = time.ticks_us
         self.ticks_add = time.ticks_add
         self.ticks_diff = time.ticks_diff
         self._looked_ms = time.ticks_ms()
         self._uptime_ms = 0
 
-    def sleep_until_us(self, moment_us):
-        """Return at `moment_us` (ticks), or at once when it has passed."""
+    def sleep_until_us(self, moment_us, exact=True):
+        """Return at `moment_us` (ticks), or at once when it has passed. Not `exact`: not before, but perhaps some ms
+        late; this costs no waiting awake for the end of the wait."""
         time = self._time
+        early_us = self._early_us if exact else -1000
         while True:
-            left_us = time.ticks_diff(moment_us, time.ticks_us())
+            now_us = time.ticks_us()
+            left_us = time.ticks_diff(moment_us, now_us)
             if left_us <= 0:
                 return
-            if left_us >= _LIGHT_SLEEP_US and not self.stay_awake:
-                self._lightsleep((left_us - _WAKE_EARLY_US) // 1000)
+            if left_us >= _LIGHT_SLEEP_US and left_us > early_us and not self.stay_awake:
+                ms = (left_us - early_us) // 1000
+                self._lightsleep(ms)
+                late_us = time.ticks_diff(time.ticks_us(), now_us) - 1000 * ms
+                early_us = self._early_us = max(late_us, 0) + _SPARE_US
             elif left_us > _EXACT_US:
                 time.sleep_ms((left_us - _EXACT_US) // 1000 + 1)
             else:

@@ -43,11 +43,11 @@ class Cycle:
             slept_ms,
             identity.first_dev_nonce,
         )
-        self._certification = None
-        if config.get("certification"):
+        self._certified = None
+        if config.get("certification") and not identity.certification_ended:
             from node.certified import Certified
 
-            self._certification = Certified(self.device, config["certification"])
+            self._certified = Certified(self.device, config["certification"], identity, hardware)
 
     def started(self):
         """To be called once after power-on or a reset: ms to wait before the first wake.
@@ -83,9 +83,8 @@ class Cycle:
             # its uplinks may be heard all the same, so it goes on with the session it has
             self._memory.next_join_s = (device.now_ms() + self._join()) // 1000
         wait_ms = self._send(reading)
-        interval_ms = self._config["interval_s"] * 1000
         old_ms = self._memory.phase_ms
-        self._memory.phase_ms = schedule.phase(interval_ms, self._rng)
+        self._memory.phase_ms = schedule.phase(self._interval_ms(), self._rng)
         self._come_to_its_end()
         return max(wait_ms, self._after_sending(old_ms, self._memory.phase_ms)), True
 
@@ -98,11 +97,12 @@ class Cycle:
             wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
         return wait_ms, True
 
+    def _interval_ms(self):
+        return (self._certified and self._certified.tool.period_s or self._config["interval_s"]) * 1000
+
     def _after_sending(self, old_phase_ms, phase_ms):
-        config = self._config
-        return schedule.after_sending(
-            config["interval_s"] * 1000, old_phase_ms, phase_ms, self._airtime_us, config.get("fair_use_s", 0)
-        )
+        fair_use_s = self._config.get("fair_use_s", 0)
+        return schedule.after_sending(self._interval_ms(), old_phase_ms, phase_ms, self._airtime_us, fair_use_s)
 
     def _join(self):
         """Try to join. Returns 0 when the node has a new session, else the ms until the next try."""
@@ -127,17 +127,20 @@ class Cycle:
 
     def _send(self, reading):
         """Send a reading. Returns the ms that have to pass before the next, 0 for no more than usual."""
+        uplink = FPORT, encode(reading), bool(self._config.get("confirmed"))
+        if self._certified:
+            uplink = self._certified.uplink(*uplink)
         try:
-            outcome = self.device.uplink(FPORT, encode(reading), bool(self._config.get("confirmed")))
+            outcome = self.device.uplink(*uplink)
         except NoAirtime as error:
             print(f"its airtime is used up, this reading is not sent; next try in {error.wait_ms // 1000} s")
             return error.wait_ms
         text = {None: "sent", True: "sent and acknowledged", False: "sent, but not acknowledged"}[outcome.acked]
         print(f"{text}, frame {outcome.fcnt}" + (f", {outcome.repeats} times" if outcome.repeats > 1 else ""))
-        for port, payload, fcnt in outcome.downlinks:
+        for port, payload, _ in outcome.downlinks:
             print(f"downlink port={port} payload={payload.hex()}")
-            if self._certification:
-                self._certification.take(port, payload, fcnt)
+        if self._certified:
+            self._certified.heard(outcome)
         return 0
 
     def _exchange(self, exchange, before_transmit):

@@ -4,9 +4,13 @@ The only module besides main.py that touches `machine` and `esp32`, and it is ha
 config.json alone. Things are made when they are first used, so a wake pays for what it needs.
 """
 
+from micropython import const
+
 from payload.encode import FAILED
 
-_RADIOS = {"sx1262": ("radio.sx126x", "SX126x")}
+# chip: module, class, its own pins
+_RADIOS = {"sx1262": ("radio.sx126x", "SX126x", ("busy", "dio1")), "sx1276": ("radio.sx127x", "SX127x", ("dio0",))}
+_SUPPLY_MS = const(3)  # a regulator of an amplifier: 1 (Heltec V4); a TCXO: 2
 
 
 class Hardware:
@@ -26,6 +30,7 @@ class Hardware:
         esp32.gpio_deep_sleep_hold(False)
         # first of all: a floating NSS wakes the radio
         self._cs = pin(config["radio"]["cs"], pin.OUT, value=1, hold=False)
+        self._held = [self._cs]  # what must not float while the processor sleeps
         self._vext = self._output("vext")
         self._led = self._output("led")
         button = config.get("button")
@@ -114,13 +119,13 @@ class Hardware:
     # Radio
 
     def radio(self):
-        """The driver of the radio. Raises ValueError for a chip that this firmware does not know."""
+        """The driver of the radio. Raises ValueError for a chip that this firmware does not know, RadioError when the
+        board may carry either and none answers."""
         if self._radio is None:
             config = self._config["radio"]
-            if config["chip"] not in _RADIOS:
-                raise ValueError("unknown radio " + config["chip"])
-            module, name = _RADIOS[config["chip"]]
-            driver = getattr(__import__(module, None, None, (name,)), name)
+            chip = config["chip"]
+            if chip != "probe" and chip not in _RADIOS:
+                raise ValueError("unknown radio " + chip)
             pin = self._machine.Pin
             bus = config["spi"]
             spi = self._machine.SPI(
@@ -132,25 +137,38 @@ class Hardware:
                 mosi=pin(bus["mosi"]),
                 miso=pin(bus["miso"]),
             )
-            self._radio = driver(
-                spi,
-                self._cs,
-                pin(config["reset"], pin.OUT, value=1),
-                pin(config["busy"], pin.IN),
-                pin(config["dio1"], pin.IN),
-                config,
-                self._time,
-            )
+            reset = pin(config["reset"], pin.OUT, value=1)
+            self._supply_radio(config.get("enable", ()))
+            if chip == "probe":
+                from radio.probe import probe
+
+                chip = probe(spi, self._cs, reset, self._time)
+            module, name, own = _RADIOS[chip]
+            driver = getattr(__import__(module, None, None, (name,)), name)
+            self._radio = driver(spi, self._cs, reset, *[pin(config[part], pin.IN) for part in own], config, self._time)
         return self._radio
+
+    def _supply_radio(self, enable):
+        """Set the pins that a TCXO, an amplifier or a switch at the antenna needs, one after the other, each with the
+        time to come up. They stay so, held in light sleep too, until deep sleep."""
+        if len(self._held) > 1:
+            return
+        pin = self._machine.Pin
+        for number, level in enable:
+            self._held.append(pin(number, pin.OUT, value=level, hold=False))
+            self.sleep_ms(_SUPPLY_MS)
 
     # Sleep
 
     def lightsleep(self, ms):
         """Light sleep for `ms`. An ESP32-S3 lets go of every pin meanwhile (ESP-IDF isolates them, because a pulse on
-        an open input could reset the chip), and a floating NSS wakes the radio: so it is held."""
-        self._cs.init(hold=True)
+        an open input could reset the chip), and a floating NSS wakes an SX1262: so it is held. An ESP32 keeps its
+        pins, and the hold does no harm."""
+        for pin in self._held:
+            pin.init(hold=True)
         self._machine.lightsleep(ms)
-        self._cs.init(hold=False)
+        for pin in self._held:
+            pin.init(hold=False)
 
     def deepsleep(self, ms):
         """Everything off that costs current, then sleep; the node starts again with main.py after `ms`."""
@@ -160,6 +178,11 @@ class Hardware:
             print(f"the radio does not go to sleep: {type(error).__name__}: {error}")
         self.sensor_power(False)
         self.light(False)
-        self._cs.init(self._machine.Pin.OUT, value=1, hold=True)
+        for pin in self._held:  # NSS high; TCXO, amplifier and switch off
+            pin.init(self._machine.Pin.OUT, value=1 if pin is self._cs else 0, hold=True)
         self._esp32.gpio_deep_sleep_hold(True)
         self._machine.deepsleep(ms)
+
+    def restart(self):
+        """Start the node again, as the reset button does."""
+        self._machine.reset()

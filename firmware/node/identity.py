@@ -2,7 +2,7 @@
 
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
-blobs `state0`, `state1`, written by the node. The AppKey is never printed.
+blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good. The AppKey is never printed.
 """
 
 from micropython import const
@@ -32,8 +32,21 @@ class Identity:
     @property
     def first_dev_nonce(self):
         """The smallest DevNonce that may be used."""
+        return self._number("dev_nonce")
+
+    @property
+    def certification_ended(self):
+        """Whether FPort 224 is off, whatever config.json says."""
+        return self._number("cert_off") != 0
+
+    def end_certification(self):
+        """Switch FPort 224 off for good."""
+        self._nvs.set_i32("cert_off", 1)
+        self._nvs.commit()
+
+    def _number(self, key):
         try:
-            return self._nvs.get_i32("dev_nonce")
+            return self._nvs.get_i32(key)
         except OSError as error:
             if error.args[0] != _NOT_FOUND:
                 raise  # a counter that cannot be read is not a counter at its beginning

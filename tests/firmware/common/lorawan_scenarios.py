@@ -25,7 +25,7 @@ SPREADING = {0: 12, 1: 11, 2: 10, 3: 9, 4: 8, 5: 7}
 
 Step = dict[str, Any]
 USUAL_CFLIST = network.cflist(867100000, 867300000, 867500000, 867700000, 867900000)
-ACK, FPENDING = 0x20, 0x10
+ADR, ACK, FPENDING = 0x80, 0x20, 0x10
 
 
 def hexed(air: list[bytes | None]) -> list[str | None]:
@@ -104,7 +104,7 @@ class Story:
         window: int = 0,
         **outcome: Any,
     ) -> Story:
-        """fctrl, fopts: what the node must put into its frame. outcome: what it must say of it."""
+        """fctrl (besides ADR), fopts: what the node must put into its frame. outcome: what it must say of it."""
         freq = self.channels[self.turn % len(self.channels)]
         self.turn += 1
         rx1_dr = max(self.dr - self.rx1_dr_offset, 0)
@@ -117,7 +117,7 @@ class Story:
             port=port,
             payload=payload,
             confirmed=confirmed,
-            fctrl=fctrl,
+            fctrl=fctrl | ADR,
             fopts=fopts,
         )
         self.steps.append(
@@ -331,17 +331,16 @@ def answers() -> list[Story]:
     stories.append(story)
 
     story = joined("DevStatus is answered once, with commands beside it in order, and data beside them")
-    # RXTimingSetup, DevStatus; LinkCheckAns and LinkADR are passed over
+    # RXTimingSetup, DevStatus, a LinkCheckAns that nobody asked for, LinkADR with what is already so
     block = b"\x08\x02\x06\x02\x07\x01\x03\x50\x07\x00\x01"
     story.uplink([story.down(0, fopts=block, port=9, payload=b"d")], window=1, downlinks=[[9, "64", 0]])
     story.windows(rx1_delay_s=2, rx1_dr_offset=0, rx2=(RX2, 0))
-    story.uplink([None, None], fopts=b"\x08\x06\xff\x07").uplink([None, None], fopts=b"\x08")
+    story.uplink([None, None], fopts=b"\x08\x06\xff\x07\x03\x07").uplink([None, None], fopts=b"\x08")
     stories.append(story)
 
     story = Story("Answers give way to the payload")
     story.join(0, [None, story.accept(1)], window=2, dr=0, join_nonce=1)
     story.uplink([story.down(0, fopts=b"\x06\x08\x01")], window=1)
-    story.uplink([None, None], payload=bytes(51)).uplink([None, None], payload=bytes(49))
     story.uplink([None, None], payload=bytes(48), fopts=b"\x06\xff\x07")
     story.uplink([None, None], payload=bytes(50), fopts=b"\x08").uplink([None, None], fopts=b"\x08")
     stories.append(story)

@@ -5,7 +5,7 @@ import struct
 
 from cryptolib import aes
 from lorawan import crypto
-from lorawan.actions import Heard, Transmit
+from lorawan.actions import Heard, Listen, Transmit
 from node.config import FORMAT
 
 DEV_EUI = bytes.fromhex("70b3d57ed0000001")
@@ -112,6 +112,9 @@ class Nvs:
         buffer[: len(value)] = value
         return len(value)
 
+    def set_blob(self, key, value):
+        self.fresh[key] = bytes(value)
+
     def commit(self):
         self.log.append("commit")
         self.stored = dict(self.fresh)
@@ -196,6 +199,7 @@ class Network:
         self.deaf = 0
         self.broken = None
         self.downlinks = []
+        self.commands = b""  # FOpts of the next downlink
         self.frames = []
         self.airtimes = []
         self.readings = []
@@ -223,9 +227,12 @@ class Network:
                 reply = None if self.deaf else self.reply(action.frame)
                 self.deaf = max(0, self.deaf - 1)
                 answer = None
-            else:
+            elif isinstance(action, Listen):
                 answer = Heard(reply, -90, 7.0) if reply else None
                 reply = None
+            else:
+                self.time.now_us += action.us
+                answer = None
 
     def reply(self, frame):
         return self.accept(frame) if frame[0] == 0x00 else self.data(frame)
@@ -249,11 +256,14 @@ class Network:
             return None
         never(fcnt in self.counters, "an FCntUp came twice")
         self.counters.append(fcnt)
-        self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[9:-4])))
+        body = 8 + (frame[5] & 15)
+        self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[body + 1 : -4])))
         confirmed = frame[0] == 0x80
-        if not self.downlinks and not confirmed:
+        if not self.downlinks and not confirmed and not self.commands:
             return None
-        head = struct.pack("<BIBH", 0x60, DEV_ADDR, 0x20 if confirmed else 0, self.fcnt_down)
+        fctrl = (0x20 if confirmed else 0) | len(self.commands)
+        head = struct.pack("<BIBH", 0x60, DEV_ADDR, fctrl, self.fcnt_down) + self.commands
+        self.commands = b""
         if self.downlinks:
             port, payload = self.downlinks.pop(0)
             head += bytes([port]) + crypto.crypt_payload(self.app_skey, DEV_ADDR, self.fcnt_down, 1, payload)

@@ -6,9 +6,10 @@ import sys
 
 from expect import equal, raises
 from lorawan import eu868
-from lorawan.airtime import Timing
+from lorawan.timing import Timing
 from node import measure
 from node.app import Life, ask_for_help
+from node.clock import Clock
 from node.cycle import Cycle
 from node.identity import Identity, IdentityError
 from node.memory import Memory
@@ -127,33 +128,118 @@ class CutAt:
             raise Reset
 
 
-def check_power_cut_means_a_new_join_with_a_new_nonce():
+def check_power_cut_keeps_the_session():
     world = World(safe_window_s=0)
     world.sleep_after(world.boot())
     world.power_cut()
+    world.sleep_after(world.boot())
+    equal(world.network.nonces, [0])
+    equal(len(world.network.readings), 2)
+
+
+def check_damaged_memory_is_like_a_power_cut():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.rtc.data = world.rtc.data[:-1] + bytes([world.rtc.data[-1] ^ 1])
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(world.network.nonces, [0])
+    equal(len(world.network.readings), 2)
+
+
+def check_erased_flash_means_a_new_join():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.power_cut()
+    world.nvs = Nvs(world.log, dev_nonce=1)  # set up again, with the number it may go on with
     world.network.readings = []
     world.sleep_after(world.boot())
     equal(world.network.nonces, [0, 1])
     equal([fcnt for fcnt, _ in world.network.readings], [0])
 
 
-def check_damaged_memory_means_a_new_join():
-    world = World(safe_window_s=0)
-    world.sleep_after(world.boot())
-    world.rtc.data = world.rtc.data[:-1] + bytes([world.rtc.data[-1] ^ 1])
-    world.network.readings = []
-    world.sleep_after(world.boot(woke_from_sleep=True))
-    equal(world.network.nonces, [0, 1])
-
-
 def check_another_key_does_not_take_the_session():
     world = World(safe_window_s=0)
     world.sleep_after(world.boot())
     nvs = Nvs(app_key=bytes(16))
+    clock = Clock(world.time, None)
     cycle = Cycle(
-        world.config, eu868, Timing(), Identity(nvs), Memory(world.rtc), world.hardware, None, None, lambda n: 0
+        world.config, eu868, Timing(), Identity(nvs), Memory(world.rtc), world.hardware, clock, None, lambda n: 0
     )
-    equal(cycle.joined, False)
+    equal(cycle.device.joined, False)
+
+
+def check_lost_session_is_joined_again():
+    """The network forgot it: after the ADR backoff the node joins again, and until that works goes on sending."""
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.network.nwk_skey = bytes(16)  # what it hears from now on has a wrong MIC
+    boots = 0
+    while len(world.network.nonces) == 1:
+        world.sleep_after(world.boot(woke_from_sleep=True))
+        boots += 1
+        assert boots < 400
+    assert boots > 340, boots
+    equal(world.network.readings[-1][0], 0)
+
+
+def check_join_in_vain_costs_no_reading():
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    world.network.nwk_skey = bytes(16)
+    accept = world.network.accept
+    world.network.accept = lambda frame: None  # nor does it answer joins
+    for _ in range(360):
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    joins = [frame for frame in world.network.frames if frame[0] == 0]
+    readings = [frame for frame in world.network.frames if frame[0] == 0x40]
+    assert 2 <= len(joins) <= 12, len(joins)
+    equal(len(readings), 361)
+    world.network.accept = accept
+    while world.network.readings[-1][0] or len(world.network.readings) < 2:
+        world.sleep_after(world.boot(woke_from_sleep=True))
+
+
+def check_time_of_deep_sleep_counts():
+    world = World(safe_window_s=0)
+    slept_ms = world.sleep_after(world.boot())
+    life = world.boot(woke_from_sleep=True)
+    now_ms = life.cycle.device.now_ms()
+    assert slept_ms <= now_ms < slept_ms + 10000, (slept_ms, now_ms)
+    assert world.boot().cycle.device.now_ms() == now_ms - slept_ms, "a reset in deep sleep: nobody knows when"
+
+
+def check_battery_is_told():
+    world = World(safe_window_s=0)
+    world.network.commands = b"\x06"
+    world.sleep_after(world.boot())
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(world.network.frames[-1][8:10], b"\x06\xff", "not measured: this board cannot")
+    for volts, level in ((3.2, 1), (2.9, 1), (4.2, 254), (4.4, 254), (3.7, 127)):
+        assert abs(measure.battery_level(volts, {}) - level) <= 1, volts
+    equal(measure.battery_level(FAILED, {}), 255)
+    equal(measure.battery_level(None, {}), 255)
+
+
+def check_fair_use_stretches_the_interval():
+    """30 s of airtime a day at a slow data rate."""
+    world = World(safe_window_s=0, fair_use_s=30)
+    world.network.deaf = 6  # joined at DR0
+    for _ in range(7):
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    slept_ms = world.sleep_after(world.boot(woke_from_sleep=True))
+    assert slept_ms > 86400 / 30 * world.network.airtimes[-1] / 1000 - 5000, slept_ms
+
+
+def check_used_up_airtime_is_waited_for():
+    world = World(safe_window_s=0)
+    world.network.commands = b"\x04\x0f"  # DutyCycleReq: 1/32768
+    world.sleep_after(world.boot())
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    slept_ms = world.sleep_after(world.boot(woke_from_sleep=True))
+    assert slept_ms > 1000 * 1000, slept_ms
+    equal(len(world.network.readings), 2)
+    world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(len(world.network.readings), 3)
 
 
 def check_resets_in_a_row_send_rarely():
@@ -291,7 +377,7 @@ def check_downlink_is_printed_and_counted():
     world.sleep_after(world.boot(woke_from_sleep=True))
     equal(world.network.downlinks, [])
     life = world.boot(woke_from_sleep=True)
-    equal(life.cycle._mac.session.fcnt_down, 1)
+    equal(life.cycle.device.session.fcnt_down, 1)
 
 
 def check_confirmed_readings():

@@ -11,7 +11,8 @@ def check_identity_is_read():
     identity = Identity(Nvs())
     equal(identity.dev_eui, DEV_EUI)
     equal(identity.app_key, APP_KEY)
-    equal(identity.join_nonce, -1)
+    equal(identity.first_dev_nonce, 0)
+    equal(Identity(Nvs(dev_nonce=7)).first_dev_nonce, 7)
 
 
 def check_without_identity_it_says_so():
@@ -26,71 +27,58 @@ def check_damaged_identity_is_refused():
         assert "short" not in str(raised)
 
 
-def check_dev_nonce_is_committed_before_it_is_given_out():
+def check_records_are_kept():
     nvs = Nvs()
     identity = Identity(nvs)
-    equal(identity.reserve_dev_nonce(), 0)
-    equal(nvs.stored["dev_nonce"], 1)
-    equal(Identity(nvs.after_reset()).reserve_dev_nonce(), 1)
+    equal((identity.read(0), identity.read(1)), (None, None))
+    identity.write(1, b"a record")
+    equal((Identity(nvs.after_reset()).read(0), Identity(nvs.after_reset()).read(1)), (None, b"a record"))
+    nvs = Nvs(state0=bytes(1000), state1=7)
+    equal(Identity(nvs).read(0), b"", "longer than any record")
 
 
-def check_unreadable_counter_is_not_a_fresh_one():
-    """A flash that fails for a moment must not make the DevNonce begin anew."""
+def check_unreadable_flash_is_not_a_fresh_one():
+    """A flash that fails for a moment must not make counters begin anew."""
     nvs = Nvs(dev_nonce=7)
     identity = Identity(nvs)
     nvs.trouble = OSError(-0x1107, "ESP_ERR_NVS_INVALID_HANDLE")
-    raises(OSError, identity.reserve_dev_nonce)
-    raises(OSError, lambda: identity.join_nonce)
+    raises(OSError, lambda: identity.first_dev_nonce)
+    raises(OSError, identity.read, 0)
     raises(OSError, Identity, nvs)
-    nvs.trouble = None
-    equal(identity.reserve_dev_nonce(), 7)
-
-
-def check_dev_nonces_end():
-    nvs = Nvs(dev_nonce=0xFFFF)
-    identity = Identity(nvs)
-    equal(identity.reserve_dev_nonce(), 0xFFFF)
-    raises(IdentityError, identity.reserve_dev_nonce)
-    raises(IdentityError, Identity(nvs.after_reset()).reserve_dev_nonce)
-
-
-def check_join_nonce_survives():
-    nvs = Nvs()
-    Identity(nvs).join_nonce = 7
-    equal(Identity(nvs.after_reset()).join_nonce, 7)
 
 
 def check_memory_comes_back():
     rtc = Rtc()
     memory = Memory(rtc)
-    memory.session = b"session record"
     memory.join_failures = 3
     memory.cut_off = 4
     memory.phase_ms = 9999
-    memory.save()
+    memory.sleeps_ms = 86400000
+    memory.next_join_s = 4000000000
+    memory.write(b"the device's record")
     again = Memory(rtc)
-    equal((again.session, again.join_failures, again.cut_off, again.phase_ms), (b"session record", 3, 4, 9999))
+    equal((again.read(), again.join_failures, again.cut_off), (b"the device's record", 3, 4))
+    equal((again.phase_ms, again.sleeps_ms, again.next_join_s), (9999, 86400000, 4000000000))
 
 
 def check_every_damaged_byte_is_noticed():
     rtc = Rtc()
     memory = Memory(rtc)
-    memory.session = b"session record"
     memory.join_failures = 3
-    memory.save()
+    memory.write(b"the device's record")
     good = rtc.data
     for index in range(len(good)):
         bad = bytearray(good)
         bad[index] ^= 0x10
         again = Memory(Rtc(bytes(bad)))
-        equal((again.session, again.join_failures, again.phase_ms), (b"", 0, 0), index)
+        equal((again.read(), again.join_failures, again.phase_ms), (b"", 0, 0), index)
     for size in range(len(good)):
-        equal(Memory(Rtc(good[:size])).session, b"", size)
+        equal(Memory(Rtc(good[:size])).read(), b"", size)
 
 
 def check_rubbish_is_no_record():
-    for data in (b"", b"\xff" * 2048, b"SPM\x02", b"SPM\x02" + b"\xff" * 200, bytes(2048)):
-        equal(Memory(Rtc(data)).session, b"")
+    for data in (b"", b"\xff" * 2048, b"SPM\x03", b"SPM\x03" + b"\xff" * 200, bytes(2048)):
+        equal(Memory(Rtc(data)).read(), b"")
 
 
 def check_failures_do_not_overflow():

@@ -48,7 +48,7 @@ def check_joins_in_vain_stay_below_the_limits_of_tr007():
     now_ms, failures = 0, 0
     airtimes = []
     while now_ms < 14 * 24 * HOUR_MS:
-        sf, bw_hz = eu868.DATA_RATES[schedule.join_dr(failures)]
+        sf, bw_hz = eu868.DATA_RATES[schedule.join_dr(eu868, failures)]
         airtimes.append((now_ms, airtime_us(sf, bw_hz, 23) / 1e6))
         failures += 1
         now_ms += 6000 + schedule.after_failed_join(failures, lambda n: 0)
@@ -72,8 +72,8 @@ def check_join_waits_grow_and_vary():
 
 
 def check_joins_use_every_data_rate():
-    equal(sorted({schedule.join_dr(n) for n in range(20)}), [0, 1, 2, 3, 4, 5])
-    equal(schedule.join_dr(0), 5)
+    equal(sorted({schedule.join_dr(eu868, n) for n in range(20)}), [0, 1, 2, 3, 4, 5])
+    equal(schedule.join_dr(eu868, 0), 5)
 
 
 class Person:
@@ -187,3 +187,14 @@ def check_clock_returns_at_once_when_late():
     time = Time(5000)
     Clock(time, None).sleep_until_us(4000)
     equal(time.now_us, 5000)
+
+
+def check_uptime_goes_on_when_ticks_come_round():
+    time = Time((1 << 30) * 1000 - 5000000)
+    clock = Clock(time, None)
+    time.now_us += 20000000
+    equal(clock.uptime_ms(), 20000)
+    for _ in range(10):
+        time.now_us += 400000 * 1000000
+        clock.uptime_ms()
+    equal(clock.uptime_ms(), 4000020000)
