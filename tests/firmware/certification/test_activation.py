@@ -267,7 +267,7 @@ def test_join_backoff(fresh: Lab) -> None:
     assert all(used > limit / 2 for used, limit in zip(spent, limits, strict=True)), spent
 
 
-def test_join_interval_is_random(fresh: Lab) -> None:
+def test_joins_keep_the_duty_cycle(fresh: Lab) -> None:
     """The law of the join channels is kept: no hour holds more than 36 s of JoinRequests."""
     for _ in range(60):
         fresh.join(dr=0, rx1=None)

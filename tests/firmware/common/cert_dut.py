@@ -4,6 +4,7 @@ Written for both interpreters. On CPython `cert_lab` holds a `Dut` and is called
 it reads orders and answers as lines of JSON, and writes what it wants as such. Bytes are hex in them.
 """
 
+import io
 import json
 import sys
 from binascii import hexlify, unhexlify
@@ -72,7 +73,7 @@ class Dut:
         except ValueError as error:
             return {"error": [type(error).__name__, str(error), getattr(error, "wait_ms", None)]}
 
-    def do_new(self, dev_eui, join_eui, app_key, seed=1, adr=True, max_eirp_dbm=None, ppm=0, jitter_us=0, battery=255):
+    def do_new(self, dev_eui, join_eui, app_key, seed=1, adr=True, max_eirp_dbm=None, ppm=20, jitter_us=1000, battery=255):
         """A device that left the factory."""
         self._seed = seed
         self._settings = dev_eui, join_eui, app_key, ppm, jitter_us, max_eirp_dbm, adr, battery
@@ -210,7 +211,13 @@ def main():
         line = sys.stdin.readline()
         if not line:
             return
-        print(json.dumps(dut.do(json.loads(line))))
+        try:
+            said = dut.do(json.loads(line))
+        except Exception as error:
+            text = io.StringIO()
+            sys.print_exception(error, text)  # type: ignore[attr-defined]  # MicroPython's
+            said = {"crash": text.getvalue()}
+        print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class MicroPythonDut:
                 said = json.loads(line)
             except ValueError:
                 raise AssertionError(line + self._process.stdout.read()) from None
+            assert "crash" not in said, said["crash"]
             if "value" in said or "error" in said:
                 return said
             self._write(self.perform(said))
@@ -229,9 +230,9 @@ class Lab:
 
     # --- activation
 
-    def join(self, *, dr: int | None = None, rx1: Reply = b"", rx2: Reply = None, late_us: int = 0) -> Any:
+    def join(self, *, dr: int | None = None, rx1: Reply | str = "good", rx2: Reply = None, late_us: int = 0) -> Any:
         """One JoinRequest, answered; by default with a good JoinAccept in RX1. Returns the device's word, or None."""
-        if rx1 == b"":
+        if isinstance(rx1, str):
             rx1 = self.accept() if rx2 is None else None
         began = len(self.air.log)
 
