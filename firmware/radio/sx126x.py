@@ -47,13 +47,14 @@ class SX126x:
 
     Attributes for the runner, the same in every driver:
     `prepare_us`: how long `prepare_listen` takes at most, waking from warm sleep included;
-    `listen_latency_us`: from the call of `listen` until the receiver hears;
+    `listen_latency_us`: from the call of `listen` until the receiver hears, the start of the TCXO included;
+    `max_symbols`: the longest window that the modem's own symbol timeout ends, by itself and exactly;
     `clock_error_ppm`: how wrong the node's clock may be, from the configuration;
     `started_us`: ticks when the last transmission began; `interrupt_us`: ticks of the last DIO1 interrupt, or None.
     """
 
-    prepare_us = 20000
-    listen_latency_us = 150
+    prepare_us = 4000
+    max_symbols = t.MAX_SYMBOL_TIMEOUT
 
     def __init__(self, spi, cs, reset, busy, dio1, config, time):
         """`spi`: mode 0, MSB first, at most 16 MHz; pins: cs and reset outputs (high), busy and dio1 inputs;
@@ -68,7 +69,9 @@ class SX126x:
         self._dio1 = dio1
         self._time = time
         self._ticks_us = time.ticks_us  # bound once: the interrupt handler must not allocate
-        self._tcxo = t.tcxo_command(config.get("tcxo_mv"), config.get("tcxo_start_us", 5000))
+        tcxo_start_us = config.get("tcxo_start_us", 5000)
+        self._tcxo = t.tcxo_command(config.get("tcxo_mv"), tcxo_start_us)
+        self.listen_latency_us = 150 + (tcxo_start_us if self._tcxo else 0)
         self._dcdc = config.get("dcdc", True)
         self._dio2_rf_switch = config.get("dio2_rf_switch", True)
         self._rx_boost = config.get("rx_boost", True)
@@ -107,6 +110,8 @@ class SX126x:
         if self._dio2_rf_switch:
             self._send(t.DIO2_SWITCHES_ANTENNA)
         self._send(t.LORA)
+        self._send(t.BUFFER_AT_ZERO)
+        self._send(t.TIMER_RUNS_ON)
         self._write_register(t.SYNC_WORD, t.LORAWAN_SYNC_WORD)
         if self._rx_boost:
             self._write_register(t.RX_GAIN, t.RX_GAIN_BOOSTED)
@@ -157,17 +162,23 @@ class SX126x:
     def prepare_listen(self, freq_hz, sf, bw_hz, symbols, iq_inverted=True):
         """Set up everything for `listen`: LoRaWAN downlinks have inverted IQ and no CRC. The receiver will give up
         after `symbols` symbols without a preamble. Counts up to 248 are the modem's own symbol timeout; for more the
-        chip's timer runs until a header that began in the last of them would have been read."""
+        chip's timer runs until a header that began in the last of them would have been read. Returns the number of
+        symbols after which an empty window really ends: the chip counts in coarse steps."""
         self._stand_by()
         self._tune(freq_hz)
         self._set_modulation(sf, bw_hz, False)
         self._set_packet(_MAX_FRAME, False, iq_inverted)
-        self._set_symbol_timeout(symbols)
-        self._send(t.TIMER_RUNS_ON)
+        mantissa, exponent = t.symbol_timeout(symbols)
+        counted = mantissa << (2 * exponent + 1)
+        self._send(self._fill(t.SET_SYMBOL_TIMEOUT, counted, 1))
+        if counted:
+            self._write_register(t.SYMBOL_TIMEOUT, bytes((mantissa << 3 | exponent,)))
         self._expect(t.IRQ_FOR_RX)
         # The timer guards short windows too: a preamble heard in noise would hold the modem for ever.
-        steps = t.timer_steps((symbols + _HEADER_SYMBOLS) * symbol_us(sf, bw_hz))
+        symbols += _HEADER_SYMBOLS
+        steps = t.timer_steps(symbols * symbol_us(sf, bw_hz))
         self._set_rx[1], self._set_rx[2], self._set_rx[3] = steps >> 16, steps >> 8 & 255, steps & 255
+        return counted or symbols
 
     def listen(self):
         """Switch the receiver on, now."""
@@ -175,8 +186,13 @@ class SX126x:
 
     def poll(self):
         """The interrupt flags while DIO1 is high (something ended), else 0."""
-        if not self._dio1.value():
-            return 0
+        return self._flags() if self._dio1.value() else 0
+
+    def hearing(self):
+        """Whether a preamble was heard since `listen`, so that a frame may be coming in."""
+        return bool(self._flags() & t.PREAMBLE)
+
+    def _flags(self):
         flags = self._ask(t.GET_IRQ, 2)
         return flags[0] << 8 | flags[1]
 
@@ -202,8 +218,7 @@ class SX126x:
             self.start(False)
         elif self._state != _AWAKE:
             self.start(True)
-        self._send(t.STANDBY_XOSC)
-        self._send(t.BUFFER_AT_ZERO)
+        self._send(t.STANDBY_RC)
 
     def _tune(self, freq_hz):
         self._send(self._fill(t.SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
@@ -229,12 +244,6 @@ class SX126x:
         self._send(command)
         # Erratum 15.4: bit 2 is 0 for inverted IQ, 1 for standard, and the command above has just spoiled it.
         self._change_register(t.IQ_POLARITY, 0x00 if iq_inverted else 0x04, 0x04 if iq_inverted else 0x00)
-
-    def _set_symbol_timeout(self, symbols):
-        mantissa, exponent = t.symbol_timeout(symbols)
-        self._send(self._fill(t.SET_SYMBOL_TIMEOUT, mantissa << (2 * exponent + 1), 1))
-        if mantissa:
-            self._write_register(t.SYMBOL_TIMEOUT, bytes((mantissa << 3 | exponent,)))
 
     def _expect(self, irq_command):
         self._send(t.CLEAR_IRQ)

@@ -7,7 +7,6 @@ from micropython import const
 
 # Commands that never change (DS 11 and 13).
 STANDBY_RC = b"\x80\x00"
-STANDBY_XOSC = b"\x80\x01"  # crystal oscillator or TCXO running: from here to RX in 62 us instead of some ms
 SLEEP_COLD = b"\x84\x00"
 SLEEP_WARM = b"\x84\x04"
 CLEAR_ERRORS = b"\x07\x00\x00"
@@ -25,7 +24,7 @@ GET_ERRORS = b"\x17\x00"
 GET_RX_BUFFER = b"\x13\x00"
 GET_PACKET = b"\x14\x00"
 IRQ_FOR_TX = b"\x08\x02\x01\x02\x01\x00\x00\x00\x00"  # TxDone, Timeout: allowed, and on DIO1
-IRQ_FOR_RX = b"\x08\x02\x62\x02\x62\x00\x00\x00\x00"  # RxDone, HeaderErr, CrcErr, Timeout
+IRQ_FOR_RX = b"\x08\x02\x66\x02\x62\x00\x00\x00\x00"  # RxDone, HeaderErr, CrcErr, Timeout; and preambles, not on DIO1
 
 # Opcodes of commands with values.
 WRITE_REGISTER = const(0x0D)
@@ -45,6 +44,7 @@ SET_SYMBOL_TIMEOUT = const(0xA0)
 # Interrupt flags (DS 13.3.1, table 13-29).
 TX_DONE = const(0x0001)
 RX_DONE = const(0x0002)
+PREAMBLE = const(0x0004)
 HEADER_ERROR = const(0x0020)
 CRC_ERROR = const(0x0040)
 

@@ -158,6 +158,10 @@ class SX127x:
         flags = self._read(t.IRQ_FLAGS)
         return flags if flags & t.ENDED else 0
 
+    def hearing(self):
+        """Whether a frame may be coming in: this chip does not say so reliably, so always."""
+        return True
+
     def receive(self, timeout_ms):
         """Wait until the receiver stops: a Heard, or None (nothing, a broken frame, or `timeout_ms` went by)."""
         flags = self._wait_for_flags(timeout_ms, self._header_us)

@@ -50,7 +50,7 @@ class Time:
     def sleep_ms(self, ms):
         self.sleep_us(ms * 1000)
 
-    def sleep_until_us(self, ticks):
+    def sleep_until_us(self, ticks, exact=True):
         if ticks > self.us:
             self.sleep_us(ticks - self.us)
 

@@ -11,9 +11,9 @@ from board import Board
 from cryptolib import aes
 from fault import SimFault
 from lorawan import crypto, eu868
-from lorawan.airtime import Timing
 from lorawan.mac import Mac
 from lorawan.session import Session
+from lorawan.timing import Timing
 from node.clock import Clock
 from radio.runner import run
 from radio.sx126x import SX126x
@@ -84,11 +84,12 @@ class World:
         return self.air.log[-1]
 
     def hear(self, sf=7, symbols=24, freq_hz=868100000, after_us: "int | None" = 2000, size=20, **changes):
-        """A window by the driver alone, and a downlink that starts `after_us` later (None: none): Heard or None."""
+        """A window by the driver alone, and a downlink that starts `after_us` after its beginning (None: none): Heard
+        or None."""
         self.radio.prepare_listen(freq_hz, sf, 125000, symbols)
         self.air.downlinks = []
         if after_us is not None:
-            self.air.add(self.now_us + after_us, freq_hz, sf, 125000, bytes(range(size)), **changes)
+            self.air.add(self.now_us + self.radio.listen_latency_us + after_us, freq_hz, sf, 125000, bytes(range(size)), **changes)
         self.radio.listen()
         return self.radio.receive(10000)
 

@@ -105,7 +105,7 @@ def check_uplinks_of_others_are_not_heard():
     assert world.hear(iq=False) is None
     assert world.hear()
     world.radio.prepare_listen(868100000, 7, 125000, 24, iq_inverted=False)
-    world.air.add(world.now_us + 2000, 868100000, 7, 125000, b"abc", iq=False)
+    world.air.add(world.now_us + world.radio.listen_latency_us + 2000, 868100000, 7, 125000, b"abc", iq=False)
     world.radio.listen()
     assert world.radio.receive(1000)
     equal(world.send()["iq"], 0)

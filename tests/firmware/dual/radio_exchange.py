@@ -141,7 +141,8 @@ def check_session_goes_on_over_many_wakes():
     stored = []
     for fcnt in range(5):
         network.window = fcnt % 3
-        outcome = world.run(mac.uplink(1, b"12345"), before=lambda action: stored.append(got.session.fcnt_up))
+        exchange = mac.uplink(1, b"12345", now_ms=world.now_us // 1000)
+        outcome = world.run(exchange, before=lambda action: stored.append(got.session.fcnt_up))
         equal((outcome.fcnt, outcome.window), (fcnt, fcnt % 3))
         equal(world.chip.mode, "sleep_cold")
         world.wait(10000000)

@@ -62,6 +62,12 @@ class Notes:
         self.note("listen")
         self.collecting.append(gc.isenabled())
 
+    def poll(self):
+        return 0
+
+    def hearing(self):
+        return False
+
     def receive(self, timeout_ms):
         self.note("receive")
         self.time.sleep_us(30000)

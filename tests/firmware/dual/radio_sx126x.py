@@ -15,14 +15,15 @@ COLD_START = (
     "98d7db",  # CalibrateImage 863-870 MHz (DS table 9-2)
     "9d01",  # SetDIO2AsRfSwitchCtrl
     "8a01",  # SetPacketType LoRa
+    "8f0000",  # SetBufferBaseAddress
+    "9f00",  # StopTimerOnPreamble off
     "0d07403444",  # LoRa sync word, public network
     "0d08ac96",  # RX gain boosted (DS 9.6)
     "0d029f0208ac0889",  # retention list: two registers (DS 9.6)
     "1700",  # GetDeviceErrors
 )
 TRANSMIT = (
-    "8001",  # SetStandby STDBY_XOSC
-    "8f0000",  # SetBufferBaseAddress
+    "8000",  # SetStandby STDBY_RC: SetTx and SetRx start the TCXO by themselves (DS 9.4, 13.1.4)
     "863641999a",  # 868.1 MHz * 2^25 / 32 MHz, to the nearest
     "9502020001",  # SetPaConfig: 14 dBm (DS table 13-21), SX1262
     "0d08e738",  # over-current protection 140 mA
@@ -41,8 +42,7 @@ TRANSMIT = (
     "830022c0",  # SetTx with its guard: 5/4 of 30.976 ms, and 100 ms more, rounded up to a ms: 139 ms
 )
 LISTEN = (
-    "8001",
-    "8f0000",
+    "8000",
     "8636586666",  # 869.525 MHz
     "8b0c040101",  # SF12: low data rate optimisation on
     "1d088900",
@@ -52,9 +52,8 @@ LISTEN = (
     "0d0736e0",  # 0xE4 with bit 2 cleared: inverted IQ
     "a006",  # SetLoRaSymbNumTimeout 6
     "0d070618",  # mantissa 3, exponent 0
-    "9f00",  # StopTimerOnPreamble off
     "02ffff",
-    "080262026200000000",  # RxDone, HeaderErr, CrcErr, Timeout on DIO1
+    "080266026200000000",  # RxDone, HeaderErr, CrcErr, Timeout on DIO1; PreambleDetected not
 )
 
 
@@ -197,7 +196,7 @@ def check_sleep_and_wake():
     driver.sleep()
     equal(wire.take(), [], "already asleep: NSS would wake it")
     driver.prepare_listen(869525000, 12, 125000, 6)
-    equal(wire.take()[:3], ["070000", "1d074000", "8001"])  # errors cleared, sync word still there
+    equal(wire.take()[:3], ["070000", "1d074000", "8000"])  # errors cleared, sync word still there
     driver.sleep(warm=False)
     equal(wire.take(), ["8000", "8400"])
     driver.prepare_listen(869525000, 12, 125000, 6)
