@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,8 @@ def demo(
 _SIMULATE_EPILOG = (
     f"{tr('Examples:')}\n\n"
     "[bold]spatz simulate --nodes 10 --server 192.168.1.20:1700 --keys keys.json[/bold]\n\n"
-    "[bold]spatz simulate --nodes 50 --server 127.0.0.1:1700 --town ./mytown --seconds 300 --json[/bold]"
+    "[bold]spatz simulate --nodes 50 --server 127.0.0.1:1700 --town ./mytown --seconds 300 --json[/bold]\n\n"
+    "[bold]spatz simulate --nodes 3 --server 127.0.0.1:1700 --seconds 600 --energy[/bold]"
 )
 
 
@@ -116,6 +118,12 @@ def simulate(
         Path | None, typer.Option("--town", metavar="DIR", help=tr("Register the nodes in this town's nest."))
     ] = None,
     keep: Keep = None,
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy", help=tr("At the end, what an uplink of each node costs and how long cells last (modelled).")
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Drive any LoRaWAN network server with virtual nodes."""
@@ -126,8 +134,55 @@ def simulate(
     _check("--seconds", seconds, 0, 31_536_000)
     plan = _plan(nodes, seed, interval, gateways=gateways, loss=loss, confirmed=confirmed)
     address = library.parse_server(server)
-    request = library.Request(plan, address, seconds, keys=keys, town=town, keep=keep, as_json=as_json)
+    request = library.Request(plan, address, seconds, keys=keys, town=town, keep=keep, as_json=as_json, energy=energy)
     raise typer.Exit(library.run(request))
+
+
+_ENERGY_EPILOG = (
+    f"{tr('Examples:')}\n\n"
+    "[bold]spatz energy[/bold]\n\n"
+    "[bold]spatz energy heltec-v3 --sf 7 --sf 12 --interval 3600[/bold]\n\n"
+    "[bold]spatz energy --boot frozen --json[/bold]"
+)
+
+
+class Boot(StrEnum):
+    """How the firmware lies on a node, for `spatz energy`."""
+
+    FILES = "files"
+    FROZEN = "frozen"
+
+
+@app.command(
+    help=tr(
+        "What an uplink costs and how long cells last: the real firmware on a virtual board, a day in a few seconds, "
+        "without a server. Modelled, not measured."
+    ),
+    epilog=_ENERGY_EPILOG,
+)
+def energy(
+    board: Annotated[str, typer.Argument(help=tr('Its name, as "spatz boards" lists it.'))] = "heltec-v3",
+    sf: Annotated[
+        list[int] | None, typer.Option("--sf", help=tr("Only this spreading factor, 7 to 12; may be given again."))
+    ] = None,
+    interval: Interval = 900,
+    boot: Annotated[
+        Boot,
+        typer.Option(
+            "--boot", help=tr("How the firmware starts: from its files, or frozen into the image of MicroPython.")
+        ),
+    ] = Boot.FILES,
+    confirmed: Annotated[bool, typer.Option("--confirmed", help=tr("Nodes ask for an acknowledgement."))] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What an uplink costs and how long cells last."""
+    from spatz.sim import lifetime as library
+
+    for one in sf or ():
+        _check("--sf", one, 7, 12)
+    _check("--interval", interval, 5, 86_400)
+    factors = sorted(set(sf)) if sf else library.SPREADING_FACTORS
+    raise typer.Exit(library.run(library.Request(board, factors, interval, boot.value, confirmed, as_json)))
 
 
 def _plan(

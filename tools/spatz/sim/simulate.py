@@ -15,7 +15,7 @@ from nest.errors import UserError
 from nest.i18n import tr
 from rich.console import Console
 
-from spatz.sim import micropython, nodes
+from spatz.sim import lifetime, micropython, nodes
 from spatz.sim.ending import interrupted_by_signals, stopped_by_signals
 from spatz.sim.progress import Progress
 from spatz.sim.simulation import Plan, Simulation
@@ -34,6 +34,7 @@ class Request:
     town: Path | None = None
     keep: Path | None = None
     as_json: bool = False
+    energy: bool = False
 
 
 def parse_server(text: str) -> tuple[str, int]:
@@ -139,9 +140,16 @@ async def _run(request: Request, folder: Path) -> int:
         finally:
             await simulation.stop()
     summary = simulation.summary()
+    if request.energy:
+        uplinks = simulation.uplink_costs()
+        for node in summary["nodes"]:
+            one = uplinks[node["name"]]
+            node["energy"] = one.as_json() if one else None
     if request.as_json:
         json.dump(summary, sys.stdout, indent=2)
         print()
     else:
         progress.table(simulation.reports)
+        if request.energy:
+            lifetime.show(Console(), simulation.uplink_costs(), tr("node"))
     return int(bool(request.seconds) and any(node["joined_s"] is None for node in summary["nodes"]))

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spatz.sim import nodes
+from spatz.boards import load_board
+from spatz.sim import energy, nodes
 from spatz.sim.air import Air, Missed, Propagation, Reception, Transmission
 from spatz.sim.airserver import AirServer, monotonic_us
 from spatz.sim.gateway import VirtualGateway
@@ -133,6 +134,14 @@ class Simulation:
             "nodes": [asdict(report) for report in self.reports.values()],
             "gateways": [{"eui": gateway.eui.hex(), **asdict(gateway.counters)} for gateway in self.gateways],
             "air": dict(sorted(self.air.counts.items())),
+        }
+
+    def uplink_costs(self) -> dict[str, energy.Uplink | None]:
+        """What an uplink of each node cost, by its usual rounds so far; None for a node that had none."""
+        model = energy.Model.of(load_board(nodes.BOARD))
+        states = self.supervisor.states if self.supervisor else {}
+        return {
+            name: energy.per_uplink([states[name].usual], model) if name in states else None for name in self.reports
         }
 
     def _make(self, node: nodes.VirtualNode) -> nodes.Folder:

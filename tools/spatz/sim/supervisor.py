@@ -32,6 +32,7 @@ from spatz.resources import firmware_dir
 from spatz.sim import micropython, nodes
 from spatz.sim.airserver import monotonic_us
 from spatz.sim.ending import die_with_parent
+from spatz.sim.energy import States
 
 DEVICE_DIR = Path(__file__).parent / "device"
 CRASH_PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -66,7 +67,10 @@ class Event:
 
 @dataclass(slots=True)
 class NodeState:
-    """What the supervisor knows of one node. `pid` is 0 while it sleeps."""
+    """What the supervisor knows of one node. `pid` is 0 while it sleeps.
+
+    `spent`: the states of all boots that came to their end, `usual`: of the usual rounds among them.
+    """
 
     node: nodes.VirtualNode
     folder: nodes.Folder
@@ -77,6 +81,8 @@ class NodeState:
     lines: list[str] = field(default_factory=list)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
     off_s: float = 0.0
+    spent: States = field(default_factory=States)
+    usual: States = field(default_factory=States)
 
 
 class Supervisor:
@@ -205,8 +211,14 @@ class Supervisor:
             reading.cancel()
         ended = {"event": "cut"} if state.cut.is_set() else _read_power(folder.power, process.returncode)
         state.crashes = state.crashes + 1 if ended["event"] in ("crashed", "fault") else 0
+        self._add_up(state, States.of(ended.get("energy")))
         self._tell(state, ended["event"], str(ended.get("rule") or ended.get("error") or ""))
         return ended
+
+    def _add_up(self, state: NodeState, states: States) -> None:
+        state.spent += states
+        if states.is_usual():
+            state.usual += states
 
     async def _read(self, state: NodeState, stdout: asyncio.StreamReader) -> None:
         while True:
