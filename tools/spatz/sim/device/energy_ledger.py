@@ -59,6 +59,12 @@ class EnergyLedger:
         key = part + " " + state
         self._us[key] = self._us.get(key, 0) + us
 
+    def instead(self, part, state, real, us):
+        """For the first `us` of a state that begins, `part` is really in another one."""
+        if state != real:
+            self.add(part, state, -us)
+            self.add(part, real, us)
+
     def count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1
 

@@ -28,6 +28,7 @@ class Transceiver(Settings, LoraChip):
         delay += t.SWITCH_US.get((self.mode, mode), t.BUSY_COMMAND_US)
         self._enter(mode)
         self._occupy(delay)
+        self.board.energy.instead("radio", self.draws(), "fs", delay)  # neither sends nor hears until it is there
         return delay
 
     def _set_standby(self, params):
