@@ -53,22 +53,3 @@ def rx_window(sf, bw_hz, error_us, min_symbols=6):
     if symbols < min_symbols:
         symbols = min_symbols
     return 4 * symbol - symbols * symbol // 2, symbols
-
-
-class Timing:
-    """How far off this node's idea of a moment may be.
-
-    ppm: error of the clock that measures the wait, parts per million; jitter_us: how late or early the node itself is
-    (scheduler, wake-up); min_symbols: preamble symbols the radio needs to see, per LoRaMac-node.
-    """
-
-    __slots__ = ("jitter_us", "min_symbols", "ppm")
-
-    def __init__(self, ppm=CLOCK_ERROR_PPM, jitter_us=JITTER_US, min_symbols=6):
-        self.ppm = ppm
-        self.jitter_us = jitter_us
-        self.min_symbols = min_symbols
-
-    def error_us(self, delay_us):
-        """Greatest error after waiting `delay_us`, in µs, to either side."""
-        return self.jitter_us + (delay_us // 1000 * self.ppm + 999) // 1000

@@ -65,7 +65,7 @@ class Timing:
         off = after_us - delay_us - self._drift * seconds
         of_clock = (self._unsure * seconds) ** 2
         jitter = self._spread**2
-        both = of_clock + jitter
+        both = of_clock + jitter + 1
         part = of_clock / both
         self._drift += part * off / seconds
         self._unsure *= (1 - part) ** 0.5

@@ -57,11 +57,3 @@ def check_window_holds_a_preamble_however_wrong_the_clock():
                     end = min(start + 8 * symbol, offset_us + symbols * symbol)
                     seen = end - max(start, offset_us)
                     assert seen >= (wanted - 1) * symbol, (sf, error_us, wanted, seen / symbol)
-
-
-def check_timing_error():
-    timing = airtime.Timing(50, 20000)
-    equal(timing.error_us(0), 20000)
-    equal(timing.error_us(1000000), 20050)
-    equal(timing.error_us(15000000), 20750)
-    equal(airtime.Timing(0, 0).error_us(6000000), 0)
