@@ -69,13 +69,25 @@ class SX126x:
         self._dio1 = dio1
         self._time = time
         self._ticks_us = time.ticks_us  # bound once: the interrupt handler must not allocate
-        tcxo_start_us = config.get("tcxo_start_us", 5000)
-        self._tcxo = t.tcxo_command(config.get("tcxo_mv"), tcxo_start_us)
-        self.listen_latency_us = 150 + (tcxo_start_us if self._tcxo else 0)
-        self._dcdc = config.get("dcdc", True)
-        self._dio2_rf_switch = config.get("dio2_rf_switch", True)
-        self._rx_boost = config.get("rx_boost", True)
         self._config = config
+        tcxo_start_us = config.get("tcxo_start_us", 5000)
+        tcxo = t.tcxo_command(config.get("tcxo_mv"), tcxo_start_us)
+        self.listen_latency_us = 150 + (tcxo_start_us if tcxo else 0)
+        self._start_up = (  # in this order; what the board has not is false
+            t.STANDBY_RC,
+            config.get("dcdc", True) and t.DCDC,
+            tcxo,
+            t.CLEAR_ERRORS,
+            t.CALIBRATE_ALL,
+            t.CALIBRATE_IMAGE,
+            config.get("dio2_rf_switch", True) and t.DIO2_SWITCHES_ANTENNA,
+            t.LORA,
+            t.BUFFER_AT_ZERO,
+            t.TIMER_RUNS_ON,
+            t.SYNC_WORD_PUBLIC,
+            config.get("rx_boost", True) and t.RX_BOOSTED,
+            t.RETAIN,
+        )
         self.clock_error_ppm = config.get("clock_error_ppm", CLOCK_ERROR_PPM)
         self._state = _UNKNOWN
         self.started_us = None
@@ -99,23 +111,9 @@ class SX126x:
             return
         self._state = _UNKNOWN
         self._hard_reset()
-        self._send(t.STANDBY_RC)
-        if self._dcdc:
-            self._send(t.DCDC)
-        if self._tcxo:
-            self._send(self._tcxo)
-        self._send(t.CLEAR_ERRORS)
-        self._send(t.CALIBRATE_ALL)
-        self._send(t.CALIBRATE_IMAGE)
-        if self._dio2_rf_switch:
-            self._send(t.DIO2_SWITCHES_ANTENNA)
-        self._send(t.LORA)
-        self._send(t.BUFFER_AT_ZERO)
-        self._send(t.TIMER_RUNS_ON)
-        self._write_register(t.SYNC_WORD, t.LORAWAN_SYNC_WORD)
-        if self._rx_boost:
-            self._write_register(t.RX_GAIN, t.RX_GAIN_BOOSTED)
-        self._write_register(t.RETENTION_LIST, t.RETAINED)
+        for command in self._start_up:
+            if command:
+                self._send(command)
         self._check_errors()
         self._state = _AWAKE
 
@@ -138,7 +136,7 @@ class SX126x:
     def transmit(self, frame, freq_hz, sf, bw_hz, eirp_dbm):
         """Start to send a frame (at most 255 bytes) as a LoRaWAN uplink and return; `started_us` is when the preamble
         began. EIRP above the configured limit is lowered to it; the antenna's gain is taken off."""
-        self._stand_by()
+        self._stand_by(t.STANDBY_XOSC)  # with the TCXO running, BUSY tells exactly when the preamble begins
         self._tune(freq_hz)
         self._set_power(eirp_dbm)
         self._set_modulation(sf, bw_hz, True)
@@ -164,7 +162,7 @@ class SX126x:
         after `symbols` symbols without a preamble. Counts up to 248 are the modem's own symbol timeout; for more the
         chip's timer runs until a header that began in the last of them would have been read. Returns the number of
         symbols after which an empty window really ends: the chip counts in coarse steps."""
-        self._stand_by()
+        self._stand_by(t.STANDBY_RC)  # SetRx starts the TCXO, while the processor may sleep already
         self._tune(freq_hz)
         self._set_modulation(sf, bw_hz, False)
         self._set_packet(_MAX_FRAME, False, iq_inverted)
@@ -172,7 +170,7 @@ class SX126x:
         counted = mantissa << (2 * exponent + 1)
         self._send(self._fill(t.SET_SYMBOL_TIMEOUT, counted, 1))
         if counted:
-            self._write_register(t.SYMBOL_TIMEOUT, bytes((mantissa << 3 | exponent,)))
+            self._write_register(t.SYMBOL_TIMEOUT, mantissa << 3 | exponent)
         self._expect(t.IRQ_FOR_RX)
         # The timer guards short windows too: a preamble heard in noise would hold the modem for ever.
         symbols += _HEADER_SYMBOLS
@@ -213,12 +211,12 @@ class SX126x:
 
     # Parts of a set-up
 
-    def _stand_by(self):
+    def _stand_by(self, standby):
         if self._state == _WARM:
             self.start(False)
         elif self._state != _AWAKE:
             self.start(True)
-        self._send(t.STANDBY_RC)
+        self._send(standby)
 
     def _tune(self, freq_hz):
         self._send(self._fill(t.SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
@@ -226,7 +224,7 @@ class SX126x:
     def _set_power(self, eirp_dbm):
         duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._config, t.MINIMUM_DBM, 22))
         self._send(self._fill(t.SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
-        self._write_register(t.OVER_CURRENT, t.OVER_CURRENT_140_MA)
+        self._send(t.OVER_CURRENT_140_MA)
         self._change_register(t.TX_CLAMP, 0x1E, 0x00)  # erratum 15.2: else the output is clamped when mismatched
         self._send(self._fill(t.SET_TX_PARAMS, (power & 0xFF) << 8 | t.RAMP_40_US, 2))
 
@@ -294,8 +292,7 @@ class SX126x:
         except RadioError:
             return False
         self._send(t.CLEAR_ERRORS)  # the TCXO had no supply while asleep: XOSC_START_ERR is back
-        kept = self._read_register(t.SYNC_WORD, 2)
-        return kept[0] == t.LORAWAN_SYNC_WORD[0] and kept[1] == t.LORAWAN_SYNC_WORD[1]
+        return self._read_register(t.SYNC_WORD, 2) == t.SYNC_WORD_PUBLIC[3:]
 
     def _wake(self):
         """End a sleep by the falling edge of NSS."""
@@ -341,15 +338,15 @@ class SX126x:
         self._cs.value(1)
         return answer
 
-    def _write_register(self, address, data):
-        self._send(self._fill(t.WRITE_REGISTER, address, 2), data)
-
     def _read_register(self, address, size):
         return self._ask(self._fill(t.READ_REGISTER, address << 8, 3), size)  # one byte more: the status comes first
 
     def _change_register(self, address, set_bits, clear_bits):
         value = self._read_register(address, 1)[0]
-        self._send(self._fill(t.WRITE_REGISTER, address << 8 | (value & ~clear_bits | set_bits) & 0xFF, 3))
+        self._write_register(address, (value & ~clear_bits | set_bits) & 0xFF)
+
+    def _write_register(self, address, value):
+        self._send(self._fill(t.WRITE_REGISTER, address << 8 | value, 3))
 
     def _put_frame(self, frame):
         self._send(self._fill(t.WRITE_BUFFER, 0, 1), frame)

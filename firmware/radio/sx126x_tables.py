@@ -7,6 +7,7 @@ from micropython import const
 
 # Commands that never change (DS 11 and 13).
 STANDBY_RC = b"\x80\x00"
+STANDBY_XOSC = b"\x80\x01"  # crystal oscillator or TCXO running
 SLEEP_COLD = b"\x84\x00"
 SLEEP_WARM = b"\x84\x04"
 CLEAR_ERRORS = b"\x07\x00\x00"
@@ -18,6 +19,10 @@ LORA = b"\x8a\x01"
 BUFFER_AT_ZERO = b"\x8f\x00\x00"  # one buffer of 256 bytes for both ways: sending and receiving never overlap
 TIMER_RUNS_ON = b"\x9f\x00"  # StopTimerOnPreamble off: only a valid header stops the timer, noise does not
 CLEAR_IRQ = b"\x02\xff\xff"
+SYNC_WORD_PUBLIC = b"\x0d\x07\x40\x34\x44"  # register 0x0740: 0x34 in the chip's spelling
+RX_BOOSTED = b"\x0d\x08\xac\x96"  # register 0x08AC: 2 dB more sensitive for 0.6 mA more (DS 9.6); after reset 0x94
+RETAIN = b"\x0d\x02\x9f\x02\x08\xac\x08\x89"  # list at 0x029F, two registers: RX gain, TX modulation (DS 9.6)
+OVER_CURRENT_140_MA = b"\x0d\x08\xe7\x38"  # register 0x08E7: SX1262's value; SetPaConfig may rewrite it (DS 13.1.14)
 GET_STATUS = b"\xc0"
 GET_IRQ = b"\x12\x00"
 GET_ERRORS = b"\x17\x00"
@@ -49,19 +54,11 @@ HEADER_ERROR = const(0x0020)
 CRC_ERROR = const(0x0040)
 
 # Registers (DS 12, table 12-1).
-RETENTION_LIST = const(0x029F)
 SYMBOL_TIMEOUT = const(0x0706)  # in no table; from Semtech's reference driver
 IQ_POLARITY = const(0x0736)
 SYNC_WORD = const(0x0740)
 TX_MODULATION = const(0x0889)
-RX_GAIN = const(0x08AC)
 TX_CLAMP = const(0x08D8)
-OVER_CURRENT = const(0x08E7)
-
-LORAWAN_SYNC_WORD = b"\x34\x44"  # public networks: 0x34, in the chip's spelling
-RX_GAIN_BOOSTED = b"\x96"  # about 2 dB more sensitive for 0.6 mA more (DS 9.6); after reset 0x94
-RETAINED = b"\x02\x08\xac\x08\x89"  # two registers: RX gain, TX modulation (DS 9.6)
-OVER_CURRENT_140_MA = b"\x38"  # the SX1262's value; SetPaConfig may rewrite it (DS 13.1.14)
 
 BANDWIDTHS = {125000: 0x04, 250000: 0x05, 500000: 0x06}  # DS table 13-48
 CODING_RATE_4_5 = const(0x01)
@@ -77,15 +74,15 @@ MINIMUM_DBM = const(-9)
 MAX_SYMBOL_TIMEOUT = const(248)  # SetLoRaSymbNumTimeout knows no more (DS 13.4.9)
 
 ERRORS = (  # GetDeviceErrors by bit (DS table 13-85)
-    "RC64k calibration",
-    "RC13M calibration",
+    "RC64k",
+    "RC13M",
     "PLL calibration",
-    "ADC calibration",
+    "ADC",
     "image calibration",
     "crystal oscillator start",
     "PLL lock",
-    "an unknown part",
-    "power amplifier ramp",
+    "?",
+    "amplifier",
 )
 
 
@@ -93,8 +90,9 @@ def amplifier(dbm):
     """(paDutyCycle, hpMax, SetTxParams power) for -9 to 22 dBm; what is outside is taken as the nearest
     (DS 13.1.14)."""
     dbm = max(MINIMUM_DBM, min(dbm, 22))
-    fitting = [row for row in AMPLIFIER if dbm <= row[0]]
-    limit, duty_cycle, hp_max = fitting[0]
+    for limit, duty_cycle, hp_max in AMPLIFIER:
+        if dbm <= limit:
+            break
     return duty_cycle, hp_max, 22 - limit + dbm
 
 

@@ -23,7 +23,7 @@ COLD_START = (
     "1700",  # GetDeviceErrors
 )
 TRANSMIT = (
-    "8000",  # SetStandby STDBY_RC: SetTx and SetRx start the TCXO by themselves (DS 9.4, 13.1.4)
+    "8001",  # SetStandby STDBY_XOSC
     "863641999a",  # 868.1 MHz * 2^25 / 32 MHz, to the nearest
     "9502020001",  # SetPaConfig: 14 dBm (DS table 13-21), SX1262
     "0d08e738",  # over-current protection 140 mA
@@ -42,7 +42,7 @@ TRANSMIT = (
     "830022c0",  # SetTx with its guard: 5/4 of 30.976 ms, and 100 ms more, rounded up to a ms: 139 ms
 )
 LISTEN = (
-    "8000",
+    "8000",  # SetStandby STDBY_RC: SetRx starts the TCXO by itself
     "8636586666",  # 869.525 MHz
     "8b0c040101",  # SF12: low data rate optimisation on
     "1d088900",
