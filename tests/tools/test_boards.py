@@ -12,6 +12,7 @@ from nest.resources import boards_dir
 from spatz.boards import (
     boards_app,
     check,
+    least_eirp_dbm,
     list_boards,
     list_sensors,
     load_board,
@@ -55,8 +56,28 @@ def test_heltec_v3_says_what_the_reference_says() -> None:
     assert board.sleep.current_ua == "not measured"
 
 
+def test_boards_with_an_sx1276_say_what_the_reference_says() -> None:
+    lora32 = load_board("lora32-v2-1-6")
+    assert (lora32.module.chip, lora32.radio.chip, lora32.radio.dio0, lora32.radio.reset) == ("esp32", "sx1276", 26, 23)
+    assert lora32.battery
+    assert (lora32.battery.adc, lora32.battery.ratio) == (35, 2.0)
+    heltec = load_board("heltec-v2")
+    assert (heltec.module.chip, heltec.radio.chip, heltec.radio.dio0, heltec.radio.reset) == ("esp32", "sx1276", 26, 14)
+    assert heltec.battery is None, "GPIO13 or GPIO37, depending on the revision"
+    either = load_board("t3-s3").radio
+    assert (either.chip, either.busy, either.dio1, either.dio0, either.tcxo_mv) == ("probe", 34, 33, 9, 1800)
+
+
+def test_heltec_v4_takes_the_stronger_amplifier_off() -> None:
+    board = load_board("heltec-v4")
+    assert board.radio.amplifier
+    assert [(row.up_to_dbm, row.gain_db) for row in board.radio.amplifier] == [(5, 13)]
+    assert least_eirp_dbm(board, 2.0) == -9 + 13 + 2
+    assert {gpio for location, gpio, _ in pins(board) if "enable" in location} == {7, 2, 5, 46}
+
+
 def test_every_file_of_the_catalogue_is_in_order() -> None:
-    assert list_boards() == ["heltec-v3"]
+    assert list_boards() == ["heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "t3-s3"]
     assert list_sensors() == ["bme280"]
     for name in list_boards():
         assert load_board(name).name == name
@@ -65,7 +86,7 @@ def test_every_file_of_the_catalogue_is_in_order() -> None:
 
 
 def test_every_source_is_used() -> None:
-    for entry in (load_board("heltec-v3"), load_sensor("bme280")):
+    for entry in (*map(load_board, list_boards()), load_sensor("bme280")):
         tables = [getattr(entry, field) for field in type(entry).model_fields]
         used = {source for table in tables for source in getattr(table, "sources", ())}
         assert set(entry.sources) == used
@@ -87,6 +108,18 @@ def test_pins_are_all_found() -> None:
     [
         ("busy = 13", "busy = 13\nbussy = 13", "radio.bussy is unknown"),
         ("reset = 12\n", "", "radio.reset is missing"),
+        ("busy = 13\n", "", "radio.busy is missing, expected a value, this key must be there"),
+        ("busy = 13", "dio0 = 13", 'radio.dio0 is 13, expected nothing, a radio with chip = "sx1262" has none'),
+        ('chip = "sx1262"', 'chip = "sx1301"', "expected one of 'sx1262', 'sx1276' or 'probe'"),
+        ('chip = "sx1262"', 'chip = "probe" ', "radio.dio0 is missing"),
+        ("dcdc = true", "dcdc = true\nenable = [{ pin = 13, level = 1 }]", "radio.enable.0.pin is 13, expected a GPIO"),
+        ("dcdc = true", "dcdc = true\nenable = [{ pin = 13 }]", "radio.enable.0.level is missing"),
+        ("dcdc = true", "dcdc = true\namplifier = []", "radio.amplifier is [], expected at least 1 entries"),
+        ("dcdc = true", "dcdc = true\namplifier = [{ up_to_dbm = 9, gain_db = 9 }, { up_to_dbm = 9, gain_db = 8 }]",
+         "radio.amplifier is [9, 9], expected one row for each"),
+        ("gain_dbi = 2.0\nmax_eirp_dbm = 16", "gain_dbi = 12.0\nmax_eirp_dbm = 2",
+         "antenna.gain_dbi is 12.0, expected less gain: the radio sends 3.0 dBm at least"),
+        ("gain_dbi = 2.0", "gain_dbi = 16.0", "antenna.gain_dbi is 16.0, expected at most 15"),
         ("dio1 = 14", 'dio1 = "14"', 'radio.dio1 is "14", expected a whole number'),
         ("dio1 = 14", "dio1 = 14.0", "radio.dio1 is 14.0, expected a whole number"),
         ("cs = 8\n", "cs = 23\n", "radio.cs is 23, expected a GPIO of the ESP32-S3: 0-21, 26-48"),
@@ -167,7 +200,8 @@ def test_chips_have_no_contradictions() -> None:
 def test_list_show_and_check(tmp_path: Path) -> None:
     run = CliRunner()
     listed = json.loads(run.invoke(boards_app, ["list", "--json"]).stdout)
-    assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == {"heltec-v3": "board", "bme280": "sensor"}
+    kinds = dict.fromkeys(list_boards(), "board") | {"bme280": "sensor"}
+    assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == kinds
     assert "heltec-v3" in run.invoke(boards_app, ["list"]).stdout
     shown = json.loads(run.invoke(boards_app, ["show", "heltec-v3", "--json"]).stdout)
     assert shown["radio"]["tcxo_mv"] == 1800
@@ -205,3 +239,21 @@ def test_board_with_the_older_chip(tmp_path: Path) -> None:
     assert isinstance(check(path), Board)
     message, _ = broken(tmp_path, "pin = 25", "pin = 39", text=text)
     assert "led.pin is 39, expected a GPIO that can be an output (not 34-39)" in message
+
+
+def test_board_with_an_sx1276(tmp_path: Path) -> None:
+    """Its own keys and the limit of its bus; and what an SX1262 has does not belong there."""
+    text = (boards_dir() / "lora32-v2-1-6.toml").read_text(encoding="utf-8")
+    for old, new, words in (
+        ("dio0 = 26\n", "", "radio.dio0 is missing"),
+        ("dio0 = 26", "dio0 = 26\ntcxo_mv = 1800", "radio.tcxo_mv is 1800, expected nothing, a radio with chip ="),
+        ("baudrate = 8000000", "baudrate = 16000000", "radio.spi.baudrate is 16000000, expected at most 10000000"),
+        ("gain_dbi = 2.0", "gain_dbi = 14.5", "antenna.gain_dbi is 14.5, expected less gain: the radio sends 16.5 dBm"),
+    ):
+        message, _ = broken(tmp_path, old, new, text=text, name="lora32-v2-1-6")
+        assert words in message
+    path = tmp_path / "lora32-v2-1-6.toml"
+    path.write_text(text.replace("dio0 = 26", "dio0 = 26\npa_boost = false\ntcxo = true"), encoding="utf-8")
+    board = check(path)
+    assert isinstance(board, Board)
+    assert least_eirp_dbm(board, 2.0) == -4 + 2

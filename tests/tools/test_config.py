@@ -67,6 +67,41 @@ def test_another_antenna() -> None:
     assert config["sensors"] == []
 
 
+@pytest.mark.parametrize("gain", [-5.5, 15.1, 40, float("nan"), float("inf"), True, "2"])
+def test_antenna_that_cannot_be(gain: Any) -> None:
+    with pytest.raises(UserError, match="expected -5 to 15") as caught:
+        compile_config("heltec-v3", [], "amsel", antenna_gain_dbi=gain)
+    assert caught.value.next_step
+
+
+def test_antenna_with_which_no_power_is_lawful() -> None:
+    assert compile_config("lora32-v2-1-6", [], "amsel", antenna_gain_dbi=14)
+    with pytest.raises(UserError, match="more than the law allows"):
+        compile_config("lora32-v2-1-6", [], "amsel", antenna_gain_dbi=14.1)
+    with pytest.raises(UserError, match="more than the law allows"):
+        compile_config("heltec-v4", [], "amsel", antenna_gain_dbi=12.1)
+
+
+def test_radios_of_other_kinds() -> None:
+    sx1276 = compile_config("lora32-v2-1-6", [], "amsel")["radio"]
+    assert sx1276 == {
+        "chip": "sx1276",
+        "spi": {"id": 1, "sck": 5, "mosi": 27, "miso": 19, "baudrate": 8_000_000},
+        "cs": 18,
+        "reset": 23,
+        "dio0": 26,
+        "antenna_gain_dbi": 2.0,
+        "max_eirp_dbm": 16,
+        "clock_error_ppm": 1000,
+        "jitter_us": 20_000,
+    }
+    either = compile_config("t3-s3", [], "amsel")["radio"]
+    assert (either["chip"], either["busy"], either["dio1"], either["dio0"]) == ("probe", 34, 33, 9)
+    amplified = compile_config("heltec-v4", [], "amsel")["radio"]
+    assert amplified["enable"] == [[7, 1], [2, 1], [5, 1], [46, 0]]
+    assert amplified["amplifier"] == [[5, 13.0]]
+
+
 def test_board_without_extras_has_none_in_its_config() -> None:
     config = compile_config(changed(battery=None, vext=None, led=None, button=None), ["bme280"], "amsel")
     assert not {"battery", "vext", "led", "button"} & set(config)

@@ -19,7 +19,7 @@ from nest.resources import boards_dir
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from spatz.catalogue import CHIPS, Board, Sensor
+from spatz.catalogue import CHIPS, RADIO_KEYS, Board, Sensor
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -31,6 +31,7 @@ _PINS: tuple[tuple[Location, str], ...] = (
     (("radio", "reset"), "output"),
     (("radio", "busy"), "input"),
     (("radio", "dio1"), "input"),
+    (("radio", "dio0"), "input"),
     (("battery", "adc"), "adc"),
     (("battery", "enable_pin"), "output"),
     (("vext", "pin"), "output"),
@@ -39,6 +40,11 @@ _PINS: tuple[tuple[Location, str], ...] = (
     (("i2c", "sda"), "output"),
     (("i2c", "scl"), "output"),
 )
+
+# what the chips can put out at least (SX1262 data sheet 13.4.4, SX1276 data sheet 3.4.2)
+_LOWEST_DBM = {"sx1262": -9, "sx1276": 2}
+_LOWEST_RFO_DBM = -4
+_SX1276_HZ = 10_000_000
 
 
 def pins(board: Board) -> Iterator[tuple[Location, int, str]]:
@@ -49,6 +55,24 @@ def pins(board: Board) -> Iterator[tuple[Location, int, str]]:
             value = getattr(value, str(part), None)
         if value is not None:
             yield location, value, use
+    for at, supply in enumerate(board.radio.enable or []):
+        yield ("radio", "enable", at, "pin"), supply.pin, "output"
+
+
+def least_eirp_dbm(board: Board, antenna_gain_dbi: float) -> float:
+    """What the board radiates at least with this antenna, at the lowest power of its radio (of either, where it may
+    have two)."""
+    radio = board.radio
+    lowest_dbm = max(_LOWEST_DBM[chip] for chip in _chips(board))
+    if radio.pa_boost is False:
+        lowest_dbm = _LOWEST_RFO_DBM
+    gain_db = next((row.gain_db for row in radio.amplifier or [] if lowest_dbm <= row.up_to_dbm), 0)
+    return lowest_dbm + gain_db + antenna_gain_dbi
+
+
+def _chips(board: Board) -> list[str]:
+    """The radios that the board may have."""
+    return list(RADIO_KEYS) if board.radio.chip == "probe" else [board.radio.chip]
 
 
 def strapping_notes(board: Board) -> list[str]:
@@ -91,6 +115,32 @@ def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
         used.setdefault(gpio, location)
 
 
+def _radio_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
+    radio = board.radio
+    chips = _chips(board)
+    known = [key for chip in chips for keys in RADIO_KEYS[chip] for key in keys]
+    for chip, (needed, optional) in RADIO_KEYS.items():
+        for key in (*needed, *optional):
+            value = getattr(radio, key)
+            if value is None and chip in chips and key in needed:
+                yield ("radio", key), tr("missing"), tr("a value, this key must be there")
+            elif value is not None and key not in known:
+                wanted = tr('nothing, a radio with chip = "{chip}" has none', chip=radio.chip)
+                yield ("radio", key), shown(value), wanted
+    if "sx1276" in chips and radio.spi.baudrate > _SX1276_HZ:
+        yield ("radio", "spi", "baudrate"), str(radio.spi.baudrate), tr("at most {limit}", limit=_SX1276_HZ)
+    reach = [row.up_to_dbm for row in radio.amplifier or []]
+    if reach != sorted(set(reach)):
+        yield ("radio", "amplifier"), shown(reach), tr("one row for each up_to_dbm, from the lowest to the highest")
+    least = least_eirp_dbm(board, board.antenna.gain_dbi)
+    if least > board.antenna.max_eirp_dbm:
+        yield (
+            ("antenna", "gain_dbi"),
+            shown(board.antenna.gain_dbi),
+            tr("less gain: the radio sends {dbm} dBm at least, with this antenna", dbm=round(least, 1)),
+        )
+
+
 def _ranges(numbers: frozenset[int]) -> str:
     """{0, 1, 2, 7} as "0-2, 7"."""
     parts: list[list[int]] = []
@@ -112,6 +162,7 @@ def _source_problems(entry: Board | Sensor) -> Iterator[tuple[Location, str, str
 
 def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
     yield from _pin_problems(board)
+    yield from _radio_problems(board)
     yield from _source_problems(board)
     battery = board.battery
     if battery and (battery.enable_pin is None) != (battery.enable_level is None):

@@ -40,29 +40,58 @@ class Spi(Table):
     sck: Gpio
     mosi: Gpio
     miso: Gpio
-    baudrate: Annotated[int, Field(ge=100_000, le=16_000_000)]  # SX126x: at most 16 MHz
+    baudrate: Annotated[int, Field(ge=100_000, le=16_000_000)]  # SX1262 at most 16 MHz, SX1276 10
+
+
+class Supply(Table):
+    """A pin that the radio needs at a level: of a TCXO, an amplifier, a switch at the antenna. Low in deep sleep."""
+
+    pin: Gpio
+    level: Level
+
+
+class Gain(Table):
+    """What an amplifier between the chip and the antenna adds, up to an output of the chip."""
+
+    up_to_dbm: Annotated[int, Field(ge=-9, le=22)]
+    gain_db: Annotated[float, Field(ge=-5, le=40)]
 
 
 class Radio(Table):
-    """The radio chip and how it is wired."""
+    """The radio chip and how it is wired. "probe": the board is sold with either, and the node finds out which."""
 
-    chip: Literal["sx1262"]
+    chip: Literal["sx1262", "sx1276", "probe"]
     spi: Spi
     cs: Gpio
     reset: Gpio
-    busy: Gpio
-    dio1: Gpio
-    tcxo_mv: Literal[0, 1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300]  # 0: a plain crystal
-    dio2_rf_switch: bool
-    dcdc: bool  # the board has the inductor of the DC-DC converter
+    # SX1262
+    busy: Gpio | None = None
+    dio1: Gpio | None = None
+    tcxo_mv: Literal[0, 1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300] | None = None  # 0: a plain crystal
+    dio2_rf_switch: bool | None = None
+    dcdc: bool | None = None  # the board has the inductor of the DC-DC converter
+    # SX1276
+    dio0: Gpio | None = None
+    tcxo: bool | None = None  # a TCXO instead of a plain crystal
+    pa_boost: bool | None = None  # false: the antenna is at the pin RFO
+    # around the chip
+    enable: Annotated[list[Supply], Field(min_length=1)] | None = None  # in this order
+    amplifier: Annotated[list[Gain], Field(min_length=1)] | None = None  # by rising power; above the last never used
     sources: Sources
+
+
+RADIO_KEYS = {  # of each chip: those that must be there, those that may
+    "sx1262": (("busy", "dio1", "tcxo_mv", "dio2_rf_switch", "dcdc"), ()),
+    "sx1276": (("dio0",), ("tcxo", "pa_boost")),
+}
+ANTENNA_GAIN_DBI = (-5, 15)  # a stub on a lossy cable; a small directional antenna
 
 
 class Antenna(Table):
     """What is radiated: conducted power + gain may not exceed the limit."""
 
-    gain_dbi: Annotated[float, Field(ge=-10, le=20)]
-    max_eirp_dbm: Annotated[int, Field(ge=0, le=16)]  # EU868
+    gain_dbi: Annotated[float, Field(ge=ANTENNA_GAIN_DBI[0], le=ANTENNA_GAIN_DBI[1])]
+    max_eirp_dbm: Annotated[int, Field(ge=0, le=16)]  # EU868; the firmware has the same limit (radio/__init__.py)
     sources: Sources
 
 

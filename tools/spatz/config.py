@@ -12,8 +12,8 @@ from typing import Any
 from nest.errors import UserError
 from nest.i18n import tr
 
-from spatz.boards import load_board, load_sensor
-from spatz.catalogue import Board, Sensor
+from spatz.boards import least_eirp_dbm, load_board, load_sensor
+from spatz.catalogue import ANTENNA_GAIN_DBI, Board, Radio, Sensor
 
 CONFIG_FORMAT = 1
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -40,7 +40,7 @@ def compile_config(
         interval_s: seconds between two readings, 5 to 86 400.
         safe_window_s: seconds after power-on in which the node stays awake and reachable, 0 to 3 600.
         confirmed: ask the nest to acknowledge every reading (costs downlinks).
-        antenna_gain_dbi: of another antenna than the one in the box.
+        antenna_gain_dbi: of another antenna than the one in the box, -5 to 15 dBi, the cable's loss taken off.
 
     Raises:
         UserError: a value cannot be, or the board cannot carry the sensors.
@@ -49,6 +49,7 @@ def compile_config(
     chosen = [load_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
     _check_wishes(name, region, interval_s, safe_window_s)
     _check_sensors(board, chosen)
+    _check_antenna(board, antenna_gain_dbi)
     config: dict[str, Any] = {
         "format": CONFIG_FORMAT,
         "name": name,
@@ -58,7 +59,7 @@ def compile_config(
         "safe_window_s": safe_window_s,
         "confirmed": confirmed,
         "radio": {
-            **board.radio.model_dump(exclude={"sources"}),
+            **_radio(board.radio),
             "antenna_gain_dbi": board.antenna.gain_dbi if antenna_gain_dbi is None else antenna_gain_dbi,
             "max_eirp_dbm": board.antenna.max_eirp_dbm,
             "clock_error_ppm": board.timing.clock_error_ppm,
@@ -74,6 +75,36 @@ def compile_config(
         if table is not None:
             config[part] = table.model_dump(exclude={"sources"}, exclude_none=True)
     return config
+
+
+def _radio(radio: Radio) -> dict[str, Any]:
+    """The radio as the firmware reads it: small tables as lists of pairs."""
+    result = radio.model_dump(exclude={"sources", "enable", "amplifier"}, exclude_none=True)
+    if radio.enable:
+        result["enable"] = [[supply.pin, supply.level] for supply in radio.enable]
+    if radio.amplifier:
+        result["amplifier"] = [[row.up_to_dbm, row.gain_db] for row in radio.amplifier]
+    return result
+
+
+def _check_antenna(board: Board, gain_dbi: float | None) -> None:
+    if gain_dbi is None:
+        return
+    low, high = ANTENNA_GAIN_DBI
+    if isinstance(gain_dbi, bool) or not isinstance(gain_dbi, int | float) or not low <= gain_dbi <= high:
+        raise UserError(
+            tr("The gain of the antenna is {value} dBi, expected {low} to {high}.", value=gain_dbi, low=low, high=high),
+            tr("The maker of the antenna says it; for the antenna in the box leave it out."),
+        )
+    if least_eirp_dbm(board, gain_dbi) > board.antenna.max_eirp_dbm:
+        raise UserError(
+            tr(
+                "With an antenna of {gain} dBi the {board} would radiate more than the law allows, at any power.",
+                gain=gain_dbi,
+                board=board.title,
+            ),
+            tr("Choose an antenna with less gain."),
+        )
 
 
 def _check_wishes(name: str, region: str, interval_s: int, safe_window_s: int) -> None:
