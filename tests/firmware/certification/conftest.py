@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cert_lab import CPythonDut, Lab, MicroPythonDut
+from cert_devices import CPythonDut, MicroPythonDut
+from cert_lab import Lab
 
 FIRMWARE_TESTS = Path(__file__).resolve().parents[1]
 ROOT = FIRMWARE_TESTS.parents[1]

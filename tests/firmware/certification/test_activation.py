@@ -7,18 +7,9 @@ from itertools import pairwise
 import lorawan_network as network
 import pytest
 from cert_air import Sent, symbol_us
-from cert_lab import (
-    APP_KEY,
-    DATA_RATES,
-    DEFAULT_CHANNELS,
-    DEV_EUI,
-    EXTRA_HZ,
-    JOIN_EUI,
-    MAX_EIRP_DBM,
-    RX2_HZ,
-    DutError,
-    Lab,
-)  # fmt: skip
+from cert_devices import DutError
+from cert_lab import Lab
+from cert_terms import APP_KEY, DATA_RATES, DEFAULT_CHANNELS, DEV_EUI, EXTRA_HZ, JOIN_EUI, MAX_EIRP_DBM, RX2_HZ
 
 
 def test_join_request_format(fresh: Lab) -> None:

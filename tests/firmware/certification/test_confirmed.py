@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cert_lab import ACK, Lab
+from cert_lab import Lab
+from cert_terms import ACK
 
 
 @pytest.mark.parametrize("window", [1, 2])

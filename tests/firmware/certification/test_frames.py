@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import lorawan_network as network
 import pytest
-from cert_lab import DEV_ADDR, FPENDING, MAX_PAYLOAD, DutError, Lab
+from cert_devices import DutError
+from cert_lab import Lab
+from cert_terms import DEV_ADDR, FPENDING, MAX_PAYLOAD
 
 
 def test_uplink_format(lab: Lab) -> None:

@@ -24,6 +24,7 @@ _FIELDS = (
 )  # fmt: skip
 _OUTCOME = (
     "fcnt", "acked", "downlinks", "pending", "window", "rssi", "snr", "ok", "repeats", "link_check", "device_time",
+    "ended",
 )  # fmt: skip
 
 
@@ -73,7 +74,9 @@ class Dut:
         except ValueError as error:
             return {"error": [type(error).__name__, str(error), getattr(error, "wait_ms", None)]}
 
-    def do_new(self, dev_eui, join_eui, app_key, seed=1, adr=True, max_eirp_dbm=None, ppm=20, jitter_us=1000, battery=255):
+    def do_new(
+        self, dev_eui, join_eui, app_key, seed=1, adr=True, max_eirp_dbm=None, ppm=20, jitter_us=1000, battery=255
+    ):
         """A device that left the factory."""
         self._seed = seed
         self._settings = dev_eui, join_eui, app_key, ppm, jitter_us, max_eirp_dbm, adr, battery

@@ -7,95 +7,32 @@ windows, power, counters, MIC, repetitions. A scenario then looks at what it is 
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-import cert_dut
 import lorawan_network as network
 from cert_air import NEEDED, PREAMBLE, Air, Down, Sent, Window, symbol_us
-
-APP_KEY = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
-DEV_EUI = bytes.fromhex("70b3d5fffe123456")
-JOIN_EUI = bytes.fromhex("70b3d57ed0000001")
-NET_ID = 0x000013
-DEV_ADDR = 0x26011BDA
-DEFAULT_CHANNELS = {0: 868100000, 1: 868300000, 2: 868500000}
-EXTRA_HZ = (867100000, 867300000, 867500000, 867700000, 867900000)
-RX2_HZ = 869525000
-DATA_RATES = {0: (12, 125000), 1: (11, 125000), 2: (10, 125000), 3: (9, 125000), 4: (8, 125000), 5: (7, 125000),
-              6: (7, 250000)}  # fmt: skip
-MAX_PAYLOAD = {0: 51, 1: 51, 2: 51, 3: 115, 4: 242, 5: 242}
-MAX_EIRP_DBM = 16
-SUB_BANDS = ((863e6, 865e6, 0.001), (865e6, 868e6, 0.01), (868e6, 868.6e6, 0.01), (868.7e6, 869.2e6, 0.001),
-             (869.4e6, 869.65e6, 0.1), (869.7e6, 870e6, 0.01))  # fmt: skip
-
-ADR, ADR_ACK_REQ, ACK, FPENDING = 0x80, 0x40, 0x20, 0x10
+from cert_devices import DutError
+from cert_terms import (
+    ACK,
+    ADR,
+    ADR_ACK_REQ,
+    APP_KEY,
+    DATA_RATES,
+    DEFAULT_CHANNELS,
+    DEV_ADDR,
+    DEV_EUI,
+    JOIN_EUI,
+    MAX_EIRP_DBM,
+    NET_ID,
+    RX2_HZ,
+    SUB_BANDS,
+)  # fmt: skip
 
 Reply = bytes | Down | None
-
-
-class DutError(Exception):
-    """The device refused what it was asked: `kind` is the exception's name, wait_ms what NoAirtime says."""
-
-    def __init__(self, kind: str, text: str, wait_ms: int | None) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
-        self.wait_ms = wait_ms
-
-
-class MicroPythonDut:
-    """A device in a MicroPython process: `do` as `cert_dut.Dut` has it."""
-
-    def __init__(self, path: str, search: str) -> None:
-        from spatz.sim.micropython import command
-
-        self.perform: Callable[[dict[str, Any]], dict[str, Any]] = lambda action: {}
-        self._process = subprocess.Popen(
-            [*command(), path],
-            env={"MICROPYPATH": search},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def do(self, order: dict[str, Any]) -> dict[str, Any]:
-        self._write(order)
-        while True:
-            assert self._process.stdout
-            line = self._process.stdout.readline()
-            try:
-                said = json.loads(line)
-            except ValueError:
-                raise AssertionError(line + self._process.stdout.read()) from None
-            assert "crash" not in said, said["crash"]
-            if "value" in said or "error" in said:
-                return said
-            self._write(self.perform(said))
-
-    def _write(self, what: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-
-
-class CPythonDut:
-    def __init__(self) -> None:
-        self.perform: Callable[[dict[str, Any]], dict[str, Any]] = lambda action: {}
-        self.do = cert_dut.Dut(lambda action: self.perform(action)).do
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass
@@ -285,9 +222,13 @@ class Lab:
         replies: Sequence[tuple[Reply, Reply]] = (),
         late_us: int = 0,
         certified: bool = False,
+        patient: bool = True,
         gap_s: float = 10,
     ) -> Exchange:
-        """One uplink. rx1, rx2: what the network sends in the windows of its first transmission; replies: of each."""
+        """One uplink. rx1, rx2: what the network sends in the windows of its first transmission; replies: of each.
+
+        patient: whether it is tried again when the device says that there is no airtime yet. gap_s: pause after it.
+        """
         plan = [*replies] or [(rx1, rx2)]
         began = len(self.air.log)
         exchange = Exchange()
@@ -307,7 +248,7 @@ class Lab:
         self.air.on_transmit = answer
         do = "certified_uplink" if certified else "uplink"
         arguments = {"port": port, "payload": payload.hex(), "confirmed": confirmed}
-        got = self.patiently(lambda: self.order(do, **arguments))
+        got = self.patiently(lambda: self.order(do, **arguments)) if patient else self.order(do, **arguments)
         exchange.outcome = SimpleNamespace(**got)
         for entry in self.air.log[began:]:
             if isinstance(entry, Sent):
@@ -384,6 +325,17 @@ class Lab:
     def _heard(window: Any) -> bytes:
         assert window.heard is not None
         return window.heard
+
+    def command(self, block: bytes, **fields: Any) -> bytes:
+        """MAC commands in FOpts of a downlink in RX1 (on FPort 0 when they are too long); the FOpts of the uplink
+        that answers. The windows, channels and data rates of that uplink are those of before."""
+        down = self.down(fopts=block, **fields) if len(block) <= 15 else self.down(port=0, payload=block)
+        assert self.uplink(rx1=down).outcome.window == 1
+        return self.answer()
+
+    def answer(self) -> bytes:
+        """The FOpts of the next uplink, which is answered so that nothing is repeated."""
+        return self.uplink(rx1=self.down()).up.fopts
 
     # --- the law
 
