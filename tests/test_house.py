@@ -17,7 +17,7 @@ MICROPYTHON = {"binascii", "cryptolib", "errno", "gc", "io", "json", "math", "mi
 HARDWARE = {"esp32", "machine", "time", "network", "neopixel", "onewire"}
 # What each package of the firmware may import besides itself.
 FIRMWARE_MAY = {
-    "lorawan": {"binascii", "cryptolib", "micropython", "struct"},
+    "lorawan": {"binascii", "collections", "cryptolib", "micropython", "struct"},
     "payload": {"micropython"},
     "sensors": {"micropython", "payload", "struct"},  # payload says what a value may be besides a number
     "radio": {"gc", "lorawan", "micropython"},

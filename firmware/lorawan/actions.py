@@ -6,48 +6,18 @@ return value of the generator is the result of the exchange.
 """
 
 
-class Transmit:
-    """Send `frame` now: LoRa, sync word 0x34, preamble 8, CR 4/5, explicit header, CRC on, IQ normal.
+from collections import namedtuple
 
-    freq_hz, sf 7..12, bw_hz; eirp_dbm is radiated power (the radio subtracts its antenna); airtime_us is how long it
-    takes.
-    """
+# Send `frame` now: LoRa, sync word 0x34, preamble 8, CR 4/5, explicit header, CRC on, IQ normal. freq_hz, sf 7..12,
+# bw_hz; eirp_dbm is radiated power (the radio subtracts its antenna); airtime_us is how long it takes.
+Transmit = namedtuple("Transmit", ("frame", "freq_hz", "sf", "bw_hz", "eirp_dbm", "airtime_us"))
 
-    __slots__ = ("airtime_us", "bw_hz", "eirp_dbm", "frame", "freq_hz", "sf")
+# Be listening `delay_us` after the end of the last transmission, and give up after `symbols` without a preamble.
+# window is 1 or 2. delay_us is already widened for clock error. Downlinks come with inverted IQ and without CRC.
+Listen = namedtuple("Listen", ("window", "delay_us", "freq_hz", "sf", "bw_hz", "symbols"))
 
-    def __init__(self, frame, freq_hz, sf, bw_hz, eirp_dbm, airtime_us):
-        self.frame = frame
-        self.freq_hz = freq_hz
-        self.sf = sf
-        self.bw_hz = bw_hz
-        self.eirp_dbm = eirp_dbm
-        self.airtime_us = airtime_us
-
-
-class Listen:
-    """Be listening `delay_us` after the end of the last transmission, and give up after `symbols` without a preamble.
-
-    window is 1 or 2. delay_us is already widened for clock error. Downlinks come with inverted IQ and without CRC.
-    """
-
-    __slots__ = ("bw_hz", "delay_us", "freq_hz", "sf", "symbols", "window")
-
-    def __init__(self, window, delay_us, freq_hz, sf, bw_hz, symbols):
-        self.window = window
-        self.delay_us = delay_us
-        self.freq_hz = freq_hz
-        self.sf = sf
-        self.bw_hz = bw_hz
-        self.symbols = symbols
-
-
-class Wait:
-    """Let `us` pass, at most some minutes; the radio and the processor may sleep meanwhile."""
-
-    __slots__ = ("us",)
-
-    def __init__(self, us):
-        self.us = us
+# Let `us` pass, at most some minutes; the radio and the processor may sleep meanwhile.
+Wait = namedtuple("Wait", ("us",))
 
 
 class Heard:

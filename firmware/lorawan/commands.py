@@ -142,11 +142,14 @@ def _lasting(session):
 
 def carriers(session, dr, mask):
     """Those of the channels in `mask` that carry data rate `dr`, as a bit mask."""
-    found = 0
-    for index, drs in enumerate(session.channel_drs):
-        if drs & 0x0F <= dr <= drs >> 4:
-            found |= 1 << index
-    return found & mask
+    found = index = 0
+    while mask >> index:
+        if mask >> index & 1:
+            drs = session.channel_drs[index]
+            if drs & 0x0F <= dr <= drs >> 4:
+                found |= 1 << index
+        index += 1
+    return found
 
 
 def usable(session, region, dr, mask):

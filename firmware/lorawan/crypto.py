@@ -17,17 +17,22 @@ _CBC = const(2)
 _ZERO = bytes(16)
 _TOP = 1 << 128
 _RB = _TOP | 0x87  # RFC 4493 section 2.3; the top bit takes away what the shift left over
+_last = [None, None]  # a key and its subkeys: mostly the NwkSKey, and again
 
 
 def subkeys(key):
     """K1 and K2 of AES-CMAC as ints (RFC 4493 section 2.3)."""
+    if _last[0] == key:
+        return _last[1]
     k1 = int.from_bytes(aes(key, _ECB).encrypt(_ZERO), "big") << 1
     if k1 & _TOP:
         k1 ^= _RB
     k2 = k1 << 1
     if k2 & _TOP:
         k2 ^= _RB
-    return k1, k2
+    _last[0] = key
+    _last[1] = k1, k2
+    return _last[1]
 
 
 def cmac(key, msg):

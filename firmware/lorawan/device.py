@@ -41,8 +41,8 @@ class NoDevNonce(ValueError):
 class Device:
     """region, timing, max_eirp_dbm, adr, rng: as for Mac. dev_eui, join_eui: 8 bytes big-endian; app_key: 16 bytes.
 
-    flash: read(slot) -> bytes or None, write(slot, data), durable when it returns; slots 0 and 1, below 500 bytes.
-    ram: read() -> bytes, write(data); below 700 bytes.
+    flash: read(slot) -> bytes or None, write(slot, data), durable when it returns; slots 0 and 1, below 600 bytes.
+    ram: read() -> bytes, write(data), below 800 bytes.
     run(exchange, before_transmit): carries out an exchange of the MAC, see radio.runner.
     uptime_ms(): ms since this start. slept_ms: what certainly passed in deep sleep since the last `save`.
     first_dev_nonce: no smaller DevNonce is used, whatever the records say.

@@ -90,13 +90,16 @@ class Outcome:
     ok: nothing is known to be lost, that is, not a confirmed uplink without acknowledgement.
     """
 
+    # what most outcomes leave as it is
+    acked = rssi = snr = ended = link_check = device_time = None
+    asked = b""
+    pending = False
+    window = repeats = fcnt = 0
+
     def __init__(self, confirmed):
-        self.acked = False if confirmed else None
-        self.asked = b""
         self.downlinks = []
-        self.pending = False
-        self.window = self.repeats = self.fcnt = 0
-        self.rssi = self.snr = self.ended = self.link_check = self.device_time = None
+        if confirmed:
+            self.acked = False
 
     @property
     def ok(self):
@@ -130,6 +133,7 @@ class Mac:
         self.certification = False
         self.join_channels_used = 0
         self._requests = b""
+        self._bands = {}  # frequency: its sub-band
 
     @property
     def lost(self):
@@ -147,12 +151,9 @@ class Mac:
 
     def join_wait_ms(self, dr, now_ms):
         """ms until a JoinRequest may be sent at data rate `dr`; 0 at once."""
-        sf, bw_hz = self.region.DATA_RATES[dr]
-        air_us = airtime_us(sf, bw_hz, _JOIN_REQUEST_SIZE)
-        wait_ms = NEVER
-        for freq_hz in self.region.DEFAULT_CHANNELS_HZ:
-            wait_ms = min(wait_ms, self.ledger.wait_ms(plan.sub_band(self.region, freq_hz), air_us, now_ms))
-        return max(wait_ms, self.join_clock.wait_ms(air_us, now_ms))
+        channels = self.region.DEFAULT_CHANNELS_HZ
+        wait_ms = self._wait_ms((1 << len(channels)) - 1, channels, dr, _JOIN_REQUEST_SIZE, now_ms)
+        return max(wait_ms, self.join_clock.wait_ms(self._airtime_us(dr, _JOIN_REQUEST_SIZE), now_ms))
 
     def join(self, dev_eui, join_eui, app_key, dev_nonce, dr=None, now_ms=0):
         """An exchange: one JoinRequest and its two windows. Returns Joined, or None.
@@ -207,14 +208,9 @@ class Mac:
         """ms until an uplink with `size` bytes of payload may begin; 0 at once. Raises NotJoined."""
         session = self._joined()
         dr = self._next_dr(session)
-        sf, bw_hz = self.region.DATA_RATES[dr]
-        air_us = airtime_us(sf, bw_hz, _FRAME_OVERHEAD + frames.MAX_FOPTS + size)
-        wait_ms = NEVER
-        usable = self._channels(session, dr)
-        for index, freq_hz in enumerate(session.channels):
-            if usable >> index & 1:
-                wait_ms = min(wait_ms, self.ledger.wait_ms(plan.sub_band(self.region, freq_hz), air_us, now_ms))
-        return wait_ms
+        size += _FRAME_OVERHEAD + frames.MAX_FOPTS
+        mask = commands.carriers(session, dr, session.channel_mask)
+        return self._wait_ms(mask, session.channels, dr, size, now_ms)
 
     def uplink(self, port, payload, confirmed=False, now_ms=0):
         """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome.
@@ -232,21 +228,24 @@ class Mac:
         room = self._room(session, dr)
         if len(payload) > room:
             raise PayloadTooLong(len(payload), room)
-        if not self._channels(session, dr):
+        mask = commands.carriers(session, dr, session.channel_mask)
+        if not mask:
             raise NoChannel("no channel for DR" + str(dr))
-        wait_ms = self.wait_ms(len(payload), now_ms)
-        if wait_ms:
-            raise NoAirtime(wait_ms)
-        return self._uplink(session, port, payload, confirmed, now_ms)
+        size = _FRAME_OVERHEAD + frames.MAX_FOPTS + len(payload)
+        free = self._free(mask, session.channels, dr, size, now_ms)
+        if not free:
+            raise NoAirtime(self._wait_ms(mask, session.channels, dr, size, now_ms))
+        return self._uplink(session, port, payload, confirmed, free, now_ms)
 
-    def _uplink(self, session, port, payload, confirmed, now_ms):
+    def _uplink(self, session, port, payload, confirmed, free, now_ms):
         outcome = Outcome(confirmed)
         self._back_off(session)
         room = self._room(session, session.dr)
         if session.waited and not commands.fitting(session.answers, room - len(payload)):
             answers = commands.fitting(session.answers + session.sticky, room, room)
             self._sent(session, answers)
-            now_ms = yield from self._send(session, outcome, 0, answers, b"", False, now_ms)
+            now_ms = yield from self._send(session, outcome, 0, answers, b"", False, free, now_ms)
+            free = 0
             self._back_off(session)
             room = self._room(session, session.dr)
             if len(payload) > room:
@@ -260,7 +259,7 @@ class Mac:
         answers = commands.fitting(session.answers + session.sticky, room - len(outcome.asked))
         session.waited = bool(session.answers) and not answers
         self._sent(session, answers)
-        yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, now_ms)
+        yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, free, now_ms)
         return outcome
 
     def _sent(self, session, answers):
@@ -269,8 +268,11 @@ class Mac:
         session.answers = session.answers[len(fresh) :]
         session.sticky = commands.sticky(fresh) + session.sticky
 
-    def _send(self, session, outcome, port, payload, fopts, confirmed, now_ms):
-        """One frame, as often as NbTrans says, and its windows. Returns the node time afterwards."""
+    def _send(self, session, outcome, port, payload, fopts, confirmed, free, now_ms):
+        """One frame, as often as NbTrans says, and its windows. Returns the node time afterwards.
+
+        free: channels, as a bit mask, that are known to have room for it; 0 when that is to be found out.
+        """
         region = self.region
         fctrl = frames.ACK if session.ack_owed else 0
         if self.adr:
@@ -287,10 +289,13 @@ class Mac:
         dr = session.dr
         left = session.nb_trans
         while True:
-            usable = self._free(self._channels(session, dr), session.channels, dr, len(frame), now_ms)
-            if not usable:  # the law goes before NbTrans
-                return now_ms
-            index, session.channels_used = choose(usable, session.channels_used, self.rng)
+            if not free:
+                free = commands.carriers(session, dr, session.channel_mask)
+                free = self._free(free, session.channels, dr, len(frame), now_ms)
+                if not free:  # the law goes before NbTrans
+                    return now_ms
+            index, session.channels_used = choose(free, session.channels_used, self.rng)
+            free = 0
             freq_hz = session.channels[index]
             eirp_dbm = session.max_eirp_dbm - region.TX_POWER_STEP_DB * session.tx_power
             transmit = self._transmit(frame, freq_hz, dr, eirp_dbm, now_ms)
@@ -365,7 +370,7 @@ class Mac:
         if step > 1:
             while dr > 0:
                 dr -= 1
-                if self._channels(session, dr):
+                if commands.carriers(session, dr, session.channel_mask):
                     return step, dr
             dr = session.dr
         return step, dr
@@ -394,34 +399,46 @@ class Mac:
     def _room(self, session, dr):
         return plan.max_payload(self.region, dr, session.dwell) - _OVERHEAD
 
-    def _channels(self, session, dr):
-        """The enabled channels that carry a data rate, as a bit mask."""
-        usable = 0
-        for index, drs in enumerate(session.channel_drs):
-            if session.channel_mask >> index & 1 and drs & 0x0F <= dr <= drs >> 4:
-                usable |= 1 << index
-        return usable
-
-    def _free(self, candidates, freqs_hz, dr, size, now_ms):
-        """Those of the channels `candidates` (a bit mask) whose sub-band has room for a frame of `size` bytes."""
+    def _airtime_us(self, dr, size):
         sf, bw_hz = self.region.DATA_RATES[dr]
-        air_us = airtime_us(sf, bw_hz, size)
-        free = bands = known = 0
-        for index, freq_hz in enumerate(freqs_hz):
-            if candidates >> index & 1:
-                band = plan.sub_band(self.region, freq_hz)
-                if not known >> band & 1:
-                    known |= 1 << band
-                    if self.ledger.wait_ms(band, air_us, now_ms) == 0:
-                        bands |= 1 << band
-                if bands >> band & 1:
+        return airtime_us(sf, bw_hz, size)
+
+    def _band(self, freq_hz):
+        band = self._bands.get(freq_hz)
+        if band is None:
+            self._bands[freq_hz] = band = plan.sub_band(self.region, freq_hz)
+        return band
+
+    def _free(self, mask, freqs_hz, dr, size, now_ms):
+        """Those of the channels in `mask` whose sub-band has room for a frame of `size` bytes."""
+        air_us = self._airtime_us(dr, size)
+        free = index = 0
+        last = -1
+        room = False
+        while mask >> index:
+            if mask >> index & 1:
+                band = self._band(freqs_hz[index])
+                if band != last:  # channels of a sub-band mostly lie side by side
+                    last = band
+                    room = self.ledger.wait_ms(band, air_us, now_ms) == 0
+                if room:
                     free |= 1 << index
+            index += 1
         return free
+
+    def _wait_ms(self, mask, freqs_hz, dr, size, now_ms):
+        """ms until the first of the channels in `mask` is free for a frame of `size` bytes."""
+        air_us = self._airtime_us(dr, size)
+        wait_ms = NEVER
+        for index, freq_hz in enumerate(freqs_hz):
+            if mask >> index & 1:
+                wait_ms = min(wait_ms, self.ledger.wait_ms(self._band(freq_hz), air_us, now_ms))
+        return wait_ms
 
     def _transmit(self, frame, freq_hz, dr, eirp_dbm, now_ms):
         sf, bw_hz = self.region.DATA_RATES[dr]
         air_us = airtime_us(sf, bw_hz, len(frame))
-        self.ledger.add(plan.sub_band(self.region, freq_hz), air_us, now_ms)
+        self.ledger.add(self._band(freq_hz), air_us, now_ms)
         return Transmit(frame, freq_hz, sf, bw_hz, min(eirp_dbm, self.max_eirp_dbm), air_us)
 
     def _listen(self, window, delay_s, freq_hz, dr):
@@ -461,7 +478,12 @@ def choose(candidates, used, rng):
     if not fresh:
         used &= ~candidates
         fresh = candidates
-    nth = rng(sum(fresh >> i & 1 for i in range(16)))
+    count = 0
+    left = fresh
+    while left:
+        count += left & 1
+        left >>= 1
+    nth = rng(count)
     index = 0
     while True:
         if fresh >> index & 1:
