@@ -64,7 +64,7 @@ async def test_nodes_join_and_send_readings_to_any_network_server(tmp_path: Path
         network = a_network(server, keys)
         host, port = server.address
         process = await start_spatz(
-            *("simulate", "--nodes", "2", "--seed", "3", "--interval", "5", "--json"),
+            *("simulate", "--nodes", "2", "--seed", "3", "--interval", "5", "--json", "--energy"),
             *("--server", f"{host}:{port}", "--keys", str(tmp_path / "again.json"), "--keep", str(tmp_path / "keep")),
         )
         try:
@@ -83,6 +83,10 @@ async def test_nodes_join_and_send_readings_to_any_network_server(tmp_path: Path
         assert node["joined_s"] >= 5  # a JoinAccept comes 5 s after the request
         assert node["sleeps"] >= 1
         assert (node["crashes"], node["faults"]) == (0, 0)
+        assert node["energy"]["modelled"] is True
+        assert node["energy"]["sf"] == 7
+        assert node["energy"]["mj"]["transmit"] > 5
+        assert node["energy"]["uplink_mj"] < 400
         counters = [fcnt for fcnt, _, _ in member.uplinks]
         assert counters == list(range(counters[0], counters[0] + len(counters)))  # none lost, none twice
         for _, fport, payload in member.uplinks:
