@@ -41,12 +41,12 @@ class SX127x:
     Attributes for the runner, the same in every driver:
     `prepare_us`: how long `prepare_listen` takes at most, waking from sleep included;
     `listen_latency_us`: from the call of `listen` until the receiver hears;
-    `max_symbols`: the longest window of `prepare_listen`;
+    `max_symbols`: the longest window that the modem ends by itself;
     `clock_error_ppm`: how wrong the node's clock may be, from the configuration;
     `started_us`: ticks when the last transmission began; `interrupt_us`: ticks of the last DIO0 interrupt, or None.
     """
 
-    prepare_us = 10000
+    prepare_us = 5000
     listen_latency_us = 200
     max_symbols = t.MAX_SYMBOL_TIMEOUT
 
@@ -138,7 +138,7 @@ class SX127x:
 
     def prepare_listen(self, freq_hz, sf, bw_hz, symbols, iq_inverted=True):
         """Set up everything for `listen`: LoRaWAN downlinks have inverted IQ and no CRC. The receiver will give up
-        after `symbols` symbols (4 to 1023, what is outside is taken as the nearest) without a preamble."""
+        after `symbols` symbols without a preamble: 4 to 1023, what is outside is taken as the nearest; returns it."""
         symbols = min(max(symbols, t.MIN_SYMBOL_TIMEOUT), t.MAX_SYMBOL_TIMEOUT)
         self._stand_by()
         self._set_modem(freq_hz, sf, bw_hz, 0, symbols, 255)
@@ -147,6 +147,7 @@ class SX127x:
         self._set_iq(t.INVERTED_IQ if iq_inverted else t.STANDARD_IQ)
         self._expect(t.DIO0_RX_DONE)
         self._header_us = (symbols + _HEADER_SYMBOLS) * symbol_us(sf, bw_hz)
+        return symbols
 
     def listen(self):
         """Switch the receiver on, now."""
@@ -161,6 +162,10 @@ class SX127x:
     def hearing(self):
         """Whether a frame may be coming in: this chip does not say so reliably, so always."""
         return True
+
+    def hearing(self):
+        """Whether a preamble is being heard, or a frame."""
+        return bool(self._read(t.MODEM_STATUS) & t.SIGNAL)
 
     def receive(self, timeout_ms):
         """Wait until the receiver stops: a Heard, or None (nothing, a broken frame, or `timeout_ms` went by)."""

@@ -21,6 +21,7 @@ FIFO_POINTER = const(0x0D)
 FRAME_AT = const(0x10)  # RegFifoRxCurrentAddr
 IRQ_FLAGS = const(0x12)
 FRAME_SIZE = const(0x13)  # RegRxNbBytes
+MODEM_STATUS = const(0x18)
 FRAME_SNR = const(0x19)  # in 0.25 dB, signed
 FRAME_RSSI = const(0x1A)
 MODEM = const(0x1D)  # RegModemConfig1, RegModemConfig2, RegSymbTimeoutLsb
@@ -64,6 +65,8 @@ CRC_ERROR = const(0x20)
 VALID_HEADER = const(0x10)
 TX_DONE = const(0x08)
 ENDED = const(0xC8)  # any of RX_TIMEOUT, RX_DONE, TX_DONE
+
+SIGNAL = const(0x0B)  # RegModemStat: signal detected, synchronised, header valid (DS table 41)
 
 # RegInvertIQ, RegInvertIQ2. Bit 0 of the first is described the wrong way round: 1 sends standard IQ. Bit 6 inverts
 # what is received. The second register is in Semtech's errata and reference driver only.

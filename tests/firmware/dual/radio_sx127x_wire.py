@@ -155,7 +155,7 @@ def check_frequencies():
 def check_symbol_timeouts():
     wire, driver = started()
     for symbols, want in ((1, 4), (4, 4), (6, 6), (255, 255), (256, 256), (1023, 1023), (5000, 1023)):
-        driver.prepare_listen(868100000, 7, 125000, symbols)
+        equal(driver.prepare_listen(868100000, 7, 125000, symbols), want)
         equal((wire.bank[0x1E] & 3) << 8 | wire.bank[0x1F], want, symbols)
         equal(wire.bank[0x1E] & 0xFC, 0x70)
     equal(driver.max_symbols, 1023)
@@ -211,6 +211,14 @@ def check_received_frame():
         assert heard
         equal((heard.frame, heard.rssi, heard.snr), (b"\x60\x61\x62",) + want)
         equal(wire.bank[0x12], 0, "flags cleared")
+
+
+def check_preamble_is_told():
+    """RegModemStat (DS table 41): nothing, waiting, a signal, synchronised, with a header."""
+    for status, hears in ((0x10, False), (0x04, False), (0x05, True), (0x07, True), (0x0F, True)):
+        wire, driver = listening()
+        wire.bank[0x18] = status
+        equal(driver.hearing(), hears, status)
 
 
 def check_frame_of_no_bytes():
