@@ -45,9 +45,12 @@ class Bench76:
     def write(self, address, *values):
         self._transfer(address | 0x80, lambda: self.spi.write(bytes(values)))
 
-    def read(self, address, count=1):
-        answer = self._transfer(address, lambda: self.spi.read(count))
-        return answer[0] if count == 1 else answer
+    def read(self, address):
+        return self.run(address, 1)[0]
+
+    def run(self, address, count):
+        """Registers that follow each other, or bytes of the FIFO."""
+        return self._transfer(address, lambda: self.spi.read(count))
 
     def _transfer(self, address, what):
         self.cs.value(0)

@@ -61,7 +61,7 @@ def check_wakes_in_fsk_standby():
 def check_register_runs_and_the_address_counts_up():
     b = _in_lora()
     b.write(0x06, 0xD9, 0x06, 0x66)
-    assert b.read(0x06, 3) == b"\xd9\x06\x66"
+    assert b.run(0x06, 3) == b"\xd9\x06\x66"
     b.cs.value(0)
     answer = bytearray(3)
     b.spi.write_readinto(b"\x06\x00\x00", answer)
@@ -174,7 +174,7 @@ def check_sleep_keeps_the_registers_and_clears_the_fifo():
     b.mode(STANDBY)
     time.sleep_ms(1)
     b.write(0x0D, 0)
-    assert b.read(0x00, 3) == b"\0\0\0" and b.read(0x39) == 0x12
+    assert b.run(0x00, 3) == b"\0\0\0" and b.read(0x39) == 0x12
 
 
 def check_fifo_in_sleep():
@@ -206,7 +206,7 @@ def check_fifo_wraps_and_counts():
     b.write(0x00, 1, 2, 3, 4)
     assert b.read(0x0D) == 2
     b.write(0x0D, 254)
-    assert b.read(0x00, 4) == b"\1\2\3\4"
+    assert b.run(0x00, 4) == b"\1\2\3\4"
 
 
 def check_lora_registers_while_receiving():
@@ -291,8 +291,8 @@ def check_image_calibration_takes_10_ms():
 
 
 def check_tcxo_needs_its_supply_and_its_bit():
-    b = Bench76(radio={"tcxo_pin": 12})
-    rejects(lambda: b.calibrate(), "pin 12 is not high")
+    b = Bench76(radio={"tcxo": True, "enable": [[12, 1]]})
+    rejects(lambda: b.calibrate(), "no supply")
     power = Pin(12, Pin.OUT, value=1)
     rejects(lambda: b.calibrate(), "RegTcxo")
     b.write(0x4B, 0x19)

@@ -4,6 +4,7 @@
 import time
 
 import machine
+from bench import rejects
 from bench76 import CAD, INVERTED, NORMAL, RX, SINGLE, SLEEP, STANDBY, TX, Bench76
 from machine import Pin
 
@@ -98,7 +99,7 @@ def check_power_of_each_amplifier():
     for output in range(16):
         assert _power(0x80 | output) == (2 + output, [])
         assert _power(0x80 | output, dac=0x87, ocp=0x31) == (5 + output, [])
-    rfo = {"pa": "rfo"}
+    rfo = {"pa_boost": False}
     assert _power(0x70 | 15, radio=rfo) == (15.0, [])
     assert _power(0x70 | 0, radio=rfo) == (0.0, [])
     assert _power(0x40 | 15, radio=rfo) == (13.2, [])
@@ -106,9 +107,28 @@ def check_power_of_each_amplifier():
 
 
 def check_amplifier_that_leads_nowhere():
-    for pa_config, radio in ((0x7F, None), (0x8F, {"pa": "rfo"})):
+    for pa_config, radio in ((0x7F, None), (0x8F, {"pa_boost": False})):
         dbm, flaws = _power(pa_config, radio=radio)
         assert dbm < -20 and "antenna" in flaws[0]
+
+
+def check_what_is_around_the_chip():
+    """An amplifier adds to the power, has its limit, and does nothing without its supply."""
+    radio = {"enable": [[13, 1], [4, 0]], "amplifier": [[5, 13], [8, 11.5]]}
+    for value, eirp in ((0x80, 2 + 13 + 2), (0x83, 5 + 13 + 2), (0x84, 6 + 11.5 + 2)):
+        b = Bench76(radio=radio).start()
+        Pin(13, Pin.OUT, value=1)
+        Pin(4, Pin.OUT, value=0)
+        b.write(0x09, value)
+        frame = b.send()
+        assert frame["eirp"] == eirp and frame["flaws"] == [], frame
+    assert b.receive() & 0x40
+    b.write(0x09, 0x87)
+    rejects(lambda: b.send(), "9 dBm into an amplifier that takes 8 dBm")
+    b = Bench76(radio=radio).start()
+    b.write(0x09, 0x80)
+    assert "no supply" in b.send()["flaws"][0]
+    assert b.receive() == TIMEOUT and "no supply" in b.chip.rx_log[0][1]
 
 
 def check_current_limit():
@@ -143,7 +163,7 @@ def check_reception():
     assert b.dio0.value() == 1 and b.dio1.value() == 0
     assert b.read(0x13) == 9
     b.write(0x0D, b.read(0x10))
-    assert b.read(0x00, 9) == b"downlink!"
+    assert b.run(0x00, 9) == b"downlink!"
     snr = (b.read(0x19) - 256) / 4
     assert snr == -3.25 and abs(-157 + b.read(0x1A) + snr + 97) <= 0.5
     assert b.now() == STANDBY and b.why() == "received"
@@ -172,7 +192,7 @@ def check_receive_base_address():
     b.receive(b"abc")
     assert b.read(0x10) == 100
     b.write(0x0D, 100)
-    assert b.read(0x00, 3) == b"abc"
+    assert b.run(0x00, 3) == b"abc"
 
 
 def check_deaf_to_what_does_not_match():
@@ -300,7 +320,7 @@ def check_continuous_reception():
     time.sleep_ms(20000)
     assert b.read(0x13) == 4 and b.read(0x10) == 8 and b.read(0x17) == 3
     b.write(0x0D, 0)
-    assert b.read(0x00, 12) == b"\0\0\0\0\1\1\1\1\2\2\2\2"
+    assert b.run(0x00, 12) == b"\0\0\0\0\1\1\1\1\2\2\2\2"
     assert b.now() == RX and not b.irq() & TIMEOUT
 
 
@@ -311,7 +331,7 @@ def check_damaged_frame():
     b = Bench76().start()
     assert b.receive(b"downlink", frame={"damaged": True}) == RX_DONE | HEADER, "without CRC the chip cannot know"
     b.write(0x0D, 0)
-    assert b.read(0x00, 8) != b"downlink"
+    assert b.run(0x00, 8) != b"downlink"
 
 
 def check_longer_than_allowed():

@@ -229,13 +229,15 @@ def world(
 
     `boot` counts the boots: chance on the device begins anew with each, and must not repeat itself.
     """
+    board = load_board(board_name)
     return {
         "node": node.name,
         "state_dir": str(folder.path),
         "clock": clock,
         "air": list(air) if air else None,
         "seed": (node.seed + 0x9E3779B1 * boot) & 0x7FFFFFFF,
-        "chips": chips(load_board(board_name)),
+        "chips": chips(board, node.seed),
+        "module": board.module.chip,
         "mac_address": node.mac_address.hex(),
         "boot_us": 250_000,
         "usb": False,
@@ -253,22 +255,12 @@ def _weather(node: VirtualNode, town_seed: int | None) -> dict[str, int]:
     return {"seed": town_seed, "offset_s": node.seed % 7200 - 3600}
 
 
-def chips(board: Board) -> dict[str, Any]:
-    """The chips on a board and their wiring, from the same file that the node's configuration is compiled from."""
-    radio = board.radio
-    result: dict[str, Any] = {
-        "radio": {
-            "chip": radio.chip,
-            "spi": radio.spi.id,
-            "cs": radio.cs,
-            "reset": radio.reset,
-            "busy": radio.busy,
-            "dio1": radio.dio1,
-            "tcxo_mv": radio.tcxo_mv,
-            "antenna_gain_dbi": board.antenna.gain_dbi,
-        },
-        "sensors": [],
-    }
+def chips(board: Board, seed: int = 0) -> dict[str, Any]:
+    """The chips on a board and their wiring, from the same file that the node's configuration is compiled from.
+
+    Of a board that is sold with either radio, `seed` says which one this is.
+    """
+    result: dict[str, Any] = {"radio": _radio(board, seed), "sensors": []}
     if board.i2c:
         bus = {"i2c": board.i2c.id, "sda": board.i2c.sda, "scl": board.i2c.scl}
         result["sensors"] = [{"chip": "bme280", "address": 0x76, **bus}]
@@ -284,6 +276,29 @@ def chips(board: Board) -> dict[str, Any]:
     if board.vext:
         result["vext"] = {"pin": board.vext.pin, "on": board.vext.on}
     return result
+
+
+def _radio(board: Board, seed: int) -> dict[str, Any]:
+    radio = board.radio
+    chip = radio.chip if radio.chip != "probe" else ("sx1262", "sx1276")[seed % 2]
+    wiring: dict[str, Any] = {
+        "chip": chip,
+        "spi": radio.spi.id,
+        "sck": radio.spi.sck,
+        "mosi": radio.spi.mosi,
+        "miso": radio.spi.miso,
+        "cs": radio.cs,
+        "reset": radio.reset,
+        "antenna_gain_dbi": board.antenna.gain_dbi,
+        "enable": [[supply.pin, supply.level] for supply in radio.enable or ()],
+        "amplifier": [[gain.up_to_dbm, gain.gain_db] for gain in radio.amplifier or ()],
+    }
+    if chip == "sx1262":
+        wiring |= {"busy": radio.busy, "dio1": radio.dio1, "tcxo_mv": radio.tcxo_mv}
+    else:
+        boost = radio.pa_boost is not False
+        wiring |= {"dio0": radio.dio0, "tcxo": bool(radio.tcxo), "pa_boost": boost}
+    return wiring
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:

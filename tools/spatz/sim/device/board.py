@@ -23,8 +23,9 @@ Unix time at node time 0), "module" ("esp32s3", the default, or "esp32": espchip
 module's own memory takes besides), "brown_out_at".
 
 A board with an SX1276: "radio": {"chip": "sx1276", "spi", "sck", "mosi", "miso", "cs", "reset", "dio0", "dio1" (may be
-left out), "tcxo" (true: the board has one), "tcxo_pin" (GPIO that feeds it), "pa": "boost" (the amplifier that leads to
-the antenna; or "rfo"), "antenna_gain_dbi"}.
+left out), "tcxo" (true: the board has one), "pa_boost" (false: the antenna is at the pin RFO), "antenna_gain_dbi"}.
+For either radio: "enable": [[GPIO, level], ...] of what must be fed to send and hear (a TCXO, an amplifier), and
+"amplifier": [[up to dBm of the chip, gain in dB], ...].
 
 The supply (virtual time: b.reboot() goes on with a cause of "power_on" or "brown_out" by itself):
 

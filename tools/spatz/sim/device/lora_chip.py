@@ -9,9 +9,12 @@ that destroy each other at this antenna (the air decides that), GFSK, temperatur
 """
 
 import lora_phy
+from fault import SimFault
 
 NOISE_DBM = -117
 PREAMBLE_SYMBOLS_NEEDED = 5
+NO_SUPPLY = "the amplifier or switch at the antenna has no supply"
+NO_SUPPLY_DB = 40
 
 
 class Window:
@@ -40,6 +43,8 @@ class LoraChip:
         self.board = board
         self.clock = board.clock
         self.antenna_gain_dbi = config.get("antenna_gain_dbi", 0)
+        self._enable = config.get("enable") or ()
+        self._amplifier = config.get("amplifier") or ()
         self.rx_log = []
         self.ledger = {}  # µs spent in each mode, e.g. "rx/dcdc", "sleep_warm"
         self._ledger_at = self.clock.now
@@ -61,10 +66,31 @@ class LoraChip:
         self.session += 1
         self.board.energy.enter("radio", self.draws())
 
+    # around the chip
+
+    def supplied(self):
+        """Whether every pin that feeds something around the chip is at its level."""
+        pads = [(self.board.pad(pin), level) for pin, level in self._enable]
+        return all(pad.is_output() and pad.level() == level for pad, level in pads)
+
+    def _radiated_dbm(self, dbm):
+        """EIRP of what the chip puts out, by amplifier and antenna."""
+        gain_db = 0
+        if self._amplifier:
+            for up_to_dbm, gain_db in self._amplifier:
+                if dbm <= up_to_dbm:
+                    break
+            else:
+                raise SimFault(f"{dbm} dBm into an amplifier that takes {up_to_dbm} dBm")
+        return dbm + gain_db + self.antenna_gain_dbi
+
     # transmission
 
     def _on_air(self, eirp_dbm, frequency_hz, inverted, data, flaws):
         """A transmission begins: tell the air; the frame."""
+        if not self.supplied():
+            flaws.append(NO_SUPPLY)
+            eirp_dbm -= NO_SUPPLY_DB
         frame = {
             "at": self.clock.now,
             "airtime": lora_phy.airtime_us(
@@ -139,6 +165,8 @@ class LoraChip:
         if self.implicit:
             return "implicit header, the frame has an explicit one"
         flaws = self._flaws()
+        if not self.supplied():
+            return NO_SUPPLY
         loss = self._loss_db() + sum(self.rx_loss_db.get(flaw, 0) for flaw in flaws)
         if frame["snr"] - loss < lora_phy.SNR_LIMIT_DB[self.sf]:
             return "too weak" + "".join("; " + flaw for flaw in flaws)

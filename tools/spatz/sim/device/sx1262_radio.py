@@ -99,7 +99,7 @@ class Transceiver(Settings, LoraChip):
         inverted = self.iq_inverted if self.iq_register_right() else not self.iq_inverted
         if inverted != self.iq_inverted:
             flaws.append(t.WRONG_IQ)
-        eirp = dbm + self.antenna_gain_dbi - sum(t.TX_LOSS_DB.get(flaw, 0) for flaw in flaws)
+        eirp = self._radiated_dbm(dbm) - sum(t.TX_LOSS_DB.get(flaw, 0) for flaw in flaws)
         frequency = self.frequency_hz
         if t.NOT_CALIBRATED in flaws:
             frequency += t.OFF_FREQUENCY_HZ

@@ -27,9 +27,8 @@ class Sx1276(Transceiver):
 
     def __init__(self, board, config, retained=None):
         self._begin(board, config)
-        self._pa_wired = config.get("pa", "boost")
-        self._tcxo = bool(config.get("tcxo") or config.get("tcxo_pin") is not None)
-        self._tcxo_pin = config.get("tcxo_pin")
+        self._boost_wired = config.get("pa_boost", True)
+        self._tcxo = bool(config.get("tcxo"))
         self.mode = "startup"
         self.ready_at = 0
         self._address = None  # of the access under way

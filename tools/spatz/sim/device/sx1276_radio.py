@@ -140,10 +140,8 @@ class Transceiver(LoraChip):
 
     def need_clock(self):
         """The crystal runs by itself; a TCXO must be fed, and the chip be told that it is one."""
-        if self._tcxo_pin is not None:
-            pad = self.board.pad(self._tcxo_pin)
-            if not pad.is_output() or pad.level() != 1:
-                raise SimFault(f"SX1276: the TCXO has no supply: pin {self._tcxo_pin} is not high")
+        if self._tcxo and not self.supplied():
+            raise SimFault("SX1276: the TCXO has no supply")
         if self._tcxo and not self.registers[t.TCXO] & 0x10:
             raise SimFault("SX1276: the board has a TCXO, and RegTcxo (0x4B) says that it is a crystal")
 
@@ -209,7 +207,7 @@ class Transceiver(LoraChip):
         at = self.registers
         flaws = self._common_flaws()
         amplifier, dbm = self.power()
-        if (amplifier == "rfo") != (self._pa_wired == "rfo"):
+        if (amplifier != "rfo") != self._boost_wired:
             flaws.append(t.WRONG_PA)
         limit_ma = t.ocp_ma(at[t.OCP])
         if limit_ma is not None and limit_ma < t.supply_ma(dbm):
@@ -218,7 +216,7 @@ class Transceiver(LoraChip):
         if at[t.INVERT_IQ_2] != (0x19 if inverted else 0x1D):
             flaws.append(t.WRONG_IQ)
             inverted = not inverted
-        eirp = dbm + self.antenna_gain_dbi - sum(t.TX_LOSS_DB.get(flaw, 0) for flaw in flaws)
+        eirp = self._radiated_dbm(dbm) - sum(t.TX_LOSS_DB.get(flaw, 0) for flaw in flaws)
         first = at[t.TX_BASE]
         data = bytes(self.fifo[(first + i) & 0xFF] for i in range(at[t.PAYLOAD]))
         frame = self._on_air(eirp, self.frequency_hz, inverted, data, flaws)
