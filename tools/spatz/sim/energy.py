@@ -32,6 +32,7 @@ PARTS: tuple[str, ...] = (
 waiting awake, in light sleep; sensors with their supplies; the boot; deep sleep of the whole board."""
 
 YEAR_S = 365.25 * 86400
+_SAME = {"fs_tx": "fs", "fs_rx": "fs", "rx_single": "rx"}  # modes of the SX1276 that draw the same
 _ASLEEP = ("cpu deep", "radio sleep_cold", "radio sleep")  # together they are deep sleep; else they hardly count
 
 
@@ -126,8 +127,10 @@ class Model:
     @classmethod
     def of(cls, board: Board, boot: str = "files") -> Model:
         """The costs of a board of the catalogue. Raises UserError for one whose chips are not in energy.toml."""
+        radio = board.radio
+        chip = "sx1262" if radio.chip == "probe" else radio.chip  # as the virtual board is made
         try:
-            return cls(board.module.chip, board.radio.chip, boot=boot, tcxo=bool(board.radio.tcxo_mv))
+            return cls(board.module.chip, chip, boot=boot, tcxo=bool(radio.tcxo_mv or radio.tcxo))
         except KeyError as error:
             raise UserError(
                 tr("energy.toml has no currents of the chip {chip}.", chip=error.args[0]),
@@ -181,6 +184,7 @@ class Model:
     def _radio_current(self, state: str) -> tuple[str, float]:
         radio = self._radio
         kind, _, rest = state.partition("/")
+        kind = _SAME.get(kind, kind)
         tcxo_ma = radio.get("tcxo_ma", 0.0) if self._tcxo else 0.0
         match kind:
             case "tx":

@@ -65,7 +65,13 @@ def run(request: Request) -> int:
         json.dump({**content, "uplinks": [one.as_json() for one in found.values()]}, sys.stdout, indent=2)
         print()
         return 0
-    show(Console(), {str(sf): one for sf, one in found.items()}, "SF", board.title, request.boot)
+    console = Console()
+    show(console, {str(sf): one for sf, one in found.items()}, "SF", board.title, request.boot)
+    if board.radio.amplifier:
+        console.print(
+            tr("What this board's amplifier between radio and antenna takes is not counted: sending costs more."),
+            soft_wrap=True,
+        )
     return 0
 
 
