@@ -6,8 +6,9 @@ airtime up to which the device may go on without writing again. After a power cu
 
 The order keeps every crash harmless: the state goes to ram under the old reservations, then the new reservations to
 flash, then, with them, to ram again, and only then on air. Flash has two slots, written in turn, each with a sequence
-number and a CRC. When the slot that should be the newest is damaged, the other one is used with as much counted as
-used as the lost one could have reserved.
+number and a CRC. The newest is read before the other one is overwritten: if it has gone bad, it is written again
+instead. When after a power cut one slot is damaged, it may have been the newer: the other one is used with as much
+counted as used as the lost one could have reserved, and both are written at once.
 
 The session is bound to the key: a record of another key's session gives its airtime and its DevNonce, not the session.
 Source: TR007-1.1 4.13, 4.14 (what to keep), TS001-1.0.4 6.2.4 (DevNonce is never used again).
@@ -26,11 +27,11 @@ from lorawan.session import Session
 
 _MAGIC = b"FD\x01"  # the last byte is the version of the format
 # sequence number, node time, next DevNonce, JoinNonce + 1, first FCntUp not reserved, first DevNonce not reserved,
-# join channels used, lengths of: timing, ledger, join clock, session; binding of the session
-_HEAD = "<IQIIQIBBHBH4s"
+# DevNonces in the next block, join channels used, lengths of: timing, ledger, join clock, session; binding of the session
+_HEAD = "<IQIIQIBBBHBH4s"
 _HEAD_SIZE = len(_MAGIC) + struct.calcsize(_HEAD)
-_FCNT_BLOCK = const(64)  # uplinks between two writes of flash
-_NONCE_BLOCK_MAX = const(8)
+_FCNT_BLOCK = const(128)  # uplinks between two writes of flash
+_NONCE_BLOCK_MAX = const(8)  # DevNonces reserved at a time: 1 after a power cut, then 2, 4, 8
 _LAST_DEV_NONCE = const(0xFFFF)
 
 
@@ -80,9 +81,9 @@ class Device:
         self.mac = Mac(region, None, rng, timing, max_eirp_dbm, None, adr)
         if self._take(ram.read()):
             self._start_ms += slept_ms
+            self.dev_nonce = max(self.dev_nonce, first_dev_nonce)
         else:
-            self._take_flash()
-        self.dev_nonce = max(self.dev_nonce, first_dev_nonce)
+            self._take_flash(first_dev_nonce)
 
     @property
     def session(self):
@@ -140,10 +141,18 @@ class Device:
     def leave(self):
         """Forget the session: the device has to join again."""
         self.mac.session = None
+        self._fcnt_reserved = 0
         self._store()
 
     def save(self):
-        """Keep the exact state in ram; to be called before deep sleep."""
+        """Keep the exact state; to be called before deep sleep, and at least every hour or so while there is power:
+        time that is not in a record is lost to a power cut, and waiting for airtime begins anew."""
+        if self.mac.join_clock.stale(self.now_ms()):
+            self._store()
+        else:
+            self._save()
+
+    def _save(self):
         self._ram.write(self._pack(True))
 
     def _carry_out(self, exchange):
@@ -168,7 +177,6 @@ class Device:
             or (mac.session is not None and mac.session.fcnt_up > self._fcnt_reserved)
             or not mac.ledger.covered(now_ms)
             or not mac.join_clock.covered()
-            or mac.join_clock.stale(now_ms)
         ):
             self._store()
         else:
@@ -178,20 +186,24 @@ class Device:
 
     def _store(self):
         """Reserve ahead and write flash, between two writes of ram."""
+        self._save()
+        self._write()
+        self._save()
+
+    def _write(self):
         mac = self.mac
-        self.save()
         if self.dev_nonce > self._nonce_reserved:
             self._nonce_reserved = self.dev_nonce - 1 + self._nonce_block
             self._nonce_block = min(2 * self._nonce_block, _NONCE_BLOCK_MAX)
         if mac.session is not None:
             self._fcnt_reserved = mac.session.fcnt_up + _FCNT_BLOCK
             mac.session.changed = False
-        now_ms = self.now_ms()
-        mac.ledger.promise(now_ms)
+        mac.ledger.promise(self.now_ms())
         mac.join_clock.promise()
+        if self._sequence and _checked(self._flash.read(self._sequence & 1)) is None:
+            self._sequence += 1  # the newest has gone bad meanwhile: spare the other one
         self._sequence += 1
         self._flash.write(self._sequence & 1, self._pack(False))
-        self.save()
 
     def _pack(self, exact):
         mac = self.mac
@@ -211,6 +223,7 @@ class Device:
             mac.last_join_nonce + 1,
             self._fcnt_reserved,
             self._nonce_reserved,
+            self._nonce_block,
             mac.join_channels_used,
             len(parts[0]),
             len(parts[1]),
@@ -229,46 +242,51 @@ class Device:
         mac = self.mac
         at = _HEAD_SIZE
         parts = []
-        for size in head[7:11]:
+        for size in head[8:12]:
             parts.append(data[at : at + size])
             at += size
-        self._sequence = head[0]
-        self._start_ms = now_ms = head[1]
-        self.dev_nonce = head[2]
-        self._fcnt_reserved = head[4]
-        self._nonce_reserved = head[5]
-        mac.join_channels_used = head[6]
+        self._sequence, self._start_ms, self.dev_nonce = head[:3]
+        mac.join_channels_used = head[7]
         mac.timing.restore(parts[0])
         if exact:
+            self._fcnt_reserved, self._nonce_reserved, self._nonce_block = head[4:7]
             mac.ledger = Ledger.unpack(mac.region, parts[1])
             mac.join_clock = JoinClock.unpack(parts[2])
         else:
-            if damaged:
-                self.dev_nonce += _NONCE_BLOCK_MAX
+            if damaged:  # what the lost record may have reserved is not known
                 parts[1] = parts[2] = b""
-            mac.ledger = Ledger.after_power_cut(mac.region, parts[1], now_ms)
-            mac.join_clock = JoinClock.after_power_cut(parts[2], now_ms)
-        if head[11] == self._binding:
+            mac.ledger = Ledger.after_power_cut(mac.region, parts[1], head[1])
+            mac.join_clock = JoinClock.after_power_cut(parts[2], head[1])
+        if head[12] == self._binding:
             mac.last_join_nonce = head[3] - 1
-            mac.session = session = Session.unpack(parts[3]) if parts[3] else None
-            if session is not None and damaged:
-                session.fcnt_up += _FCNT_BLOCK
+            mac.session = Session.unpack(parts[3]) if parts[3] else None
         return True
 
-    def _take_flash(self):
+    def _take_flash(self, first_dev_nonce):
         """After a power cut: the newer good slot."""
         slots = [self._flash.read(0), self._flash.read(1)]
         heads = [_checked(slots[0]), _checked(slots[1])]
         newer = 1 if heads[1] and not (heads[0] and heads[0][0] > heads[1][0]) else 0
-        if heads[newer] is None:
-            return
         other = heads[1 - newer]
+        if heads[newer] is None:
+            self.dev_nonce = first_dev_nonce
+            return
         sequence = heads[newer][0]
-        damaged = sequence > 1 if other is None else other[0] != sequence - 1
-        if other is None and sequence == 1:
-            damaged = slots[1 - newer] is not None
+        if other is None:
+            damaged = sequence > 1 or slots[1 - newer] is not None
+        else:
+            damaged = other[0] != sequence - 1
         self._take(slots[newer], False, damaged)
-        self._nonce_reserved = self._fcnt_reserved = 0
+        self.dev_nonce = max(self.dev_nonce, first_dev_nonce)
+        if damaged:
+            self.dev_nonce += _NONCE_BLOCK_MAX
+            if self.mac.session is not None:
+                self.mac.session.fcnt_up += _FCNT_BLOCK + 1
+            # Both slots, before anything else: else the same numbers would be found again after the next damage. The
+            # gap in the sequence says "damaged" until both are written.
+            self._sequence = sequence + 2
+            self._write()
+            self._write()
 
 
 def _checked(data):
@@ -276,7 +294,7 @@ def _checked(data):
     if not data or len(data) < _HEAD_SIZE + 4 or bytes(data[: len(_MAGIC)]) != _MAGIC:
         return None
     head = struct.unpack_from(_HEAD, data, len(_MAGIC))
-    end = _HEAD_SIZE + head[7] + head[8] + head[9] + head[10]
+    end = _HEAD_SIZE + head[8] + head[9] + head[10] + head[11]
     if len(data) < end + 4 or struct.unpack_from("<I", data, end)[0] != crc32(data[:end]):
         return None
     return head

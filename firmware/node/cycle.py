@@ -4,11 +4,15 @@ What may never repeat and what the law asks for is in lorawan.device, which stor
 is what a node does with it: when it joins, what it sends, how long it waits.
 """
 
+from micropython import const
+
 from lorawan.device import Device, NoDevNonce
 from lorawan.mac import NoAirtime
 from node import measure, schedule
 from node.identity import IdentityError
 from payload.encode import FPORT, encode
+
+_LONGEST_WAIT_MS = const(3600000)  # time that passed counts only when it is stored: see Device.save
 
 
 class Cycle:
@@ -78,7 +82,7 @@ class Cycle:
             wait_ms = self._join()
             if wait_ms:
                 self._come_to_its_end()
-                return wait_ms, False
+                return min(wait_ms, _LONGEST_WAIT_MS), False
         elif device.lost and device.now_ms() >= self._memory.next_join_s * 1000:
             # its uplinks may be heard all the same, so it goes on with the session it has
             self._memory.next_join_s = (device.now_ms() + self._join()) // 1000
@@ -113,6 +117,7 @@ class Cycle:
         try:
             joined = self.device.join(dr)
         except NoAirtime as error:
+            memory.join_failures -= 1
             print(f"its airtime for joining is used up; next try in {error.wait_ms // 1000} s")
             return error.wait_ms
         except NoDevNonce:

@@ -139,7 +139,7 @@ def check_power_cut_keeps_the_session_and_skips_the_reserved_numbers():
     device = world.boot(power_cut=True)
     assert device.joined
     fcnt = device.uplink(1, b"after").fcnt
-    assert 3 <= fcnt <= 2 * 64 + 3, fcnt
+    assert 3 <= fcnt <= 2 * 128 + 3, fcnt
     equal(world.network.payloads[-1], b"after")
     equal(world.network.joins, 1)
 
@@ -181,7 +181,7 @@ class CutAt:
 
 
 def check_few_writes():
-    """A week at 96 uplinks a day: a write every 64 uplinks."""
+    """A week at 96 uplinks a day: a write every 128 uplinks."""
     world = World()
     world.joined()
     writes = world.writes()
@@ -190,14 +190,14 @@ def check_few_writes():
         world.now_ms += 900000
         device.uplink(1, bytes(11))
         device.save()
-    assert world.writes() - writes <= 7 * 96 // 64 + 2, world.writes() - writes
+    assert world.writes() - writes <= 7 * 96 // 128 + 2, world.writes() - writes
 
 
 def check_damaged_newest_slot():
     """Bit rot: as many numbers are skipped as the lost record could have reserved."""
     world = World()
     device = world.joined()
-    for _ in range(70):
+    for _ in range(140):
         device.uplink(1, b"x")
         world.now_ms += 10000
     last = world.network.fcnt_up
@@ -220,10 +220,10 @@ def check_damaged_ram_is_like_a_power_cut():
     good = world.ram.data
     for at in range(0, len(good), 7):
         world.ram.data = good[:at] + bytes((good[at] ^ 0x40,)) + good[at + 1 :]
-        assert some(world.boot().session).fcnt_up == 64, at
+        assert some(world.boot().session).fcnt_up == 128, at
     for size in range(0, len(good), 11):
         world.ram.data = good[:size]
-        assert some(world.boot().session).fcnt_up == 64, size
+        assert some(world.boot().session).fcnt_up == 128, size
 
 
 def check_another_key_gets_no_session_but_the_numbers():
