@@ -66,7 +66,7 @@ def test_a_round_is_priced_as_by_hand() -> None:
     assert spent["transmit"] == pytest.approx(0.050 * (45 + 1.5) * volts)
     assert spent["receive"] == pytest.approx(0.020 * (5.3 + 1.5) * volts)
     assert spent["light_sleep"] == pytest.approx(0.100 * (0.24 + 0.002) * volts)
-    assert spent["awake"] == pytest.approx((0.010 * (51.2 + 0.002) + 0.020 * 51.2) * volts)
+    assert spent["awake"] == pytest.approx((0.010 * (51.2 + 0.002) + 0.012 * 51.2) * volts)
     assert spent["deep_sleep"] == pytest.approx(3600 * 0.010 * volts)
     assert spent["radio"] == pytest.approx(3600 * 0.00016 * volts)
     assert spent["sensors"] == pytest.approx((0.0093 * 0.714 + 0.030 * 0.05 + 0.012 * 0.01) * volts)
