@@ -247,8 +247,9 @@ class Counters:
             self._transmission(record)
         elif kind == ON:
             self.starts += 1
-            if self.session:
-                self.session.starts += 1
+            for session in (*self.older, self.session):
+                if session:
+                    session.starts += 1
             if record.flag != 3:  # a start after deep sleep goes on with what was before
                 self.began_us = record.us
                 self.sent_since_on = False
@@ -270,6 +271,7 @@ class Counters:
         elif kind == LOST:
             self.lost = True
         elif kind == START:
+            self.lost = False
             if self.session and self.session.stored and not record.flag and not self.rotten:
                 self.needless += 1
                 self.say(record.us, "the session was stored and is gone")
@@ -310,7 +312,7 @@ class Counters:
                 self.say(record.us, f"FCntUp {fcnt} after {session.last}")
             jump = fcnt - session.last
             self.jump = max(self.jump, jump)
-            if jump > 66 * (session.starts + 1):
+            if jump > 130 * (session.starts + 1):
                 self.say(record.us, f"FCntUp jumps by {jump} over {session.starts} starts")
             session.frames[fcnt] = frame, self.starts
         elif before[0] != frame:

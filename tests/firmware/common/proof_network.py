@@ -17,7 +17,7 @@ _TOP = 1 << 128
 #   reaches: downlinks that reach the node; talks: uplinks followed by a downlink unasked; asks: downlinks with commands;
 #   commands: which ones (see _COMMANDS); repeats: NbTrans that LinkADR asks for; slow: percent of LinkADR to DR0..2
 MOODS = {
-    "normal": (95, 95, 95, 95, 2, 100, "", 1, 0),
+    "normal": (95, 95, 95, 95, 1, 100, "AAAXRC", 1, 10),  # a downlink a day, with two commands on average
     "adr": (95, 95, 95, 95, 5, 60, "A", 1, 30),
     "chatty": (98, 98, 98, 98, 40, 90, "AARCDXTSL", 3, 30),
     "lossy": (50, 50, 40, 40, 10, 50, "ARCDXT", 4, 40),

@@ -11,6 +11,7 @@ from proof_world import Cut
 from radio import RadioError
 
 JOIN_EUI = bytes(range(8))
+_LONGEST_WAIT_MS = 900000  # node time goes on only from one look at it to the next
 
 
 def app_key(number):
@@ -24,15 +25,19 @@ def dev_eui(number):
 class Habits:
     """What an application is like. interval_ms: from one uplink to the next; join_every_ms: after a join in vain;
     deep: percent of waits spent in deep sleep; confirmed, asks: percent of uplinks; longest: bytes of a payload;
-    slow_ms: interval at DR0 to DR2, where few uplinks exhaust the airtime."""
+    slow_ms: interval at DR0 to DR2, where few uplinks exhaust the airtime; joins: percent of turns in which the node
+    joins although it has a session."""
 
-    def __init__(self, interval_ms=900000, join_every_ms=60000, deep=100, confirmed=0, asks=0, longest=20, slow_ms=None):
+    def __init__(
+        self, interval_ms=900000, join_every_ms=60000, deep=100, confirmed=0, asks=0, longest=20, slow_ms=None, joins=0
+    ):
         self.interval_ms = interval_ms
         self.join_every_ms = join_every_ms
         self.deep = deep
         self.confirmed = confirmed
         self.asks = asks
         self.longest = longest
+        self.joins = joins
         self.slow_ms = interval_ms if slow_ms is None else slow_ms
 
 
@@ -80,7 +85,7 @@ class Node:
         while True:
             self.wakes += 1
             world.step()
-            wait_ms = max(1, self._turn(device))
+            wait_ms = max(1, min(self._turn(device), _LONGEST_WAIT_MS))
             if world.dice(100) < self.habits.deep:
                 device.save()
                 return world.deep_sleep(wait_ms)
@@ -91,12 +96,13 @@ class Node:
         world = self.world
         habits = self.habits
         try:
-            if device.joined and device.lost:
+            again = device.joined and (device.lost or world.dice(100) < habits.joins)
+            if again:
                 world.log(w.LOST)
-            if not device.joined or device.lost:
+            if not device.joined or again:
                 dr = world.dice(6)
                 joined = device.join(dr)
-                return 1000 if joined else habits.join_every_ms
+                return 1000 if joined or again else habits.join_every_ms
             if habits.asks and world.dice(100) < habits.asks:
                 device.request((2, 13)[world.dice(2)])
             size = min(world.dice(habits.longest + 1), max(0, device.room()))

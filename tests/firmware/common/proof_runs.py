@@ -31,7 +31,16 @@ def law(first, nodes, days, seed, make_device=Device, output=None):
 
 
 # How long a state lasts, in seconds, at least and at most, and how often it comes.
-_MOODS = (("normal", 8), ("adr", 4), ("chatty", 3), ("lossy", 3), ("greedy", 5), ("strict", 2), ("gone", 3), ("no_join", 2))
+_MOODS = (
+    ("normal", 9),
+    ("adr", 4),
+    ("chatty", 2),
+    ("lossy", 2),
+    ("greedy", 4),
+    ("strict", 2),
+    ("gone", 3),
+    ("no_join", 1),
+)
 
 
 def _weighted(dice, table):
@@ -79,8 +88,8 @@ def proof_moods():
 
 
 def _habits(dice):
-    slow_ms = (900000, 60000, 20000, 1000)[dice(4)]
-    often = (900000, 900000, 900000, 600000, 120000)[dice(5)]
+    slow_ms = (900000, 900000, 60000, 1000)[dice(4)]
+    often = 900000 if dice(30) else 20000
     return Habits(
         interval_ms=often,
         join_every_ms=(1, 1000, 60000, 600000)[dice(4)],
@@ -125,6 +134,7 @@ def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
             server.mood = proof_moods()[("normal", "chatty", "lossy", "greedy", "adr", "normal")[dice(6)]]
             node.habits = _habits(dice)
             node.habits.interval_ms = 900000
+            node.habits.joins = (0, 0, 3, 10)[dice(4)]
             node.habits.slow_ms = (900000, 60000)[dice(2)]
         if dice(100) < rots:
             world.rot()
@@ -153,7 +163,12 @@ def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
     output.flush()
 
 
-_REFUSALS = ("JoinRequest with a wrong MIC", "uplink with a wrong MIC", "DevNonce that did not rise", "FCntUp that went back")
+_REFUSALS = (
+    "JoinRequest with a wrong MIC",
+    "uplink with a wrong MIC",
+    "DevNonce that did not rise",
+    "FCntUp that went back",
+)
 
 
 def quiet(days, seed, mood, make_device=Device, output=None, number=9):

@@ -23,7 +23,7 @@ SENT = 7  # Device.uplink came to its end: number: FCntUp
 ROT = 8  # bits of the slot `number` have changed by themselves
 NOTE = 9  # text; flag 1: something that may not happen
 WAITS = 10  # NoAirtime: number: ms
-LOST = 11  # the node gives its session up by itself (ADR backoff at its end)
+LOST = 11  # the node is about to join although it has a session
 
 POWER, RESET, BROWNOUT, WAKE = 0, 1, 2, 3
 DONE, BEFORE, TORN, AFTER = 0, 1, 2, 3
@@ -186,10 +186,10 @@ class World:
                         answer = Heard(self._something(), -120, -12.5)
                 else:
                     self.spend(100000)
-                    if self.dice(100) < 20:
-                        self.old = self.old[-3:] + [reply[1]]
-                    if reply[1][0] == 0x20:
+                    if reply[1][0] == 0x20:  # heard again after a cut it may rightly be taken: not kept
                         self.log(ACCEPT, data=reply[1])
+                    elif self.dice(100) < 20:
+                        self.old = self.old[-3:] + [reply[1]]
                     answer = Heard(reply[1], -100, 5.5)
                     reply = None
             else:  # Wait
