@@ -160,11 +160,8 @@ class SX127x:
         return flags if flags & t.ENDED else 0
 
     def hearing(self):
-        """Whether a frame may be coming in: this chip does not say so reliably, so always."""
-        return True
-
-    def hearing(self):
-        """Whether a preamble is being heard, or a frame."""
+        """Whether a preamble or a frame is being heard. Not latched, and unlike the flags no promise: a frame that this
+        misses is received all the same."""
         return bool(self._read(t.MODEM_STATUS) & t.SIGNAL)
 
     def receive(self, timeout_ms):

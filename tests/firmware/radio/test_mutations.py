@@ -1,5 +1,5 @@
 """The checks on the emulated chip see every erratum fix and every step of the start-up: each mutation of the driver in
-mutations.toml makes the check fail that is named there, and the driver as it is passes all of them.
+a list of mutations makes the check fail that is named there, and the driver as it is passes all of them.
 
 `python tests/firmware/radio/test_mutations.py` prints the table.
 """
@@ -24,14 +24,18 @@ ROOT = HERE.parents[2]
 FIRMWARE = ROOT / "firmware"
 DEVICE = ROOT / "tools/spatz/sim/device"
 COMMON = HERE.parent / "common"
-CHECKS = HERE.parent / "dual" / "radio_chip.py"
-MUTATIONS: list[dict[str, str]] = tomllib.loads((HERE / "mutations.toml").read_text(encoding="utf-8"))["mutation"]
+LISTS = {"mutations.toml": "radio_chip.py", "mutations_sx127x.toml": "radio_sx127x.py"}  # and the checks they name
+MUTATIONS: list[dict[str, str]] = [
+    {**mutation, "checks": checks}
+    for name, checks in LISTS.items()
+    for mutation in tomllib.loads((HERE / name).read_text(encoding="utf-8"))["mutation"]
+]
 
 
-def run_checks(firmware: Path, *checks: str) -> dict[str, str]:
-    """Run checks of radio_chip.py on a firmware: name -> '' or what went wrong."""
+def run_checks(firmware: Path, file: str, *checks: str) -> dict[str, str]:
+    """Run checks of a file in dual/ on a firmware: name -> '' or what went wrong."""
     done = subprocess.run(
-        [*command(), str(HERE / "one_check.py"), str(CHECKS), *checks],
+        [*command(), str(HERE / "one_check.py"), str(HERE.parent / "dual" / file), *checks],
         env={**os.environ, "MICROPYPATH": f"{DEVICE}:{firmware}:{COMMON}:.frozen"},
         capture_output=True,
         text=True,
@@ -51,12 +55,13 @@ def trouble_with(mutation: dict[str, str]) -> str:
         text = path.read_text(encoding="utf-8")
         assert text.count(mutation["old"]) == 1, f"“{mutation['name']}” no longer fits {mutation['file']}"
         path.write_text(text.replace(mutation["old"], mutation["new"]), encoding="utf-8")
-        return run_checks(copy, mutation["seen_by"])[mutation["seen_by"]]
+        return run_checks(copy, mutation["checks"], mutation["seen_by"])[mutation["seen_by"]]
 
 
-def test_the_driver_as_it_is_passes() -> None:
-    checks = sorted({mutation["seen_by"] for mutation in MUTATIONS})
-    assert run_checks(FIRMWARE, *checks) == dict.fromkeys(checks, "")
+@pytest.mark.parametrize("file", LISTS.values())
+def test_the_driver_as_it_is_passes(file: str) -> None:
+    checks = sorted({mutation["seen_by"] for mutation in MUTATIONS if mutation["checks"] == file})
+    assert run_checks(FIRMWARE, file, *checks) == dict.fromkeys(checks, "")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation["name"] for mutation in MUTATIONS])
