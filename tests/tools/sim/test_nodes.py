@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 from pathlib import Path
@@ -97,9 +98,10 @@ def test_the_world_tells_the_device_what_the_board_file_says(tmp_path: Path) -> 
     assert (world["air"], world["cause"], world["wake_at_us"]) == (["127.0.0.1", 4711], "deepsleep", 123)
     assert world["mac_address"] == node.mac_address.hex()
     assert world["chips"]["radio"] == {
-        "chip": "sx1262", "spi": 1, "cs": 8, "reset": 12, "busy": 13, "dio1": 14, "tcxo_mv": 1800,
-        "antenna_gain_dbi": 2.0,
+        "chip": "sx1262", "spi": 1, "sck": 9, "mosi": 10, "miso": 11, "cs": 8, "reset": 12, "busy": 13, "dio1": 14,
+        "tcxo_mv": 1800, "antenna_gain_dbi": 2.0, "enable": [], "amplifier": [],
     }  # fmt: skip
+    assert world["module"] == "esp32s3"
     assert world["chips"]["sensors"] == [{"chip": "bme280", "i2c": 0, "address": 118, "sda": 41, "scl": 42}]
     # what the firmware multiplies the divider by belongs to the real divider
     assert world["chips"]["battery"]["ratio"] == pytest.approx(4.9 * 1.045)
@@ -111,3 +113,21 @@ def test_a_board_without_a_bus_has_no_sensors() -> None:
     board = load_board("heltec-v3").model_copy(update={"i2c": None, "battery": None, "vext": None})
     assert nodes.chips(board)["sensors"] == []
     assert "battery" not in nodes.chips(board)
+
+
+def test_boards_with_the_other_radio_and_with_either() -> None:
+    assert nodes.chips(load_board("lora32-v2-1-6"))["radio"] == {
+        "chip": "sx1276", "spi": 1, "sck": 5, "mosi": 27, "miso": 19, "cs": 18, "reset": 23, "dio0": 26,
+        "tcxo": False, "pa_boost": True, "antenna_gain_dbi": 2.0, "enable": [], "amplifier": [],
+    }  # fmt: skip
+    either = load_board("t3-s3")
+    assert [nodes.chips(either, seed)["radio"]["chip"] for seed in (4, 5)] == ["sx1262", "sx1276"]
+    assert nodes.chips(load_board("heltec-v4"))["radio"]["amplifier"] == [[5, 13]]
+
+
+def test_a_node_is_made_of_its_board(tmp_path: Path) -> None:
+    node = dataclasses.replace(Plan().flock()[0], board="lora32-v2-1-6")
+    folder = nodes.make(node, tmp_path / "amsel", interval_s=10, safe_window_s=5)
+    assert json.loads((folder.fs / "config.json").read_text())["board"] == "lora32-v2-1-6"
+    world = nodes.world(node, folder, None, cause="power_on")
+    assert (world["module"], world["chips"]["radio"]["chip"]) == ("esp32", "sx1276")

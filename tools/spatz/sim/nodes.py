@@ -48,7 +48,8 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class VirtualNode:
-    """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation."""
+    """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation; `board` is
+    the board that it is made of."""
 
     name: str
     seed: int
@@ -56,6 +57,7 @@ class VirtualNode:
     app_key: bytes
     position: Position
     phase_s: float
+    board: str = BOARD
 
     @property
     def dev_eui(self) -> bytes:
@@ -188,7 +190,7 @@ def make(
     *,
     interval_s: int,
     safe_window_s: int,
-    board_name: str = BOARD,
+    board_name: str | None = None,
     confirmed: bool = False,
 ) -> Folder:
     """Give a node its folder: configuration as `spatz.config` compiles it, identity in NVS, an empty RTC memory.
@@ -198,7 +200,7 @@ def make(
     folder = Folder(path.absolute())
     folder.fs.mkdir(parents=True, exist_ok=True)
     config = compile_config(
-        load_board(board_name),
+        load_board(board_name or node.board),
         SENSORS,
         node.name,
         interval_s=interval_s,
@@ -223,13 +225,13 @@ def world(
     wake_at_us: int | None = None,
     weather_seed: int | None = None,
     clock: str = "paced",
-    board_name: str = BOARD,
+    board_name: str | None = None,
 ) -> dict[str, Any]:
     """What `device/run.py` builds the board from, for one boot; `cause` is power_on, deepsleep, soft or wdt.
 
     `boot` counts the boots: chance on the device begins anew with each, and must not repeat itself.
     """
-    board = load_board(board_name)
+    board = load_board(board_name or node.board)
     return {
         "node": node.name,
         "state_dir": str(folder.path),
