@@ -23,8 +23,8 @@ Wait = namedtuple("Wait", ("us",))
 class Heard:
     """A received frame: bytes as they came off the air, RSSI in dBm (int), SNR in dB (float).
 
-    after_us: from the end of the last transmission to the beginning of this frame's preamble, by the node's clock; None
-    when it was not measured.
+    after_us: from the end of the last transmission to the beginning of this frame's preamble, by the node's clock, less
+    what the window opened late: where in the window the frame lay. None when it was not measured.
     """
 
     __slots__ = ("after_us", "frame", "rssi", "snr")

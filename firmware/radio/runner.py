@@ -31,10 +31,10 @@ _GRACE_MS = const(200)  # for a radio that is late: afterwards it is taken as st
 def run(exchange, radio, clock, before_transmit=None):
     """Carry out `exchange` to its end and return what it returns.
 
-    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None, a Wait with None. `before_transmit(action)`
-    is called before each frame goes on air: what the frame uses up (counters, airtime) must be stored there. Raises
-    RadioError when the radio fails, and whatever the exchange or `before_transmit` raise; the exchange is closed and
-    the radio is asleep in any case.
+    A Transmit is answered with the ticks_us at which it ended, a Listen with a Heard or None, a Wait with None.
+    `before_transmit(action)` is called before each frame goes on air: what the frame uses up (counters, airtime) must
+    be stored there. Raises RadioError when the radio fails, and whatever the exchange or `before_transmit` raise; the
+    exchange is closed and the radio is asleep in any case.
     """
     try:
         ended_us = clock.ticks_us()

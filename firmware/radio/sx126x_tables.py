@@ -90,9 +90,10 @@ def amplifier(dbm):
     """(paDutyCycle, hpMax, SetTxParams power) for -9 to 22 dBm; what is outside is taken as the nearest
     (DS 13.1.14)."""
     dbm = max(MINIMUM_DBM, min(dbm, 22))
-    for limit, duty_cycle, hp_max in AMPLIFIER:
-        if dbm <= limit:
-            break
+    row = 0
+    while AMPLIFIER[row][0] < dbm:
+        row += 1
+    limit, duty_cycle, hp_max = AMPLIFIER[row]
     return duty_cycle, hp_max, 22 - limit + dbm
 
 

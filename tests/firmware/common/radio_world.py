@@ -89,7 +89,8 @@ class World:
         self.radio.prepare_listen(freq_hz, sf, 125000, symbols)
         self.air.downlinks = []
         if after_us is not None:
-            self.air.add(self.now_us + self.radio.listen_latency_us + after_us, freq_hz, sf, 125000, bytes(range(size)), **changes)
+            start_us = self.now_us + self.radio.listen_latency_us + after_us
+            self.air.add(start_us, freq_hz, sf, 125000, bytes(range(size)), **changes)
         self.radio.listen()
         return self.radio.receive(10000)
 

@@ -158,6 +158,35 @@ def check_clock_is_exact_after_light_sleep():
         equal(sleep.asked, [975])
 
 
+def check_clock_learns_how_late_light_sleep_ends():
+    """The first time it wakes early enough for any flash, then no earlier than it must."""
+    time = Time()
+    sleep = LightSleep(time, late_us=700)
+    clock = Clock(time, sleep)
+    clock.stay_awake = False
+    for _ in range(3):
+        clock.sleep_until_us(clock.ticks_add(clock.ticks_us(), 100000))
+    equal(sleep.asked, [95, 98, 98])
+    equal(time.now_us, 300000)
+    sleep.late_us = 9000
+    clock.sleep_until_us(clock.ticks_add(clock.ticks_us(), 100000))
+    clock.sleep_until_us(clock.ticks_add(clock.ticks_us(), 100000))
+    equal(sleep.asked[3:], [98, 90])
+
+
+def check_clock_may_be_late_where_that_is_cheaper():
+    time = Time()
+    sleep = LightSleep(time, late_us=700)
+    clock = Clock(time, sleep)
+    clock.stay_awake = False
+    clock.sleep_until_us(50300, False)
+    equal(sleep.asked, [51])
+    assert 50300 <= time.now_us <= 53000, time.now_us
+    clock.stay_awake = True
+    clock.sleep_until_us(100000, False)
+    equal((sleep.asked, time.now_us), ([51], 100000))
+
+
 def check_clock_stays_awake_for_people():
     time = Time()
     sleep = LightSleep(time)

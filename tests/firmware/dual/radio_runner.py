@@ -3,7 +3,8 @@
 import gc
 
 from expect import equal, raises
-from lorawan.actions import Heard, Listen, Transmit
+from lorawan import airtime
+from lorawan.actions import Heard, Listen, Transmit, Wait
 from radio import RadioError
 from radio.runner import end_of_transmission, run
 from radio_wire import Time
@@ -28,6 +29,8 @@ class Notes:
         self.collecting = []
         self.started_us = 0
         self.interrupt_us = None
+        self.hears_at = None  # when a preamble is found
+        self.poll_at = None  # when an interrupt flag rises
 
     def note(self, name):
         self.done.append((name, self.time.us))
@@ -63,10 +66,10 @@ class Notes:
         self.collecting.append(gc.isenabled())
 
     def poll(self):
-        return 0
+        return 1 if self.poll_at is not None and self.time.us >= self.poll_at else 0
 
     def hearing(self):
-        return False
+        return self.hears_at is not None and self.time.us >= self.hears_at
 
     def receive(self, timeout_ms):
         self.note("receive")
@@ -195,6 +198,129 @@ def check_short_waits_stay_awake():
     radio = Notes(time)
     run(exchange(), radio, time)
     assert "sleep warm" not in radio.names()
+
+
+def check_wait_lets_time_pass():
+    time = Time()
+    radio = Notes(time)
+    told = []
+
+    def exchange():
+        yield uplink()
+        told.append(time.us)
+        told.append((yield Wait(2500000)))
+        told.append(time.us)
+        yield Wait(50000)
+        return time.us
+
+    end = run(exchange(), radio, time)
+    equal(told[1], None)
+    equal(told[2] - told[0], 2500000)
+    equal(end - told[2], 50000)
+    equal(radio.names(), ["transmit", "wait", "sleep warm", "sleep cold"], "no radio that is left on")
+
+
+class Arrival(Notes):
+    """A frame whose preamble begins `after_us` after the end of the transmission; its interrupt is served `late_us`
+    late, or never (None)."""
+
+    def __init__(self, time, after_us, size=20, late_us: int | None = 0, sf=7):
+        super().__init__(time, late_us=0)
+        self.ends_us = 9000 + AIRTIME_US + after_us + airtime.airtime_us(sf, 125000, size, False)
+        self.size = size
+        self.served_late_us = late_us
+        self.hears_at = 0
+
+    def receive(self, timeout_ms):
+        late_us = self.served_late_us or 0
+        self.time.sleep_until_us(self.ends_us + late_us)
+        self.interrupt_us = None if self.served_late_us is None else self.ends_us + late_us
+        return Heard(bytes(self.size), -80, 5.0)
+
+
+def arrived(radio, time, delay_us=982000, sf=7, symbols=44, before=None):
+    def exchange():
+        yield uplink()
+        if before:
+            before()
+        return (yield Listen(1, delay_us, 868100000, sf, 125000, symbols))
+
+    return run(exchange(), radio, time).after_us
+
+
+def check_arrival_is_measured():
+    for after_us in (985000, 1000000, 1015000):
+        for size in (12, 60):
+            time = Time()
+            equal(arrived(Arrival(time, after_us, size), time), after_us, size)
+
+
+def check_arrival_that_was_not_measured():
+    time = Time()
+    equal(arrived(Arrival(time, 1000000, late_us=None), time), None, "the interrupt was missed")
+    time = Time()
+    equal(arrived(Arrival(time, 1000000, late_us=40000), time), None, "no window would have caught it: served late")
+    time = Time()
+    equal(arrived(Arrival(time, 960000), time), None, "nor this")
+    for ppm, want in ((1000, 1033000), (10000, None)):
+        time = Time()
+        radio = Arrival(time, 1033000, sf=12)
+        radio.clock_error_ppm = ppm
+        equal(arrived(radio, time, 1000000, 12, 6), want, "1 % of 1.2 s is more than there is to measure")
+
+
+def check_late_window_counts_against_the_arrival():
+    """What moves is where the frame lies in the window; whether the node or the network is late makes no difference."""
+    time = Time()
+    radio = Arrival(time, 1000000)
+    equal(arrived(radio, time, before=lambda: time.sleep_us(982000 + 5000 - 150 - 12000)), 1000000 - 5000)
+
+
+class Sleeper(Time):
+    """Notes how long it was asked to wait, and whether exactly."""
+
+    def __init__(self):
+        super().__init__()
+        self.dozed = []
+
+    def sleep_until_us(self, ticks, exact=True):
+        if not exact and ticks > self.us:
+            self.dozed.append(ticks - self.us)
+        super().sleep_until_us(ticks, exact)
+
+
+def check_processor_sleeps_through_an_empty_window():
+    for symbols in (44, 200):
+        time = Sleeper()
+        radio = Notes(time)
+
+        def exchange(symbols=symbols):
+            yield uplink()
+            yield window(1, 982000, symbols)
+
+        run(exchange(), radio, time)
+        asleep = sum(time.dozed)
+        assert symbols * 1024 <= asleep <= symbols * 1024 * 1.05, (symbols, time.dozed)
+
+
+def check_processor_is_awake_before_a_frame_can_end():
+    """The shortest downlink there is, caught in the last symbols of its preamble or heard to begin later."""
+    shortest_us = airtime.airtime_us(7, 125000, 12, False)
+    for begins in (-3, 0, 20, 70, 150):  # symbols after the window opened
+        time = Sleeper()
+        radio = Notes(time)
+        end_us = 9000 + AIRTIME_US + 80 + 982000 + begins * 1024 + shortest_us
+        radio.hears_at = end_us - shortest_us + 5 * 1024
+        radio.poll_at = end_us
+
+        def exchange():
+            yield uplink()
+            yield window(1, 982000, 200)
+
+        run(exchange(), radio, time)
+        woke = radio.when("receive")[0]
+        assert woke <= end_us, (begins, woke - end_us)
+        assert woke >= end_us - 45 * 1024, (begins, woke - end_us)
 
 
 def check_failures_close_the_exchange_and_leave_the_radio_asleep():
