@@ -137,9 +137,9 @@ def test_what_the_device_says_is_not_believed_blindly() -> None:
 
 def test_a_board_without_currents_is_a_clear_error() -> None:
     board = load_board("heltec-v3")
-    other = board.model_copy(update={"radio": board.radio.model_copy(update={"chip": "lr1110"})})
     with pytest.raises(UserError, match="lr1110"):
-        Model.of(other)
+        Model.of(board, "lr1110")
+    assert Model.of(board, "sx1262").cost(ROUND) == Model().cost(ROUND)
 
 
 def test_an_uplink_stays_within_its_energy() -> None:

@@ -125,12 +125,14 @@ class Model:
         self._board = constants["board"]
 
     @classmethod
-    def of(cls, board: Board, boot: str = "files") -> Model:
-        """The costs of a board of the catalogue. Raises UserError for one whose chips are not in energy.toml."""
-        radio = board.radio
-        chip = "sx1262" if radio.chip == "probe" else radio.chip  # as the virtual board is made
+    def of(cls, board: Board, radio: str, boot: str = "files") -> Model:
+        """The costs of a board of the catalogue with this radio (a board may be sold with either).
+
+        Raises UserError for chips that are not in energy.toml.
+        """
+        tcxo = board.radio.tcxo_mv if radio == "sx1262" else board.radio.tcxo
         try:
-            return cls(board.module.chip, chip, boot=boot, tcxo=bool(radio.tcxo_mv or radio.tcxo))
+            return cls(board.module.chip, radio, boot=boot, tcxo=bool(tcxo))
         except KeyError as error:
             raise UserError(
                 tr("energy.toml has no currents of the chip {chip}.", chip=error.args[0]),

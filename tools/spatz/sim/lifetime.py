@@ -51,7 +51,10 @@ class Request:
 
 
 def run(request: Request) -> int:
-    """Print the table, or JSON. Raises UserError: MicroPython missing, unknown board, a node that does not send."""
+    """Print the table, or JSON; the exit status.
+
+    Raises UserError: MicroPython missing, unknown board, a node that does not send.
+    """
     micropython.command()  # before anything is done
     board = load_board(request.board)
     wanted = request.spreading_factors
@@ -80,7 +83,7 @@ def uplink(request: Request, board: Board, sf: int) -> energy.Uplink:
     rounds = max(1, min(MOST_ROUNDS, DAY_S // request.interval_s))
     with tempfile.TemporaryDirectory(prefix="funkspatz-") as place:
         said = _simulate(request, Path(place), sf, rounds)
-    model = energy.Model.of(board, request.boot)
+    model = energy.Model.of(board, said["radio"], request.boot)
     found = energy.per_uplink((energy.States.of(states) for states in said["rounds"]), model)
     if found is None or said["end"].get("event") != "deepsleep":
         end = said["end"]
@@ -96,6 +99,7 @@ def uplink(request: Request, board: Board, sf: int) -> energy.Uplink:
 
 
 def _simulate(request: Request, place: Path, sf: int, rounds: int) -> dict[str, Any]:
+    """What rounds.py says, and "radio": the chip that the virtual board has."""
     node = Plan(nodes=1).flock()[0]
     folder = nodes.make(
         node,
@@ -108,6 +112,7 @@ def _simulate(request: Request, place: Path, sf: int, rounds: int) -> dict[str, 
     world = nodes.world(node, folder, None, cause="power_on", clock="virtual", board_name=request.board)
     plan = {"firmware": str(firmware_dir()), "app_key": node.app_key.hex(), "sf": sf, "rounds": rounds}
     nodes.write(folder.world, json.dumps({**world, **plan}))
+    result = {"radio": world["chips"]["radio"]["chip"], "rounds": []}
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter
             [*micropython.command(), "-X", "heapsize=4M", str(ROUNDS)],
@@ -124,11 +129,11 @@ def _simulate(request: Request, place: Path, sf: int, rounds: int) -> dict[str, 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"rounds": [], "end": {"event": tr("it took longer than {seconds} s", seconds=int(_LIMIT_S))}}
+        return result | {"end": {"event": tr("it took longer than {seconds} s", seconds=int(_LIMIT_S))}}
     _, found, said = done.stdout.rpartition("ROUNDS ")
     if not found:
-        return {"rounds": [], "end": {"error": (done.stdout + done.stderr).strip().rpartition("\n")[2]}}
-    return json.loads(said)
+        return result | {"end": {"error": (done.stdout + done.stderr).strip().rpartition("\n")[2]}}
+    return result | json.loads(said)
 
 
 # --- for people -------------------------------------------------------------------------------------------------------

@@ -138,11 +138,13 @@ class Simulation:
 
     def uplink_costs(self) -> dict[str, energy.Uplink | None]:
         """What an uplink of each node cost, by its usual rounds so far; None for a node that had none."""
-        model = energy.Model.of(load_board(nodes.BOARD))
         states = self.supervisor.states if self.supervisor else {}
-        return {
-            name: energy.per_uplink([states[name].usual], model) if name in states else None for name in self.reports
-        }
+        result: dict[str, energy.Uplink | None] = dict.fromkeys(self.reports)
+        for name, state in states.items():
+            board = load_board(state.node.board)
+            radio = nodes.chips(board, state.node.seed)["radio"]["chip"]
+            result[name] = energy.per_uplink([state.usual], energy.Model.of(board, radio))
+        return result
 
     def _make(self, node: nodes.VirtualNode) -> nodes.Folder:
         return nodes.make(
