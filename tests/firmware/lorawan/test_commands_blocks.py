@@ -26,13 +26,18 @@ frequencies = (
     | st.integers(0, 0xFFFFFF).map(lambda step: step * 100)
 )
 octets = st.integers(0, 255)
-masks = st.sampled_from([0, 1, 7, 0xFF, 0xFFFF]) | st.integers(0, 15).map(lambda bit: 1 << bit) | st.integers(0, 0xFFFF)
+# Mostly what a network might send, and few channels, so that commands meet each other's work.
+likely_hz = st.sampled_from([0, 867100000, 868300000, 868475000, 922000000, 923200000])
+numbers = st.sampled_from([3, 3, 3, 4]) | st.integers(0, 17)
+masks = (
+    st.sampled_from([0, 1, 7, 8, 8, 0x18, 0xFF]) | st.integers(0, 15).map(lambda bit: 1 << bit) | st.integers(0, 0xFFFF)
+)
 link_adrs = st.builds(
     lambda rate, power, mask, control, repeats: bytes(
         [3, rate << 4 | power, mask & 255, mask >> 8, control << 4 | repeats]
     ),
-    st.integers(0, 15),
-    st.integers(0, 15),
+    st.sampled_from([0, 1, 2, 5, 6, 15]) | st.integers(0, 15),
+    st.sampled_from([0, 7, 15]) | st.integers(0, 15),
     masks,
     st.sampled_from([0, 0, 0, 6]) | st.integers(0, 15),
     st.integers(0, 15),
@@ -41,16 +46,25 @@ ranges = st.sampled_from([0x50, 0x66, 0x10, 0x22, 0x60, 0x65]) | octets
 one = (
     link_adrs
     | link_adrs
-    | st.builds(lambda n, hz, drs: bytes([7, n]) + on_air(hz) + bytes([drs]), st.integers(0, 17), frequencies, ranges)
-    | st.builds(lambda n, hz: bytes([10, n]) + on_air(hz), st.integers(0, 17), frequencies)
-    | st.builds(lambda settings, hz: bytes([5, settings]) + on_air(hz), octets, frequencies)
+    | st.builds(lambda n, hz, drs: bytes([7, n]) + on_air(hz) + bytes([drs]), numbers, likely_hz | frequencies, ranges)
+    | st.builds(lambda n, hz: bytes([10, n]) + on_air(hz), numbers, likely_hz | frequencies)
+    | st.builds(lambda settings, hz: bytes([5, settings]) + on_air(hz), octets, likely_hz | frequencies)
     | st.builds(lambda cid, value: bytes([cid, value]), st.sampled_from([4, 8, 9]), octets)
     | st.just(b"\x06")
     | st.binary(min_size=2, max_size=2).map(lambda data: b"\x02" + data)
     | st.binary(min_size=5, max_size=5).map(lambda data: b"\x0d" + data)
 )
+# a channel, put to use as the only one, and taken away or changed again
+taken_away = st.builds(
+    lambda hz, drs, rate, late: b"\x07\x03" + on_air(hz) + bytes([drs, 3, rate << 4 | 15, 8, 0, 1]) + late,
+    st.sampled_from([867100000, 868300000, 922000000]),
+    ranges,
+    st.integers(0, 6),
+    st.builds(lambda hz, drs: b"\x07\x03" + on_air(hz) + bytes([drs]), likely_hz, ranges),
+)
 blocks = (
-    st.lists(one, max_size=8).map(b"".join)
+    taken_away
+    | st.lists(one, max_size=8).map(b"".join)
     | st.lists(link_adrs, min_size=1, max_size=40).map(b"".join)
     | st.builds(lambda head, tail: b"".join(head) + tail, st.lists(one, max_size=4), st.binary(max_size=12))
     | st.binary(max_size=242)
