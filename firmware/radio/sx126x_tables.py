@@ -76,9 +76,9 @@ MAX_SYMBOL_TIMEOUT = const(248)  # SetLoRaSymbNumTimeout knows no more (DS 13.4.
 ERRORS = (  # GetDeviceErrors by bit (DS table 13-85)
     "RC64k",
     "RC13M",
-    "PLL calibration",
+    "PLL",
     "ADC",
-    "image calibration",
+    "image",
     "crystal oscillator start",
     "PLL lock",
     "?",

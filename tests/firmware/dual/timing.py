@@ -107,15 +107,15 @@ def check_clock_that_changes_is_followed():
 
 def check_misses_widen_again():
     timing = taught()
-    before = timing.window(7, 125000, SECOND)
-    worst = Timing(PPM, JITTER_US).window(7, 125000, SECOND)
+    delay_us = 5 * SECOND
+    before = timing.window(7, 125000, delay_us)
+    worst = Timing(PPM, JITTER_US).window(7, 125000, delay_us)
     timing.missed()
-    assert timing.window(7, 125000, SECOND)[1] > before[1]
+    assert timing.window(7, 125000, delay_us)[1] > before[1]
     for _ in range(20):
         timing.missed()
-    after = timing.window(7, 125000, SECOND)
-    assert catches(after, 7, 8000)
-    for off_us in (-PPM, PPM):
+    after = timing.window(7, 125000, delay_us)
+    for off_us in (-5 * PPM - JITTER_US, 5 * PPM + JITTER_US):
         assert catches(after, 7, off_us), after
     assert after[1] <= worst[1] + 1, (after, worst)
 
@@ -160,12 +160,15 @@ def check_unmeasured_downlinks_teach_nothing():
 
 
 def check_single_late_downlink_is_remembered():
-    timing = taught(ppm=0, jitter_us=2000)
+    timing = taught(ppm=0, jitter_us=2000, downlinks=200)
     before = timing.window(7, 125000, SECOND)
-    timing.heard(SECOND, SECOND + 18000)
-    for _ in range(10):
+    timing.heard(SECOND, SECOND + 14000)
+    for _ in range(60):
         timing.heard(SECOND, SECOND)
     after = timing.window(7, 125000, SECOND)
-    assert not catches(before, 7, 18000)
-    assert catches(after, 7, 15000), (before, after)
+    assert not catches(before, 7, 14000)
+    assert catches(after, 7, 14000), (before, after)
     assert after[1] <= Timing(PPM, JITTER_US).window(7, 125000, SECOND)[1], after
+    for _ in range(6000):
+        timing.heard(SECOND, SECOND)
+    assert timing.window(7, 125000, SECOND)[1] <= before[1], "and forgotten in the end"
