@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import lorawan_network as network
 import pytest
-from cert_air import Sent, symbol_us
+from cert_air import Sent, Window, symbol_us
 from cert_devices import DutError
 from cert_lab import Lab
 from cert_terms import APP_KEY, DATA_RATES, DEFAULT_CHANNELS, DEV_EUI, EXTRA_HZ, JOIN_EUI, MAX_EIRP_DBM, RX2_HZ
@@ -65,8 +65,9 @@ def test_join_accept_in_rx2(fresh: Lab) -> None:
 def test_join_windows_without_an_answer(fresh: Lab) -> None:
     """Without an answer both windows are opened, 5 s and 6 s after the end of the request, and nothing is joined."""
     assert fresh.join(rx1=None) is None
-    sent, first, second = fresh.air.log
-    for delay_s, window in ((5, first), (6, second)):
+    sent = fresh.joins[0]
+    windows = [entry for entry in fresh.air.log if isinstance(entry, Window)]
+    for delay_s, window in zip((5, 6), windows, strict=True):
         symbol = symbol_us(window.sf, window.bw_hz)
         assert sent.end_us + delay_s * 1_000_000 - window.open_us < 8 * symbol
     assert fresh.session() is None
@@ -196,6 +197,18 @@ def test_rx1_dr_offset_of_the_join_accept(fresh: Lab, offset: int) -> None:
 def test_rx2_data_rate_of_the_join_accept(fresh: Lab, dr: int) -> None:
     """RX2DataRate sets the data rate of RX2 from the first uplink on."""
     fresh.join(rx1=fresh.accept(dl_settings=dr))
+    assert fresh.uplink(rx2=fresh.down(port=1, payload=b"x")).outcome.window == 2
+
+
+@pytest.mark.parametrize("settings", [0x60, 0x70, 0x07, 0x0F, 0x7F])
+def test_reserved_window_parameters_of_the_join_accept(fresh: Lab, settings: int) -> None:
+    """A RX1DROffset or RX2DataRate that EU868 has not leaves the default, and the device stays reachable."""
+    assert fresh.join(rx1=fresh.accept(dl_settings=settings))
+    if settings >> 4 > 5:
+        fresh.rx1_dr_offset = 0
+    if settings & 0x0F > 6:
+        fresh.rx2_dr = 0
+    assert fresh.uplink(rx1=fresh.down(port=1, payload=b"x")).outcome.window == 1
     assert fresh.uplink(rx2=fresh.down(port=1, payload=b"x")).outcome.window == 2
 
 

@@ -1,4 +1,4 @@
-"""Channels: default ones, NewChannelReq, DlChannelReq, choice at random (TS001-1.0.4 5.7, 5.10; RP002-1.0.4 2.4.2;
+"""Channels: default ones, NewChannelReq, DlChannelReq, choice at random (TS001-1.0.4 5.6; RP002-1.0.4 2.4.2;
 CR1.0 section 2.5)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Airtime: sub-bands of EU868 and DutyCycleReq (RP002-1.0.4 2.4; ERC 70-03; TS001-1.0.4 5.4; CR1.0 2.5)."""
+"""Airtime: sub-bands of EU868 and DutyCycleReq (RP002-1.0.4 2.4; ERC 70-03; TS001-1.0.4 5.3; CR1.0 2.5)."""
 
 from __future__ import annotations
 

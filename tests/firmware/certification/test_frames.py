@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import lorawan_network as network
 import pytest
+from cert_air import Down, Sent
 from cert_devices import DutError
 from cert_lab import Lab
-from cert_terms import DEV_ADDR, FPENDING, MAX_PAYLOAD
+from cert_terms import ACK, DEV_ADDR, FPENDING, MAX_PAYLOAD
 
 
 def test_uplink_format(lab: Lab) -> None:
@@ -97,6 +98,58 @@ def test_a_payload_that_fills_the_frame_and_mac_answers(lab: Lab) -> None:
     assert second.up.fopts == b""
 
 
+def waiting(lab: Lab) -> None:
+    """Bring the device to where MAC answers go ahead of the next uplink of 51 bytes."""
+    lab.set(dr=0)
+    lab.dr = 0
+    lab.uplink(rx1=lab.down(fopts=b"\x06"))
+    lab.uplink(bytes(51))
+
+
+def test_downlink_after_a_frame_of_answers(lab: Lab) -> None:
+    """What comes in the windows of a frame of MAC answers is handed on, and the payload goes all the same."""
+    waiting(lab)
+    down = lab.down(port=4, payload=b"x", confirmed=True)
+    exchange = lab.uplink(bytes(51), replies=[(down, None)])
+    assert len(exchange.ahead) == 1
+    assert exchange.downlinks == [(4, b"x", 1)]
+    assert not exchange.ahead[0].ack
+    assert exchange.up.ack
+
+
+def test_ack_after_a_frame_of_answers_is_not_for_the_payload(lab: Lab) -> None:
+    """An ACK in answer to a frame of MAC answers does not acknowledge the confirmed uplink behind it."""
+    waiting(lab)
+    exchange = lab.uplink(bytes(51), confirmed=True, replies=[(lab.down(fctrl=ACK), None)])
+    assert [up.confirmed for up in (*exchange.ahead, exchange.up)] == [False, True]
+    assert exchange.outcome.acked is False
+
+
+def test_downlink_after_a_frame_of_answers_without_airtime_for_more(lab: Lab) -> None:
+    """Where the frame of MAC answers uses up the airtime, what came in its windows is handed on sooner or later."""
+    lab.uplink(rx1=lab.down(fopts=b"\x04\x0a"))
+    lab.answer()
+    lab.wait(3600)
+    waiting(lab)
+    lab.wait(3600)
+    down = lab.down(port=4, payload=b"x")
+    got = []
+    frames: list[bytes] = []
+
+    def answer(sent: Sent) -> None:
+        frames.append(sent.frame)
+        if len(frames) == 1:
+            lab.air.add(Down(sent.end_us + 1_000_000, sent.freq_hz, sent.sf, sent.bw_hz, down))
+
+    lab.air.on_transmit = answer
+    for _ in range(3):
+        outcome = lab.patiently(lambda: lab.order("uplink", port=1, payload="00" * 51))
+        got += outcome["downlinks"]
+        lab.wait(7200)
+    assert lab.session().fcnt_down == 3
+    assert got == [[4, "78", 3]]
+
+
 def test_mac_answers_beside_a_short_payload(lab: Lab) -> None:
     """Answers go in FOpts, in clear, beside the payload."""
     lab.uplink(rx1=lab.down(fopts=b"\x06"))
@@ -132,7 +185,7 @@ def test_empty_downlinks(lab: Lab) -> None:
 MALFORMED = (
     "too short", "empty", "one byte", "RFU major 1", "RFU major 3", "JoinRequest", "unconfirmed up", "confirmed up",
     "rejoin", "proprietary", "FOpts longer than the frame", "FOpts with FPort 0", "tampered FPort", "tampered FCtrl",
-    "tampered payload", "wrong DevAddr", "wrong direction", "one byte more", "no MIC",
+    "tampered payload", "wrong DevAddr", "wrong DevAddr with a good MIC", "wrong direction", "one byte more", "no MIC",
 )  # fmt: skip
 
 
@@ -165,6 +218,7 @@ def test_malformed_downlink_is_dropped(lab: Lab, case: str) -> None:
         "tampered FCtrl": good[:5] + b"\x20" + good[6:],
         "tampered payload": good[:9] + bytes([good[9] ^ 1]) + good[10:],
         "wrong DevAddr": good[:1] + bytes([good[1] ^ 1]) + good[2:],
+        "wrong DevAddr with a good MIC": remade(good[:1] + bytes([good[1] ^ 1]) + body[2:]),
         "wrong direction": remade(body, direction=0),
         "one byte more": good + b"\0",
         "no MIC": body,

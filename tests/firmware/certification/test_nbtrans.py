@@ -1,4 +1,4 @@
-"""NbTrans and retransmission (TS001-1.0.4 4.3.1.3, 5.3; RP002-1.0.4 3.1; TR007-1.1 4.9; CR1.0 sections 2.3, 2.5)."""
+"""NbTrans and retransmission (TS001-1.0.4 4.3.1.3, 5.2; RP002-1.0.4 3.1; TR007-1.1 4.9; CR1.0 sections 2.3, 2.5)."""
 
 from __future__ import annotations
 

@@ -43,8 +43,9 @@ def test_rx1_is_on_the_frequency_of_the_uplink(lab: Lab) -> None:
 
 def test_rx2_stays_shut_after_a_downlink_in_rx1(lab: Lab) -> None:
     """A downlink for this device in RX1 leaves RX2 shut, with or without a payload."""
-    for fields in ({"port": 1, "payload": b"x"}, {"fctrl": ACK}, {"fopts": b"\x06"}, {"port": 0, "payload": b"\x06"}):
-        exchange = lab.uplink(rx1=lab.down(**fields))
+    data, commands = lab.down(port=1, payload=b"x"), lab.down(port=0, payload=b"\x06")
+    for down in (data, commands, lab.down(fctrl=ACK), lab.down(fopts=b"\x06")):
+        exchange = lab.uplink(rx1=down)
         assert exchange.outcome.window == 1
         assert len(exchange.windows[0]) == 1
 

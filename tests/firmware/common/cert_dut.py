@@ -43,7 +43,7 @@ class Store:
     """Flash with two slots, or RTC memory with one."""
 
     def __init__(self):
-        self.kept = [None, None]
+        self.kept: list = [None, None]
 
     def read(self, slot=0):
         return self.kept[slot]
@@ -106,7 +106,7 @@ class Dut:
         )
         self.mac = self.device.mac
         self.mac.battery = battery
-        self.tool = None
+        self.tool = Certification()
 
     def do_restart(self, power_cut):
         """The processor starts anew; with a power cut RTC memory is empty."""

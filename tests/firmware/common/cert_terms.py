@@ -21,7 +21,7 @@ ADR, ADR_ACK_REQ, ACK, FPENDING = 0x80, 0x40, 0x20, 0x10
 
 
 def link_adr(dr: int, power: int, mask: int, nb_trans: int = 1, control: int = 0) -> bytes:
-    """LinkADRReq (5.3)."""
+    """LinkADRReq (TS001-1.0.4 5.2)."""
     return bytes([0x03, dr << 4 | power]) + mask.to_bytes(2, "little") + bytes([control << 4 | nb_trans])
 
 
@@ -31,15 +31,15 @@ def hz(freq: int) -> bytes:
 
 
 def rx_param_setup(offset: int, dr: int, freq: int) -> bytes:
-    """RXParamSetupReq (5.5)."""
+    """RXParamSetupReq (5.4)."""
     return bytes([0x05, offset << 4 | dr]) + hz(freq)
 
 
 def new_channel(index: int, freq: int, max_dr: int = 5, min_dr: int = 0) -> bytes:
-    """NewChannelReq (5.7)."""
+    """NewChannelReq (5.6)."""
     return bytes([0x07, index]) + hz(freq) + bytes([max_dr << 4 | min_dr])
 
 
 def dl_channel(index: int, freq: int) -> bytes:
-    """DlChannelReq (5.10)."""
+    """DlChannelReq (5.6)."""
     return bytes([0x0A, index]) + hz(freq)
