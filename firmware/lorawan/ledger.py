@@ -67,7 +67,11 @@ class Ledger:
         while over > 0:
             slot += 1
             over -= row[slot % _SLOTS]
-        return max(0, slot * _SLOT_MS - now_ms, self._head[_SILENT] - now_ms)
+        return max(slot * _SLOT_MS - now_ms, self.silent_ms(now_ms))
+
+    def silent_ms(self, now_ms):
+        """ms left of the silence that DutyCycleReq asks for."""
+        return max(0, self._head[_SILENT] - now_ms)
 
     def add(self, band, airtime_us, now_ms):
         """Count a frame that begins within 8 s."""

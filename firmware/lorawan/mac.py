@@ -13,7 +13,8 @@ The rules, in the order they matter:
 - Channels are chosen at random, each enabled channel once before any comes again.
 
 What gives way when a frame is full: a payload that fits goes. MAC answers that do not fit beside it wait; when none
-could be sent with one uplink, they go ahead of the next in a frame of their own on FPort 0.
+could be sent with one uplink, they go ahead of the next in a frame of their own on FPort 0. That frame may bring a
+slower data rate, or use the airtime up: then the payload stays behind, and the Outcome says so.
 
 Times: `now_ms` is node time, which never runs backwards and never faster than true time.
 """
@@ -26,6 +27,7 @@ from lorawan.actions import Listen, Transmit, Wait
 from lorawan.airtime import airtime_us
 from lorawan.join_clock import JoinClock
 from lorawan.ledger import NEVER, Ledger
+from lorawan.results import Joined, NoAirtime, NoChannel, NotJoined, Outcome, PayloadTooLong
 from lorawan.session import Session
 from lorawan.timing import Timing
 
@@ -40,70 +42,6 @@ _LOST_STEPS = const(9)  # of ADR_ACK_DELAY after ADR_ACK_LIMIT: two more than th
 _RETRANSMIT_MIN_US = const(1000000)  # RETRANSMIT_TIMEOUT is 2 s, 1 s more or less at random (RP002-1.0.4 3.1)
 _RETRANSMIT_SPREAD_US = const(2000000)
 _REPEAT_SPREAD_US = const(1000000)  # between repetitions that no ACK is awaited for (TR007-1.1 4.8: random)
-
-
-class NotJoined(ValueError):
-    """An uplink needs a session."""
-
-
-class PayloadTooLong(ValueError):
-    """The payload does not fit into a frame at the session's data rate: `size` of at most `room` bytes."""
-
-    def __init__(self, size, room):
-        super().__init__(f"payload of {size} bytes, at most {room}")
-        self.size = size
-        self.room = room
-
-
-class NoChannel(ValueError):
-    """No enabled channel carries the session's data rate."""
-
-
-class NoAirtime(ValueError):
-    """The law or the network's duty cycle leaves no airtime at the moment: there will be some in `wait_ms`."""
-
-    def __init__(self, wait_ms):
-        super().__init__(f"no airtime for {wait_ms} ms")
-        self.wait_ms = wait_ms
-
-
-class Joined:
-    """A join that worked: the session, the JoinNonce to remember, the window it came in, RSSI and SNR."""
-
-    def __init__(self, session, join_nonce, window, rssi, snr):
-        self.session = session
-        self.join_nonce = join_nonce
-        self.window = window
-        self.rssi = rssi
-        self.snr = snr
-
-
-class Outcome:
-    """What came of an uplink.
-
-    fcnt: the FCntUp it had. acked: None for an unconfirmed uplink, else whether the network acknowledged it.
-    repeats: how often it was transmitted. ended: what the last `Transmit` was answered with.
-    window: 1 or 2, where the downlink came, 0 for none; rssi and snr are the downlink's, None without one.
-    downlinks: list of (port, payload, FCntDown) for the application. pending: the network has more to say (FPending).
-    asked: CIDs (bytes) of the requests sent along. link_check: None or (margin in dB, gateways). device_time: None or
-    (GPS seconds, 1/256 s) of the moment at which the last transmission ended.
-    ok: nothing is known to be lost, that is, not a confirmed uplink without acknowledgement.
-    """
-
-    # what most outcomes leave as it is
-    acked = rssi = snr = ended = link_check = device_time = None
-    asked = b""
-    pending = False
-    window = repeats = fcnt = 0
-
-    def __init__(self, confirmed):
-        self.downlinks = []
-        if confirmed:
-            self.acked = False
-
-    @property
-    def ok(self):
-        return self.acked is not False
 
 
 class Mac:
@@ -242,17 +180,26 @@ class Mac:
         self._back_off(session)
         room = self._room(session, session.dr)
         if session.waited and not commands.fitting(session.answers, room - len(payload)):
+            session.waited = False
             answers = commands.fitting(session.answers + session.sticky, room, room)
             self._sent(session, answers)
-            now_ms = yield from self._send(session, outcome, 0, answers, b"", False, free, now_ms)
+            ahead = Outcome(False)
+            ahead.downlinks = outcome.downlinks
+            now_ms = yield from self._send(session, ahead, 0, answers, b"", False, free, now_ms)
+            outcome.window = ahead.window
+            outcome.rssi = ahead.rssi
+            outcome.snr = ahead.snr
+            outcome.pending = ahead.pending
             free = 0
             self._back_off(session)
             room = self._room(session, session.dr)
             if len(payload) > room:
-                raise PayloadTooLong(len(payload), room)
+                outcome.refused = PayloadTooLong(len(payload), room)
+                return outcome
             wait_ms = self.wait_ms(len(payload), now_ms)
             if wait_ms:
-                raise NoAirtime(wait_ms)
+                outcome.refused = NoAirtime(wait_ms)
+                return outcome
         room = min(room - len(payload), frames.MAX_FOPTS)
         outcome.asked = self._requests[:room]
         self._requests = self._requests[len(outcome.asked) :]
@@ -370,7 +317,7 @@ class Mac:
         if step > 1:
             while dr > 0:
                 dr -= 1
-                if commands.carriers(session, dr, session.channel_mask):
+                if commands.usable(session, self.region, dr, session.channel_mask):
                     return step, dr
             dr = session.dr
         return step, dr
@@ -466,6 +413,7 @@ def new_session(region, accept, app_key, dev_nonce, dr):
         for index, freq_hz in enumerate(frames.cflist_freqs(cflist)):
             if plan.can_transmit(region, freq_hz):
                 session.set_channel(region.CFLIST_FIRST + index, freq_hz, region.DR_RANGE)
+    commands.settle(session, region)
     return session
 
 

@@ -7,7 +7,7 @@ is what a node does with it: when it joins, what it sends, how long it waits.
 from micropython import const
 
 from lorawan.device import Device, NoDevNonce
-from lorawan.mac import NoAirtime
+from lorawan.results import NoAirtime
 from node import measure, schedule
 from node.identity import IdentityError
 from payload.encode import FPORT, encode
@@ -140,13 +140,16 @@ class Cycle:
         except NoAirtime as error:
             print(f"its airtime is used up, this reading is not sent; next try in {error.wait_ms // 1000} s")
             return error.wait_ms
-        text = {None: "sent", True: "sent and acknowledged", False: "sent, but not acknowledged"}[outcome.acked]
-        print(f"{text}, frame {outcome.fcnt}" + (f", {outcome.repeats} times" if outcome.repeats > 1 else ""))
+        if outcome.refused:
+            print(f"MAC answers went first, this reading is not sent: {outcome.refused}")
+        else:
+            text = {None: "sent", True: "sent and acknowledged", False: "sent, but not acknowledged"}[outcome.acked]
+            print(f"{text}, frame {outcome.fcnt}" + (f", {outcome.repeats} times" if outcome.repeats > 1 else ""))
         for port, payload, _ in outcome.downlinks:
             print(f"downlink port={port} payload={payload.hex()}")
         if self._certified:
             self._certified.heard(outcome)
-        return 0
+        return getattr(outcome.refused, "wait_ms", 0)
 
     def _exchange(self, exchange, before_transmit):
         def before(action):

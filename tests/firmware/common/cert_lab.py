@@ -294,7 +294,7 @@ class Lab:
         assert exchange.ups
         assert outcome.fcnt == self.fcnt_up
         ups = exchange.ahead + exchange.ups
-        assert outcome.repeats == len(ups)
+        assert outcome.repeats == len(exchange.ups)
         for number, (up, windows) in enumerate(zip(ups, exchange.windows, strict=True)):
             assert up.dr == self.dr
             assert up.sent.eirp_dbm == min(MAX_EIRP_DBM - 2 * self.tx_power, self.limit_dbm), "power"
