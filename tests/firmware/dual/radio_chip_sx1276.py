@@ -54,7 +54,9 @@ class World76(World):
 def check_transmission_at_every_data_rate_and_power():
     world = World76()
     for dr in range(7):
-        sf, bw_hz = eu868.DATA_RATES[dr]
+        rate = eu868.DATA_RATES[dr]
+        assert rate
+        sf, bw_hz = rate
         frame = world.send(sf=sf, bw_hz=bw_hz)
         equal((frame["sf"], frame["bw"], frame["iq"], frame["crc"], frame["sync"]), (sf, bw_hz, 0, 1, 0x3444))
         equal((frame["eirp"], frame["flaws"], frame["data"]), (16.0, [], bytes(range(20))), dr)

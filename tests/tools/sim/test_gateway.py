@@ -221,6 +221,8 @@ async def test_a_server_that_is_away_is_no_end() -> None:
     [
         ({}, True),
         ({"freq_hz": 868_500_000, "sf": 12}, True),
+        ({"freq_hz": 868_099_975}, True),  # an SX1276 has steps of 61 Hz
+        ({"freq_hz": 868_160_000}, False),
         ({"freq_hz": 868_300_000, "sf": 7, "bw_hz": 250_000}, True),
         ({"freq_hz": 868_300_000, "sf": 8, "bw_hz": 250_000}, False),
         ({"freq_hz": 869_525_000}, False),

@@ -39,6 +39,9 @@ CHANNELS_EU868 = (
 )
 """Eight channels of 125 kHz and one of 250 kHz, as the usual EU868 configuration of a concentrator has them."""
 
+TOLERANCE_HZ = 25_000
+"""How far off a node's frequency may be: a fifth of the bandwidth; radios reach a channel in steps of up to 61 Hz."""
+
 TX_BAND_HZ = (863_000_000, 870_000_000)
 MAX_POWER_DBM = 27.0
 
@@ -133,10 +136,7 @@ class VirtualGateway:
         return (
             not transmission.iq_inverted
             and transmission.sync == PUBLIC_SYNC_WORD
-            and any(
-                transmission.freq_hz == freq_hz and transmission.bw_hz == bw_hz and transmission.sf in factors
-                for freq_hz, bw_hz, factors in CHANNELS_EU868
-            )
+            and _channel(transmission) is not None
         )
 
     def heard(self, transmission: Transmission, reception: Reception) -> None:
@@ -148,17 +148,13 @@ class VirtualGateway:
     def _rxpk(self, transmission: Transmission, reception: Reception) -> dict[str, Any]:
         ago_s = (self._now_us() - transmission.end_us) / 1e6
         received = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago_s)
-        channel = next(
-            number
-            for number, (freq_hz, bw_hz, _) in enumerate(CHANNELS_EU868)
-            if (freq_hz, bw_hz) == (transmission.freq_hz, transmission.bw_hz)
-        )
+        channel = _channel(transmission) or 0
         return {
             "time": received.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "tmst": (transmission.end_us + self._tmst_offset_us) & 0xFFFFFFFF,
             "chan": channel,
-            "rfch": int(transmission.freq_hz >= 868_000_000),
-            "freq": round(transmission.freq_hz / 1e6, 6),
+            "rfch": int(CHANNELS_EU868[channel][0] >= 868_000_000),
+            "freq": CHANNELS_EU868[channel][0] / 1e6,
             "stat": 1,
             "modu": "LORA",
             "datr": f"SF{transmission.sf}BW{transmission.bw_hz // 1000}",
@@ -319,3 +315,12 @@ def _token() -> bytes:
 def _send(transport: asyncio.DatagramTransport | None, datagram: bytes) -> None:
     if transport is not None and not transport.is_closing():
         transport.sendto(datagram)
+
+
+def _channel(transmission: Transmission) -> int | None:
+    """The number of the channel that a transmission is on."""
+    for number, (freq_hz, bw_hz, factors) in enumerate(CHANNELS_EU868):
+        near = abs(transmission.freq_hz - freq_hz) <= TOLERANCE_HZ
+        if near and transmission.bw_hz == bw_hz and transmission.sf in factors:
+            return number
+    return None
