@@ -237,6 +237,7 @@ class Counters:
         self.restarts_that_sent = 0
         self.record_bytes = 0
         self.lost = False
+        self.holds = False  # the node runs with the last session
 
     def say(self, us: int, text: str) -> None:
         self.findings.append(f"node {self.node} at {us} µs, start {self.starts}, {self.cuts} cuts: {text}")
@@ -255,12 +256,13 @@ class Counters:
                 self.sent_since_on = False
         elif kind == OFF:
             self.cuts += 1
+            self.holds = False
             self.cuts_by_kind[record.flag] += 1
         elif kind == FLASH:
             self.writes += 1
             self.record_bytes = max(self.record_bytes, record.airtime_us)
             self.cut_writes += record.flag != 0
-            if self.session and record.flag in (0, 3):
+            if self.session and self.holds and record.flag in (0, 3):
                 self.session.stored = True
                 self.rotten = False
         elif kind == ROT:
@@ -272,7 +274,8 @@ class Counters:
             self.lost = True
         elif kind == START:
             self.lost = False
-            if self.session and self.session.stored and not record.flag and not self.rotten:
+            self.holds = bool(self.session and record.flag and record.airtime_us == self.session.dev_addr)
+            if self.session and self.session.stored and not self.holds and not self.rotten:
                 self.needless += 1
                 self.say(record.us, "the session was stored and is gone")
         elif kind == NOTE and record.flag:
@@ -312,7 +315,7 @@ class Counters:
                 self.say(record.us, f"FCntUp {fcnt} after {session.last}")
             jump = fcnt - session.last
             self.jump = max(self.jump, jump)
-            if jump > 130 * (session.starts + 1):
+            if jump > 260 * (session.starts + 1):
                 self.say(record.us, f"FCntUp jumps by {jump} over {session.starts} starts")
             session.frames[fcnt] = frame, self.starts
         elif before[0] != frame:
@@ -346,6 +349,7 @@ class Counters:
             self.older = [*self.older[-3:], self.session]
         self.session = Session(nwk_skey, int.from_bytes(plain[6:10], "little"))
         self.lost = self.rotten = False
+        self.holds = True
 
 
 def by_node(log: Iterable[Record], judges: dict) -> None:

@@ -6,7 +6,7 @@ it may. Runs on MicroPython and CPython.
 
 import proof_world as w
 from lorawan import eu868
-from lorawan.mac import NoAirtime, NoChannel, PayloadTooLong
+from lorawan.results import NoAirtime, NoChannel, PayloadTooLong
 from proof_world import Cut
 from radio import RadioError
 
@@ -81,7 +81,11 @@ class Node:
             self.region, dev_eui(number), JOIN_EUI, app_key(number), w.Flash(world), w.Ram(world), world.run,
             world.uptime_ms, world.node_dice, slept_ms=self.slept_ms,
         )  # fmt: skip
-        world.log(w.START, 1 if device.joined else 0, device.session.fcnt_up if device.joined else 0)
+        session = device.session
+        if session:
+            world.log(w.START, 1, session.fcnt_up & 0xFFFFFFFF, session.dev_addr)
+        else:
+            world.log(w.START)
         while True:
             self.wakes += 1
             world.step()
@@ -96,11 +100,11 @@ class Node:
         world = self.world
         habits = self.habits
         try:
-            again = device.joined and (device.lost or world.dice(100) < habits.joins)
+            dr = world.dice(6)
+            again = device.joined and (device.lost or world.dice(100) < habits.joins) and not device.join_wait_ms(dr)
             if again:
                 world.log(w.LOST)
             if not device.joined or again:
-                dr = world.dice(6)
                 joined = device.join(dr)
                 return 1000 if joined or again else habits.join_every_ms
             if habits.asks and world.dice(100) < habits.asks:

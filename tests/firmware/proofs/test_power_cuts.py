@@ -12,8 +12,8 @@ import proof_drive
 import pytest
 
 SEED = int(os.environ.get("PROOF_SEED", "1"))
-CUTS = int(os.environ.get("PROOF_CUTS", "700"))
-WITHIN_US = 100 * 60 * 1_000_000  # an hour's airtime may count as sent after a cut; the rig waits in steps of 15 min
+CUTS = int(os.environ.get("PROOF_CUTS", "1500"))
+WITHIN_US = 75 * 60 * 1_000_000  # an hour's airtime may count as sent after a cut; ledger and clocks add to it
 WEEKS = 4
 
 
