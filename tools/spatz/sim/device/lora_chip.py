@@ -75,14 +75,10 @@ class LoraChip:
 
     def _radiated_dbm(self, dbm):
         """EIRP of what the chip puts out, by amplifier and antenna."""
-        gain_db = 0
-        if self._amplifier:
-            for up_to_dbm, gain_db in self._amplifier:
-                if dbm <= up_to_dbm:
-                    break
-            else:
-                raise SimFault(f"{dbm} dBm into an amplifier that takes {up_to_dbm} dBm")
-        return dbm + gain_db + self.antenna_gain_dbi
+        fitting = [gain_db for up_to_dbm, gain_db in self._amplifier if dbm <= up_to_dbm]
+        if self._amplifier and not fitting:
+            raise SimFault(f"{dbm} dBm into an amplifier that takes {self._amplifier[-1][0]} dBm")
+        return dbm + (fitting[0] if fitting else 0) + self.antenna_gain_dbi
 
     # transmission
 
