@@ -5,7 +5,6 @@ the end of the transmission, after a `Listen` a `Heard`, or None when nothing wa
 return value of the generator is the result of the exchange.
 """
 
-
 from collections import namedtuple
 
 # Send `frame` now: LoRa, sync word 0x34, preamble 8, CR 4/5, explicit header, CRC on, IQ normal. freq_hz, sf 7..12,

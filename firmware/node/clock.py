@@ -4,7 +4,7 @@ from micropython import const
 
 _LIGHT_SLEEP_US = const(8000)  # a shorter wait is not worth it
 _WAKE_EARLY_US = const(5000)  # light sleep ends late by the time the flash needs to wake: this much at first, ...
-_SPARE_US = const(1000)  # ... then what the last one was late by, and this
+_SPARE_US = const(500)  # ... then what the last one was late by, and this
 _EXACT_US = const(2000)  # the last part is waited for without the scheduler's milliseconds
 
 

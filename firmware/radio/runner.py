@@ -36,6 +36,7 @@ def run(exchange, radio, clock, before_transmit=None):
     be stored there. Raises RadioError when the radio fails, and whatever the exchange or `before_transmit` raise; the
     exchange is closed and the radio is asleep in any case.
     """
+    radio.doze = lambda us: clock.sleep_until_us(clock.ticks_add(clock.ticks_us(), us), False)
     try:
         ended_us = clock.ticks_us()
         answer = None
@@ -81,7 +82,7 @@ def _transmit(action, radio, clock):
     gc.collect()
     # Awake for the end, so that the interrupt is served at its time: it is what the windows are counted from.
     margin_us = _AWAKE_BEFORE_END_US + action.airtime_us // 1000 * radio.clock_error_ppm // 1000
-    clock.sleep_until_us(clock.ticks_add(started_us, action.airtime_us - margin_us))
+    clock.sleep_until_us(clock.ticks_add(started_us, action.airtime_us - margin_us), False)
     if not radio.wait_transmitted(2 * margin_us // 1000 + _GRACE_MS):
         raise RadioError("the radio did not finish sending")
     return end_of_transmission(radio.interrupt_us, started_us, action.airtime_us, radio.clock_error_ppm, clock)

@@ -38,6 +38,7 @@ _BUSY_CAP_MS = const(1000)
 _RESET_LOW_US = const(200)  # at least 100 (DS 8.1)
 _WAKE_LOW_US = const(30)  # NSS low for at least 20
 _SLEEP_ENTRY_US = const(600)  # at least 500 after SetSleep
+_CALIBRATE_US = const(3500)  # all blocks (DS 9.2.1)
 _HEADER_SYMBOLS = const(24)  # preamble 8 + 4.25, header 8, and some to spare
 _MAX_FRAME = const(255)
 
@@ -50,11 +51,13 @@ class SX126x:
     `listen_latency_us`: from the call of `listen` until the receiver hears, the start of the TCXO included;
     `max_symbols`: the longest window that the modem's own symbol timeout ends, by itself and exactly;
     `clock_error_ppm`: how wrong the node's clock may be, from the configuration;
+    `doze`: None, or what lets the processor sleep for some us, perhaps longer: for the radio's own long waits;
     `started_us`: ticks when the last transmission began; `interrupt_us`: ticks of the last DIO1 interrupt, or None.
     """
 
-    prepare_us = 4000
+    prepare_us = 3000
     max_symbols = t.MAX_SYMBOL_TIMEOUT
+    doze = None
 
     def __init__(self, spi, cs, reset, busy, dio1, config, time):
         """`spi`: mode 0, MSB first, at most 16 MHz; pins: cs and reset outputs (high), busy and dio1 inputs;
@@ -79,6 +82,7 @@ class SX126x:
             tcxo,
             t.CLEAR_ERRORS,
             t.CALIBRATE_ALL,
+            t.STANDBY_XOSC,  # one start of the TCXO serves the image calibration and the transmission that follows
             t.CALIBRATE_IMAGE,
             config.get("dio2_rf_switch", True) and t.DIO2_SWITCHES_ANTENNA,
             t.LORA,
@@ -92,6 +96,7 @@ class SX126x:
         self._state = _UNKNOWN
         self.started_us = None
         self.interrupt_us = None
+        self._asleep_us = 0  # when SetSleep was sent
         self._set_rx = bytearray((t.SET_RX, 0, 0, 0))
         self._command = bytearray(9)
         self._commands = tuple(memoryview(self._command)[:n] for n in range(10))  # a slice would allocate
@@ -114,6 +119,8 @@ class SX126x:
         for command in self._start_up:
             if command:
                 self._send(command)
+            if command is t.CALIBRATE_ALL and self.doze:
+                self.doze(self.listen_latency_us + _CALIBRATE_US)
         self._check_errors()
         self._state = _AWAKE
 
@@ -129,7 +136,7 @@ class SX126x:
         self._send(t.STANDBY_RC)
         self._send(t.SLEEP_WARM if warm else t.SLEEP_COLD)
         self._state = _WARM if warm else _COLD
-        self._time.sleep_us(_SLEEP_ENTRY_US)
+        self._asleep_us = self._ticks_us()
 
     # Transmitting
 
@@ -141,7 +148,7 @@ class SX126x:
         self._set_power(eirp_dbm)
         self._set_modulation(sf, bw_hz, True)
         self._set_packet(len(frame), True, False)
-        self._put_frame(frame)
+        self._send(self._fill(t.WRITE_BUFFER, 0, 1), frame)
         self._expect(t.IRQ_FOR_TX)
         guard_us = airtime_us(sf, bw_hz, len(frame)) * 5 // 4 + 100000
         self._send(self._fill(t.SET_TX, t.timer_steps(guard_us), 3))
@@ -205,7 +212,9 @@ class SX126x:
         packet = self._ask(t.GET_PACKET, 3)
         rssi = -(packet[0] // 2)
         snr = (packet[1] - 256 if packet[1] > 127 else packet[1]) / 4
-        frame = bytes(self._get_frame(at, size)) if size else b""  # the bus refuses to transfer no bytes
+        frame = b""
+        if size:  # the bus refuses to transfer no bytes
+            frame = bytes(self._ask(self._fill(t.READ_BUFFER, at << 8, 2), size, self._frame[:size]))
         self._send(t.CLEAR_IRQ)
         return Heard(frame, rssi, snr)
 
@@ -225,7 +234,7 @@ class SX126x:
         duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._config, t.MINIMUM_DBM, 22))
         self._send(self._fill(t.SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
         self._send(t.OVER_CURRENT_140_MA)
-        self._change_register(t.TX_CLAMP, 0x1E, 0x00)  # erratum 15.2: else the output is clamped when mismatched
+        self._change_register(t.TX_CLAMP, 0x1E, True)  # erratum 15.2: else the output is clamped when mismatched
         self._send(self._fill(t.SET_TX_PARAMS, (power & 0xFF) << 8 | t.RAMP_40_US, 2))
 
     def _set_modulation(self, sf, bw_hz, to_send):
@@ -233,7 +242,7 @@ class SX126x:
         values = sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | t.CODING_RATE_4_5 << 8 | slow
         self._send(self._fill(t.SET_MODULATION, values, 4))
         wide = to_send and bw_hz == 500000
-        self._change_register(t.TX_MODULATION, 0x00 if wide else 0x04, 0x04 if wide else 0x00)  # erratum 15.1
+        self._change_register(t.TX_MODULATION, 0x04, not wide)  # erratum 15.1
 
     def _set_packet(self, size, crc, iq_inverted):
         self._fill(t.SET_PACKET, 8, 2)  # preamble of 8 symbols
@@ -241,7 +250,7 @@ class SX126x:
         command[3], command[4], command[5], command[6] = 0, size, int(crc), int(iq_inverted)  # 0: explicit header
         self._send(command)
         # Erratum 15.4: bit 2 is 0 for inverted IQ, 1 for standard, and the command above has just spoiled it.
-        self._change_register(t.IQ_POLARITY, 0x00 if iq_inverted else 0x04, 0x04 if iq_inverted else 0x00)
+        self._change_register(t.IQ_POLARITY, 0x04, not iq_inverted)
 
     def _expect(self, irq_command):
         self._send(t.CLEAR_IRQ)
@@ -296,6 +305,9 @@ class SX126x:
 
     def _wake(self):
         """End a sleep by the falling edge of NSS."""
+        left_us = _SLEEP_ENTRY_US - self._time.ticks_diff(self._ticks_us(), self._asleep_us)
+        if 0 < left_us <= _SLEEP_ENTRY_US:
+            self._time.sleep_us(left_us)
         self._cs.value(0)
         self._time.sleep_us(_WAKE_LOW_US)
         try:
@@ -341,15 +353,9 @@ class SX126x:
     def _read_register(self, address, size):
         return self._ask(self._fill(t.READ_REGISTER, address << 8, 3), size)  # one byte more: the status comes first
 
-    def _change_register(self, address, set_bits, clear_bits):
+    def _change_register(self, address, bits, on):
         value = self._read_register(address, 1)[0]
-        self._write_register(address, (value & ~clear_bits | set_bits) & 0xFF)
+        self._write_register(address, value | bits if on else value & ~bits)
 
     def _write_register(self, address, value):
         self._send(self._fill(t.WRITE_REGISTER, address << 8 | value, 3))
-
-    def _put_frame(self, frame):
-        self._send(self._fill(t.WRITE_BUFFER, 0, 1), frame)
-
-    def _get_frame(self, at, size):
-        return self._ask(self._fill(t.READ_BUFFER, at << 8, 2), size, self._frame[:size])

@@ -258,7 +258,7 @@ def check_processor_is_hardly_awake():
             start, asleep = world.now_us, world.board.light_sleep_us
             world.run(mac.uplink(1, bytes(11)))
             awake_us = world.now_us - start - (world.board.light_sleep_us - asleep)
-            assert awake_us < 55000, (dr, rx2_dr, awake_us)
+            assert awake_us < 35000, (dr, rx2_dr, awake_us)
 
 
 @on_the_chip

@@ -299,7 +299,7 @@ def check_processor_sleeps_through_an_empty_window():
             yield window(1, 982000, symbols)
 
         run(exchange(), radio, time)
-        asleep = sum(time.dozed)
+        asleep = sum(time.dozed[1:])  # the first was the transmission
         assert symbols * 1024 <= asleep <= symbols * 1024 * 1.05, (symbols, time.dozed)
 
 

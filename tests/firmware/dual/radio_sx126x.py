@@ -1,5 +1,6 @@
 """The SX126x driver against its data sheet, byte by byte ("DS": DS.SX1261-2, revision 2.1), without a chip."""
 
+# pyright: reportAttributeAccessIssue=false
 from expect import equal, raises
 from radio import RadioError
 from radio import sx126x_tables as t
@@ -12,6 +13,7 @@ COLD_START = (
     "9702000140",  # SetDIO3AsTcxoCtrl 1.8 V, 320 * 15.625 us = 5 ms (DS 13.3.6)
     "070000",  # ClearDeviceErrors: XOSC_START_ERR is expected
     "897f",  # Calibrate, all blocks (DS 13.1.12)
+    "8001",  # SetStandby STDBY_XOSC
     "98d7db",  # CalibrateImage 863-870 MHz (DS table 9-2)
     "9d01",  # SetDIO2AsRfSwitchCtrl
     "8a01",  # SetPacketType LoRa
@@ -71,6 +73,18 @@ def check_cold_start():
     equal(wire.take(), [], "nothing is sent before start()")
     driver.start(cold=True)
     equal(wire.take(), list(COLD_START))
+
+
+def check_processor_may_sleep_while_the_chip_calibrates():
+    """From the start of the TCXO to the end of all blocks; what is sent is the same."""
+    wire = Wire()
+    driver = wire.driver()
+    dozed = []
+    driver.doze = lambda us: dozed.append((us, wire.take()[-1]))
+    driver.start()
+    equal([sent for _, sent in dozed], ["897f"])
+    assert 8500 <= dozed[0][0] <= 9000, dozed
+    equal(wire.take(), list(COLD_START[COLD_START.index("897f") + 1 :]))
 
 
 def check_board_without_tcxo_dcdc_and_switch():
