@@ -200,10 +200,11 @@ class Device:
             mac.session.changed = False
         mac.ledger.promise(self.now_ms())
         mac.join_clock.promise()
-        if self._sequence and _checked(self._flash.read(self._sequence & 1)) is None:
-            self._sequence += 1  # the newest has gone bad meanwhile: spare the other one
-        self._sequence += 1
-        self._flash.write(self._sequence & 1, self._pack(False))
+        bad = self._sequence and _checked(self._flash.read(self._sequence & 1)) is None
+        for _ in range(2 if bad else 1):  # the newest has gone bad meanwhile: it is mended before the other is touched
+            self._sequence += 2 if bad else 1
+            bad = False
+            self._flash.write(self._sequence & 1, self._pack(False))
 
     def _pack(self, exact):
         mac = self.mac

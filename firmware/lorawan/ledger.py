@@ -121,7 +121,7 @@ class Ledger:
             head[_CHECK] = slot + _CHECK_SLOTS
             for row in self._rows:
                 enough = 2 * row[_SUM] + (row[_LIMIT] >> _STEP)
-                if row[_PROMISED] > 2 * enough:
+                if row[_PROMISED] > 8 * enough:
                     row[_PROMISED] = enough
                     head[_RAISED] = 0
                     stale = True
