@@ -203,9 +203,11 @@ class Mac:
         room = min(room - len(payload), frames.MAX_FOPTS)
         outcome.asked = self._requests[:room]
         self._requests = self._requests[len(outcome.asked) :]
-        answers = commands.fitting(session.answers + session.sticky, room - len(outcome.asked))
-        session.waited = bool(session.answers) and not answers
-        self._sent(session, answers)
+        answers = session.answers + session.sticky
+        if answers:
+            answers = commands.fitting(answers, room - len(outcome.asked))
+            session.waited = bool(session.answers) and not answers
+            self._sent(session, answers)
         yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, free, now_ms)
         return outcome
 
@@ -260,7 +262,11 @@ class Mac:
             heard = yield self._listen(2, delay_s + 1, session.rx2_freq_hz, session.rx2_dr)
             now_ms += (delay_s + 1) * 1000
             left -= 1
-            if self._downlink(session, outcome, delay_s, 2, heard) or left <= 0:
+            if self._downlink(session, outcome, delay_s, 2, heard):
+                return now_ms
+            if left <= 0:
+                if confirmed or fctrl & frames.ADR_ACK_REQ:
+                    self.timing.missed()
                 return now_ms
             wait_us = self.rng(_REPEAT_SPREAD_US)
             if confirmed:

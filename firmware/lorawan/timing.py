@@ -23,6 +23,8 @@ _MEMORY = const(128)  # downlinks that the estimate of the jitter looks back on
 _FORGET = const(16)  # after so many downlinks, then, the largest seen becomes one step smaller
 _STEPS = const(32)  # of a standard deviation
 _LEAST_US = const(500)  # standard deviation of jitter that no evidence goes below: interrupts, timers
+_AGE_AFTER = const(64)  # windows between two looks at the age, in one start of the node
+_FINE = const(4)  # parts of a ppm in the record
 _FORMAT = "<hHHBB"
 
 
@@ -42,25 +44,42 @@ class Timing:
         self._spread = self._jitter  # µs, standard deviation
         self._peak = 0  # the largest jitter seen lately and a margin, in 32nds of the standard deviation
         self._count = _FIRST
+        self._windows = 0  # since the last look at the age
+        self._bounds = None  # what follows from all this, in integers; None when it is to be worked out again
 
     def window(self, sf, bw_hz, delay_us):
         """(offset_us, symbols) of a Listen for a downlink `delay_us` after the end of the transmission."""
-        seconds = delay_us / 1000000
-        self._unsure = min((self._unsure**2 + self.ppm**2 * _AGE) ** 0.5, self.ppm)
+        self._windows += 1
+        if self._windows >= _AGE_AFTER:
+            self._age()
+        drift, half, own, both = self._bounds or self._work_out()
+        ms = delay_us // 1000
+        clock = half * ms // 1000
+        # A bound may be reached for ever, and jitter adds to it; what is uncertain in both ways seldom adds up.
+        error = clock + own if both else int((clock * 1.0 * clock + own * 1.0 * own) ** 0.5)
+        offset_us, symbols = rx_window(sf, bw_hz, error + 1, self.min_symbols)
+        return offset_us + drift * ms // 1000, symbols
+
+    def _work_out(self):
+        """(middle of the drift and half its width in ppm, the jitter in µs, whether the two add up)."""
         bound = max(self.ppm, abs(self._drift))
         low = max(self._drift - _SURE * self._unsure, -bound)
         high = min(self._drift + _SURE * self._unsure, bound)
-        clock = (high - low) / 2 * seconds
         own = min(max(_SURE, self._peak / _STEPS) * self._spread, max(_TAIL * self._jitter, 3 * self._spread))
-        # A bound may be reached for ever, and jitter adds to it; what is uncertain in both ways seldom adds up.
-        error = clock + own if high - low >= bound else (clock**2 + own**2) ** 0.5
-        offset_us, symbols = rx_window(sf, bw_hz, int(error) + 1, self.min_symbols)
-        return offset_us + int((low + high) / 2 * seconds), symbols
+        self._bounds = int((low + high) / 2), int((high - low) / 2 + 1), int(own), high - low >= bound
+        return self._bounds
+
+    def _age(self):
+        """Every window since the last downlink makes the drift less sure."""
+        self._unsure = min((self._unsure**2 + self.ppm**2 * _AGE * self._windows) ** 0.5, self.ppm)
+        self._windows = 0
+        self._bounds = None
 
     def heard(self, delay_us, after_us):
         """Learn from a downlink that passed: due after `delay_us`, its preamble began after `after_us` (or None)."""
         if after_us is None:
             return
+        self._age()
         seconds = delay_us / 1000000
         off = after_us - delay_us - self._drift * seconds
         of_clock = (self._unsure * seconds) ** 2
@@ -83,13 +102,16 @@ class Timing:
         self._unsure = min(self._unsure * 1.5, self.ppm)
         self._spread = max(self._spread, min(self._spread * 1.25, self._jitter))
         self._count = max(self._count // 2, _FIRST)
+        self._bounds = None
 
     def pack(self):
         """What was learnt, for `restore`: 8 bytes."""
+        if self._windows:
+            self._age()
         return struct.pack(
             _FORMAT,
             int(min(max(self._drift, -32768), 32767)),
-            int(self._unsure),
+            int(self._unsure * _FINE + 0.99),  # upwards, because it grows by little at a time
             int(self._spread),
             self._peak,
             self._count,
@@ -100,5 +122,7 @@ class Timing:
         if len(data) != struct.calcsize(_FORMAT):
             return
         drift, unsure, spread, peak, count = struct.unpack(_FORMAT, data)
+        unsure /= _FINE
         if unsure <= self.ppm and spread >= _LEAST_US and _FIRST <= count <= _MEMORY:
             self._drift, self._unsure, self._spread, self._peak, self._count = drift, unsure, spread, peak, count
+            self._bounds = None

@@ -63,11 +63,11 @@ class Life:
     def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
         from lorawan.airtime import CLOCK_ERROR_PPM, JITTER_US
         from lorawan.timing import Timing
-        from node.clock import Clock
         from node.config import ConfigError
         from node.cycle import Cycle
         from node.memory import Memory
         from node.window import Window
+        from radio.clock import Clock
 
         if rng is None:
             from random import randrange as rng

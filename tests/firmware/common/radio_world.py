@@ -14,7 +14,7 @@ from lorawan import crypto, eu868
 from lorawan.mac import Mac
 from lorawan.session import Session
 from lorawan.timing import Timing
-from node.clock import Clock
+from radio.clock import Clock
 from radio.runner import run
 from radio.sx126x import SX126x
 

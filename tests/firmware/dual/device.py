@@ -4,7 +4,7 @@ from expect import equal, raises, some
 from lorawan import commands, eu868
 from lorawan.actions import Heard, Listen, Transmit
 from lorawan.device import Device, NoDevNonce
-from lorawan.mac import NoAirtime, NotJoined
+from lorawan.results import NoAirtime, NotJoined
 from tiny_network import TinyNetwork
 
 DEV_EUI = bytes(range(8))

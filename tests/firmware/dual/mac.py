@@ -7,7 +7,8 @@ from expect import equal, raises, some
 from lorawan import airtime, commands, eu868, frames
 from lorawan import region as plan
 from lorawan.actions import Heard, Listen, Transmit, Wait
-from lorawan.mac import Joined, Mac, NoAirtime, NoChannel, NotJoined, PayloadTooLong, choose
+from lorawan.mac import Mac, choose
+from lorawan.results import Joined, NoAirtime, NoChannel, NotJoined, PayloadTooLong
 from lorawan.session import Session
 
 VECTORS = "exchanges.json"
@@ -27,6 +28,10 @@ class ByTheFormula:
 
     def __init__(self):
         self.learnt = []
+        self.misses = 0
+
+    def missed(self):
+        self.misses += 1
 
     def window(self, sf, bw_hz, delay_us):
         return airtime.rx_window(sf, bw_hz, 15000 + delay_us // 10000)
@@ -611,3 +616,19 @@ def check_rx1_on_another_frequency():
     _, _, listened = drive(mac.uplink(1, b"x"), [None, None])
     equal([one.freq_hz for one in listened], [869525000, 869525000])
     equal(plan.sub_band(eu868, 868100000), 2)
+
+
+def check_windows_learn_from_what_came_and_what_did_not():
+    mac = Mac(eu868, fresh(), lowest, timing())
+    session = some(mac.session)
+    drive(mac.uplink(1, b"x"), [None, None])
+    equal((mac.timing.learnt, mac.timing.misses), ([], 0), "nothing was due")
+    drive(mac.uplink(1, b"x", True), [None, None])
+    equal(mac.timing.misses, 1)
+    drive(mac.uplink(1, b"x"), [None, Heard(frames_down(session, 0), -90, 7.0, 2000123)])
+    drive(mac.uplink(1, b"x"), [Heard(frames_down(session, 0), -90, 7.0, 1000123), None])
+    drive(mac.uplink(1, b"x"), [Heard(frames_down(session, 1), -90, 7.0)])
+    equal(mac.timing.learnt, [(2000000, 2000123)], "not from what does not pass, nor from what was not measured")
+    session.adr_ack_cnt = 64
+    drive(mac.uplink(1, b"x"), [None, None])
+    equal(mac.timing.misses, 2)

@@ -9,13 +9,13 @@ from lorawan import eu868
 from lorawan.timing import Timing
 from node import measure
 from node.app import Life, ask_for_help
-from node.clock import Clock
 from node.cycle import Cycle
 from node.identity import Identity, IdentityError
 from node.memory import Memory
 from node_fakes import DeepSleep, Fault, Hardware, Network, Nvs, Reset, Rtc, Time, config
 from payload.encode import FAILED
 from radio import RadioError
+from radio.clock import Clock
 
 if not hasattr(sys, "print_exception"):  # CPython
     sys.print_exception = lambda error: print("Traceback:", error)  # type: ignore[attr-defined]

@@ -6,9 +6,9 @@ from expect import equal
 from lorawan import eu868
 from lorawan.airtime import airtime_us
 from node import schedule
-from node.clock import Clock
 from node.window import Window
 from node_fakes import Time
+from radio.clock import Clock
 
 HOUR_MS = 3600000
 

@@ -11,7 +11,7 @@ from expect import equal
 from lorawan import eu868
 from lorawan.mac import Mac
 from lorawan.timing import Timing
-from node.clock import Clock
+from radio.clock import Clock
 from radio.sx127x import SX127x
 from radio_world import APP_KEY, DEV_EUI, JOIN_EUI, Network, World, joined, on_the_chip
 

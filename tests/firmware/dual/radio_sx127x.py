@@ -11,8 +11,8 @@ from board import Board
 from expect import equal, raises
 from lorawan.actions import Listen, Transmit
 from lorawan.airtime import airtime_us, rx_window
-from node.clock import Clock
 from radio import RadioError
+from radio.clock import Clock
 from radio.probe import probe
 from radio.runner import run
 from radio.sx127x import SX127x

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from lorawan import commands, eu868, frames
 from lorawan import region as plan
 from lorawan.actions import Heard, Listen
-from lorawan.mac import Mac, Outcome
+from lorawan.mac import Mac
+from lorawan.results import Outcome
 from lorawan.session import Session
 
 APP_KEY = bytes(range(16))
