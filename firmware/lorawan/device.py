@@ -20,8 +20,7 @@ from binascii import crc32
 from micropython import const
 
 from lorawan import crypto
-from lorawan.join_clock import JoinClock
-from lorawan.ledger import Ledger
+from lorawan.ledger import JoinClock, Ledger
 from lorawan.mac import Mac
 from lorawan.session import Session
 

@@ -25,8 +25,7 @@ from lorawan import commands, crypto, frames
 from lorawan import region as plan
 from lorawan.actions import Listen, Transmit, Wait
 from lorawan.airtime import airtime_us
-from lorawan.join_clock import JoinClock
-from lorawan.ledger import NEVER, Ledger
+from lorawan.ledger import NEVER, JoinClock, Ledger
 from lorawan.results import Joined, NoAirtime, NoChannel, NotJoined, Outcome, PayloadTooLong
 from lorawan.session import Session
 from lorawan.timing import Timing

@@ -26,6 +26,64 @@ from lorawan.airtime import CLOCK_ERROR_PPM, airtime_us, symbol_us
 from radio import RadioError, conducted_dbm
 from radio import sx126x_tables as t
 
+# Commands that never change (DS 11 and 13).
+_STANDBY_RC = const(b"\x80\x00")
+_STANDBY_XOSC = const(b"\x80\x01")  # crystal oscillator or TCXO running
+_SLEEP_COLD = const(b"\x84\x00")
+_SLEEP_WARM = const(b"\x84\x04")
+_CLEAR_ERRORS = const(b"\x07\x00\x00")
+_CALIBRATE_ALL = const(b"\x89\x7f")  # RC64k, RC13M, PLL, ADC pulse, ADC bulk N, ADC bulk P, image: all seven
+_CALIBRATE_IMAGE = const(b"\x98\xd7\xdb")  # 863-870 MHz (DS 9.2.1, table 9-2)
+_DCDC = const(b"\x96\x01")
+_DIO2_SWITCHES_ANTENNA = const(b"\x9d\x01")
+_LORA = const(b"\x8a\x01")
+_BUFFER_AT_ZERO = const(b"\x8f\x00\x00")  # one buffer of 256 bytes for both ways: sending and receiving never overlap
+_TIMER_RUNS_ON = const(b"\x9f\x00")  # StopTimerOnPreamble off: only a valid header stops the timer, noise does not
+_CLEAR_IRQ = const(b"\x02\xff\xff")
+_SYNC_WORD_PUBLIC = const(b"\x0d\x07\x40\x34\x44")  # register 0x0740: 0x34 in the chip's spelling
+_RX_BOOSTED = const(b"\x0d\x08\xac\x96")  # register 0x08AC: 2 dB more sensitive, 0.6 mA more (DS 9.6); reset value 0x94
+_RETAIN = const(b"\x0d\x02\x9f\x02\x08\xac\x08\x89")  # list at 0x029F, two registers: RX gain, TX modulation (DS 9.6)
+_OVER_CURRENT_140_MA = const(b"\x0d\x08\xe7\x38")  # register 0x08E7; SetPaConfig may rewrite it (DS 13.1.14)
+_GET_STATUS = const(b"\xc0")
+_GET_IRQ = const(b"\x12\x00")
+_GET_ERRORS = const(b"\x17\x00")
+_GET_RX_BUFFER = const(b"\x13\x00")
+_GET_PACKET = const(b"\x14\x00")
+_IRQ_FOR_TX = const(b"\x08\x02\x01\x02\x01\x00\x00\x00\x00")  # TxDone, Timeout: allowed, and on DIO1
+_IRQ_FOR_RX = const(b"\x08\x02\x66\x02\x62\x00\x00\x00\x00")  # RxDone, HeaderErr, CrcErr, Timeout; preambles off DIO1
+
+# Opcodes of commands with values.
+_WRITE_REGISTER = const(0x0D)
+_WRITE_BUFFER = const(0x0E)
+_READ_REGISTER = const(0x1D)
+_READ_BUFFER = const(0x1E)
+_SET_RX = const(0x82)
+_SET_TX = const(0x83)
+_SET_FREQUENCY = const(0x86)
+_SET_MODULATION = const(0x8B)
+_SET_PACKET = const(0x8C)
+_SET_TX_PARAMS = const(0x8E)
+_SET_AMPLIFIER = const(0x95)
+_SET_SYMBOL_TIMEOUT = const(0xA0)
+
+# Interrupt flags (DS 13.3.1, table 13-29).
+_TX_DONE = const(0x0001)
+_RX_DONE = const(0x0002)
+_PREAMBLE = const(0x0004)
+_HEADER_ERROR = const(0x0020)
+_CRC_ERROR = const(0x0040)
+
+# Registers (DS 12, table 12-1).
+_SYMBOL_TIMEOUT = const(0x0706)  # in no table; from Semtech's reference driver
+_IQ_POLARITY = const(0x0736)
+_SYNC_WORD = const(0x0740)
+_TX_MODULATION = const(0x0889)
+_TX_CLAMP = const(0x08D8)
+
+_CODING_RATE_4_5 = const(0x01)
+_LOW_RATE_FROM_US = const(16380)  # symbols this long need low data rate optimisation: SF11, SF12 (DS 6.1.1.4)
+_RAMP_40_US = const(0x02)
+
 # What is known of the chip.
 _UNKNOWN = const(0)  # not started yet, or it did not answer as it should
 _COLD = const(1)  # asleep, everything forgotten
@@ -77,27 +135,27 @@ class SX126x:
         tcxo = t.tcxo_command(config.get("tcxo_mv"), tcxo_start_us)
         self.listen_latency_us = 150 + (tcxo_start_us if tcxo else 0)
         self._start_up = (  # in this order; what the board has not is false
-            t.STANDBY_RC,
-            config.get("dcdc", True) and t.DCDC,
+            _STANDBY_RC,
+            config.get("dcdc", True) and _DCDC,
             tcxo,
-            t.CLEAR_ERRORS,
-            t.CALIBRATE_ALL,
-            t.STANDBY_XOSC,  # one start of the TCXO serves the image calibration and the transmission that follows
-            t.CALIBRATE_IMAGE,
-            config.get("dio2_rf_switch", True) and t.DIO2_SWITCHES_ANTENNA,
-            t.LORA,
-            t.BUFFER_AT_ZERO,
-            t.TIMER_RUNS_ON,
-            t.SYNC_WORD_PUBLIC,
-            config.get("rx_boost", True) and t.RX_BOOSTED,
-            t.RETAIN,
+            _CLEAR_ERRORS,
+            _CALIBRATE_ALL,
+            _STANDBY_XOSC,  # one start of the TCXO serves the image calibration and the transmission that follows
+            _CALIBRATE_IMAGE,
+            config.get("dio2_rf_switch", True) and _DIO2_SWITCHES_ANTENNA,
+            _LORA,
+            _BUFFER_AT_ZERO,
+            _TIMER_RUNS_ON,
+            _SYNC_WORD_PUBLIC,
+            config.get("rx_boost", True) and _RX_BOOSTED,
+            _RETAIN,
         )
         self.clock_error_ppm = config.get("clock_error_ppm", CLOCK_ERROR_PPM)
         self._state = _UNKNOWN
         self.started_us = None
         self.interrupt_us = None
         self._asleep_us = 0  # when SetSleep was sent
-        self._set_rx = bytearray((t.SET_RX, 0, 0, 0))
+        self._set_rx = bytearray((_SET_RX, 0, 0, 0))
         self._command = bytearray(9)
         self._commands = tuple(memoryview(self._command)[:n] for n in range(10))  # a slice would allocate
         answer = memoryview(bytearray(4))
@@ -119,7 +177,7 @@ class SX126x:
         for command in self._start_up:
             if command:
                 self._send(command)
-            if command is t.CALIBRATE_ALL and self.doze:
+            if command is _CALIBRATE_ALL and self.doze:
                 self.doze(self.listen_latency_us + _CALIBRATE_US)
         self._check_errors()
         self._state = _AWAKE
@@ -133,8 +191,8 @@ class SX126x:
             self._hard_reset()
         elif self._state == _WARM:
             self._wake()
-        self._send(t.STANDBY_RC)
-        self._send(t.SLEEP_WARM if warm else t.SLEEP_COLD)
+        self._send(_STANDBY_RC)
+        self._send(_SLEEP_WARM if warm else _SLEEP_COLD)
         self._state = _WARM if warm else _COLD
         self._asleep_us = self._ticks_us()
 
@@ -143,15 +201,15 @@ class SX126x:
     def transmit(self, frame, freq_hz, sf, bw_hz, eirp_dbm):
         """Start to send a frame (at most 255 bytes) as a LoRaWAN uplink and return; `started_us` is when the preamble
         began. EIRP above the configured limit is lowered to it; the antenna's gain is taken off."""
-        self._stand_by(t.STANDBY_XOSC)  # with the TCXO running, BUSY tells exactly when the preamble begins
+        self._stand_by(_STANDBY_XOSC)  # with the TCXO running, BUSY tells exactly when the preamble begins
         self._tune(freq_hz)
         self._set_power(eirp_dbm)
         self._set_modulation(sf, bw_hz, True)
         self._set_packet(len(frame), True, False)
-        self._send(self._fill(t.WRITE_BUFFER, 0, 1), frame)
-        self._expect(t.IRQ_FOR_TX)
+        self._send(self._fill(_WRITE_BUFFER, 0, 1), frame)
+        self._expect(_IRQ_FOR_TX)
         guard_us = airtime_us(sf, bw_hz, len(frame)) * 5 // 4 + 100000
-        self._send(self._fill(t.SET_TX, t.timer_steps(guard_us), 3))
+        self._send(self._fill(_SET_TX, t.timer_steps(guard_us), 3))
         self._wait_while_busy()  # BUSY falls when the amplifier is up and the preamble begins (DS 8.3.1)
         self.started_us = self._ticks_us()
 
@@ -159,8 +217,8 @@ class SX126x:
         """Wait for the end of the transmission: True; False when the radio gave up or `timeout_ms` went by. Then
         `interrupt_us` holds when DIO1 rose, or None when the interrupt was missed (the processor slept)."""
         flags = self._wait_for_flags(timeout_ms)
-        self._send(t.CLEAR_IRQ)
-        return bool(flags & t.TX_DONE)
+        self._send(_CLEAR_IRQ)
+        return bool(flags & _TX_DONE)
 
     # Receiving
 
@@ -169,16 +227,16 @@ class SX126x:
         after `symbols` symbols without a preamble. Counts up to 248 are the modem's own symbol timeout; for more the
         chip's timer runs until a header that began in the last of them would have been read. Returns the number of
         symbols after which an empty window really ends: the chip counts in coarse steps."""
-        self._stand_by(t.STANDBY_RC)  # SetRx starts the TCXO, while the processor may sleep already
+        self._stand_by(_STANDBY_RC)  # SetRx starts the TCXO, while the processor may sleep already
         self._tune(freq_hz)
         self._set_modulation(sf, bw_hz, False)
         self._set_packet(_MAX_FRAME, False, iq_inverted)
         mantissa, exponent = t.symbol_timeout(symbols)
         counted = mantissa << (2 * exponent + 1)
-        self._send(self._fill(t.SET_SYMBOL_TIMEOUT, counted, 1))
+        self._send(self._fill(_SET_SYMBOL_TIMEOUT, counted, 1))
         if counted:
-            self._write_register(t.SYMBOL_TIMEOUT, mantissa << 3 | exponent)
-        self._expect(t.IRQ_FOR_RX)
+            self._write_register(_SYMBOL_TIMEOUT, mantissa << 3 | exponent)
+        self._expect(_IRQ_FOR_RX)
         # The timer guards short windows too: a preamble heard in noise would hold the modem for ever.
         symbols += _HEADER_SYMBOLS
         steps = t.timer_steps(symbols * symbol_us(sf, bw_hz))
@@ -195,27 +253,27 @@ class SX126x:
 
     def hearing(self):
         """Whether a preamble was heard since `listen`, so that a frame may be coming in."""
-        return bool(self._flags() & t.PREAMBLE)
+        return bool(self._flags() & _PREAMBLE)
 
     def _flags(self):
-        flags = self._ask(t.GET_IRQ, 2)
+        flags = self._ask(_GET_IRQ, 2)
         return flags[0] << 8 | flags[1]
 
     def receive(self, timeout_ms):
         """Wait until the receiver stops: a Heard, or None (nothing, a broken frame, or `timeout_ms` went by)."""
         flags = self._wait_for_flags(timeout_ms)
-        if flags & (t.RX_DONE | t.CRC_ERROR | t.HEADER_ERROR) != t.RX_DONE:
-            self._send(t.STANDBY_RC)
-            self._send(t.CLEAR_IRQ)
+        if flags & (_RX_DONE | _CRC_ERROR | _HEADER_ERROR) != _RX_DONE:
+            self._send(_STANDBY_RC)
+            self._send(_CLEAR_IRQ)
             return None
-        size, at = self._ask(t.GET_RX_BUFFER, 2)
-        packet = self._ask(t.GET_PACKET, 3)
+        size, at = self._ask(_GET_RX_BUFFER, 2)
+        packet = self._ask(_GET_PACKET, 3)
         rssi = -(packet[0] // 2)
         snr = (packet[1] - 256 if packet[1] > 127 else packet[1]) / 4
         frame = b""
         if size:  # the bus refuses to transfer no bytes
-            frame = bytes(self._ask(self._fill(t.READ_BUFFER, at << 8, 2), size, self._frame[:size]))
-        self._send(t.CLEAR_IRQ)
+            frame = bytes(self._ask(self._fill(_READ_BUFFER, at << 8, 2), size, self._frame[:size]))
+        self._send(_CLEAR_IRQ)
         return Heard(frame, rssi, snr)
 
     # Parts of a set-up
@@ -228,32 +286,32 @@ class SX126x:
         self._send(standby)
 
     def _tune(self, freq_hz):
-        self._send(self._fill(t.SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
+        self._send(self._fill(_SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
 
     def _set_power(self, eirp_dbm):
         duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._config, t.MINIMUM_DBM, 22))
-        self._send(self._fill(t.SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
-        self._send(t.OVER_CURRENT_140_MA)
-        self._change_register(t.TX_CLAMP, 0x1E, True)  # erratum 15.2: else the output is clamped when mismatched
-        self._send(self._fill(t.SET_TX_PARAMS, (power & 0xFF) << 8 | t.RAMP_40_US, 2))
+        self._send(self._fill(_SET_AMPLIFIER, duty_cycle << 24 | hp_max << 16 | 0x0001, 4))  # SX1262, paLut 1
+        self._send(_OVER_CURRENT_140_MA)
+        self._change_register(_TX_CLAMP, 0x1E, True)  # erratum 15.2: else the output is clamped when mismatched
+        self._send(self._fill(_SET_TX_PARAMS, (power & 0xFF) << 8 | _RAMP_40_US, 2))
 
     def _set_modulation(self, sf, bw_hz, to_send):
-        slow = int(symbol_us(sf, bw_hz) >= t.LOW_RATE_FROM_US)
-        values = sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | t.CODING_RATE_4_5 << 8 | slow
-        self._send(self._fill(t.SET_MODULATION, values, 4))
+        slow = int(symbol_us(sf, bw_hz) >= _LOW_RATE_FROM_US)
+        values = sf << 24 | t.BANDWIDTHS[bw_hz] << 16 | _CODING_RATE_4_5 << 8 | slow
+        self._send(self._fill(_SET_MODULATION, values, 4))
         wide = to_send and bw_hz == 500000
-        self._change_register(t.TX_MODULATION, 0x04, not wide)  # erratum 15.1
+        self._change_register(_TX_MODULATION, 0x04, not wide)  # erratum 15.1
 
     def _set_packet(self, size, crc, iq_inverted):
-        self._fill(t.SET_PACKET, 8, 2)  # preamble of 8 symbols
+        self._fill(_SET_PACKET, 8, 2)  # preamble of 8 symbols
         command = self._commands[7]
         command[3], command[4], command[5], command[6] = 0, size, int(crc), int(iq_inverted)  # 0: explicit header
         self._send(command)
         # Erratum 15.4: bit 2 is 0 for inverted IQ, 1 for standard, and the command above has just spoiled it.
-        self._change_register(t.IQ_POLARITY, 0x04, not iq_inverted)
+        self._change_register(_IQ_POLARITY, 0x04, not iq_inverted)
 
     def _expect(self, irq_command):
-        self._send(t.CLEAR_IRQ)
+        self._send(_CLEAR_IRQ)
         self._send(irq_command)
         self.interrupt_us = None
 
@@ -290,7 +348,7 @@ class SX126x:
         self._time.sleep_us(_RESET_LOW_US)
         self._reset.value(1)
         self._time.sleep_us(_RESET_LOW_US)  # BUSY is defined only after the chip has begun to start
-        status = self._ask(t.GET_STATUS, 1)[0]
+        status = self._ask(_GET_STATUS, 1)[0]
         if status >> 4 & 7 != 2:  # a dead bus reads 0x00 or 0xFF; a chip after reset is in STDBY_RC
             raise RadioError("no radio chip answers on the SPI bus (status 0x%02x)" % status)  # noqa: UP031
 
@@ -300,8 +358,8 @@ class SX126x:
             self._wake()
         except RadioError:
             return False
-        self._send(t.CLEAR_ERRORS)  # the TCXO had no supply while asleep: XOSC_START_ERR is back
-        return self._read_register(t.SYNC_WORD, 2) == t.SYNC_WORD_PUBLIC[3:]
+        self._send(_CLEAR_ERRORS)  # the TCXO had no supply while asleep: XOSC_START_ERR is back
+        return self._read_register(_SYNC_WORD, 2) == _SYNC_WORD_PUBLIC[3:]
 
     def _wake(self):
         """End a sleep by the falling edge of NSS."""
@@ -316,7 +374,7 @@ class SX126x:
             self._cs.value(1)
 
     def _check_errors(self):
-        high, low = self._ask(t.GET_ERRORS, 2)
+        high, low = self._ask(_GET_ERRORS, 2)
         if high or low:
             names = [name for bit, name in enumerate(t.ERRORS) if (high << 8 | low) >> bit & 1]
             raise RadioError("the radio reports trouble with: " + ", ".join(names))
@@ -351,11 +409,11 @@ class SX126x:
         return answer
 
     def _read_register(self, address, size):
-        return self._ask(self._fill(t.READ_REGISTER, address << 8, 3), size)  # one byte more: the status comes first
+        return self._ask(self._fill(_READ_REGISTER, address << 8, 3), size)  # one byte more: the status comes first
 
     def _change_register(self, address, bits, on):
         value = self._read_register(address, 1)[0]
         self._write_register(address, value | bits if on else value & ~bits)
 
     def _write_register(self, address, value):
-        self._send(self._fill(t.WRITE_REGISTER, address << 8 | value, 3))
+        self._send(self._fill(_WRITE_REGISTER, address << 8 | value, 3))
