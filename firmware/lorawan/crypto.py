@@ -17,7 +17,7 @@ _CBC = const(2)
 _ZERO = bytes(16)
 _TOP = 1 << 128
 _RB = _TOP | 0x87  # RFC 4493 section 2.3; the top bit takes away what the shift left over
-_last = [None, None]  # a key and its subkeys: mostly the NwkSKey, and again
+_last: list = [None, None]  # a key and its subkeys: mostly the NwkSKey, and again
 
 
 def subkeys(key):

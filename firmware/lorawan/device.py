@@ -267,11 +267,12 @@ class Device:
         slots = [self._flash.read(0), self._flash.read(1)]
         heads = [_checked(slots[0]), _checked(slots[1])]
         newer = 1 if heads[1] and not (heads[0] and heads[0][0] > heads[1][0]) else 0
+        head = heads[newer]
         other = heads[1 - newer]
-        if heads[newer] is None:
+        if head is None:
             self.dev_nonce = first_dev_nonce
             return
-        sequence = heads[newer][0]
+        sequence = head[0]
         if other is None:
             damaged = sequence > 1 or slots[1 - newer] is not None
         else:

@@ -51,7 +51,8 @@ class Outcome:
     """
 
     # what most outcomes leave as it is
-    acked = rssi = snr = ended = link_check = device_time = refused = None
+    acked = rssi = snr = ended = link_check = device_time = None
+    refused: ValueError | None = None
     asked = b""
     pending = False
     window = repeats = fcnt = 0

@@ -25,8 +25,8 @@ class TinyNetwork:
         self.payloads = []
         self.answers = b""
         self.commands = b""
-        self.downlink = None
-        self.replay = None
+        self.downlink: tuple | None = None
+        self.replay: bytes | None = None
         self.last_reply = b""
         self.nwk_skey = self.app_skey = bytes(16)
 

@@ -1,5 +1,7 @@
 """The device with a memory: what is stored when, and what a reset, a power cut or a damaged store leaves of it."""
 
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+
 from expect import equal, raises, some
 from lorawan import commands, eu868
 from lorawan.actions import Heard, Listen, Transmit
