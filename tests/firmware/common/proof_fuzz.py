@@ -103,7 +103,7 @@ class Fuzz:
         """One JoinRequest of a second Mac, which has no session."""
         dice = self.dice
         mac = Mac(eu868, None, dice)
-        mac.last_join_nonce = dice(1000)
+        mac.last_join_nonce = 5 + dice(1000)
         nonce = dice(65536)
         exchange = mac.join(bytes(8), bytes(8), APP_KEY, nonce, dice(6), 0)
         action = next(exchange)
@@ -112,9 +112,10 @@ class Fuzz:
         while True:
             good = False
             if dice(2):
-                frame = self._accept(mac.last_join_nonce)
                 good = not dice(3)
-                if not good:
+                used = 0 if good else dice(3)  # a JoinNonce that is no news
+                frame = self._accept(mac.last_join_nonce if not used else -1)
+                if not good and not used:
                     frame = self._spoil(frame)
             else:
                 frame = bytes((0x20,)) + self._bytes((16, 32, 12, 28, dice(200))[dice(5)])

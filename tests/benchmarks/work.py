@@ -1,0 +1,86 @@
+"""Instructions per uplink, counted by callgrind: two runs of n and n + 100 uplinks, subtracted.
+
+MicroPython's allocator searches the heap from its lowest hole, so the same code costs more the longer no garbage was
+collected, and collecting costs by what is alive. As on a node, every uplink begins on a clean heap; what collecting
+alone costs is measured too and taken off. Heap and interpreter: HEAP, unix port, 64 bits.
+
+The count hardly depends on the machine, so it is a gate: 3 % more than the baseline in work.json is too much. After a
+deliberate change, `python -m tests.benchmarks.work --accept` writes a new baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from spatz.sim.micropython import command
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "firmware" / "common"))
+
+import proof_build as build
+import proof_drive
+
+BASELINE = Path(__file__).with_suffix(".json")
+LIMIT = 250_000
+FEW = 64
+MORE = 100
+ALLOWED = 1.03
+HEAP = "256K"
+
+
+def rows() -> Iterator[tuple[str, str, str]]:
+    if not shutil.which("valgrind"):
+        yield "instructions per uplink", f"<= {LIMIT}", "not measured: valgrind is not installed"
+        return
+    baseline = json.loads(BASELINE.read_text())
+    for kind, measured in measure().items():
+        before = baseline[kind]
+        asked = f"<= {LIMIT}" if kind == "mac" else ""
+        yield f"instructions per uplink, {_NAMES[kind]}", asked, str(measured)
+        yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}"
+
+
+_NAMES = {
+    "mac": "Mac.uplink with two empty windows",
+    "device": "Device.uplink, records included",
+    "collect": "to collect its garbage",
+}
+
+
+def measure() -> dict[str, int]:
+    """Instructions per uplink, by kind."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build.sizes(build.MAC + build.CRYPTO + build.MEMORY, folder)
+        build.compiled(proof_drive.HERE / "proof_work.py", folder / "proof_work.mpy")
+        counts = {kind: (_count(folder, kind, FEW + MORE) - _count(folder, kind, FEW)) // MORE for kind in _NAMES}
+    return {kind: count - (counts["collect"] if kind != "collect" else 0) for kind, count in counts.items()}
+
+
+def _count(folder: Path, kind: str, uplinks: int) -> int:
+    program = [*command(), "-X", f"heapsize={HEAP}", "-m", "proof_work", kind, str(uplinks)]
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *program],
+        env={"MICROPYPATH": f"{folder}:.frozen", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"Collected\s*:\s*(\d+)", done.stderr)
+    if not found:
+        raise RuntimeError(done.stderr)
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    counted = measure()
+    print(counted)
+    if "--accept" in sys.argv:
+        BASELINE.write_text(json.dumps(counted, indent=2) + "\n")
