@@ -43,6 +43,12 @@ def refused(session, block, answer):
 # Blocks
 
 
+def check_sizes():
+    """As the specification's table has them; a length that nothing else asks for would go wrong in the field."""
+    equal(commands.DOWN_SIZES, {2: 2, 3: 4, 4: 1, 5: 4, 6: 0, 7: 5, 8: 1, 9: 1, 10: 4, 13: 5})
+    equal(commands.UP_SIZES, {2: 0, 3: 1, 4: 0, 5: 1, 6: 2, 7: 1, 8: 0, 9: 0, 10: 1, 13: 0})
+
+
 def check_streams_are_cut(vectors):
     """Every published command is one command of the table and nothing is left over."""
     for row in rows(vectors, "mac_commands"):
@@ -159,6 +165,24 @@ def check_nothing_is_lasting_when_nothing_is_different():
     assert not session.changed
     equal(told(session, b"\x06"), b"\x06\xff\x00")
     assert not session.changed
+
+
+def check_each_thing_is_lasting_by_itself():
+    """Where it alone is different, it must be in flash before it is answered."""
+    for block in (
+        rx_param(1, 0, 869525000),
+        rx_param(0, 3, 869525000),
+        rx_param(0, 0, 868525000),
+        new_channel(3, 867300000),  # another frequency, the same data rates
+        new_channel(3, 867100000, 5, 2),
+        dl_channel(3, 867300000),
+        link_adr(mask=0x01),
+        b"\x04\x01",
+        b"\x08\x05",
+    ):
+        session = fresh(channels=USUAL_HZ)
+        told(session, block)
+        assert session.changed, block
 
 
 # Answers on their way

@@ -49,3 +49,41 @@ def check_session_keys(vectors):
         )
         equal(nwk_skey, b(row["nwkSKey"]), row["name"])
         equal(app_skey, b(row["appSKey"]), row["name"])
+
+
+class Counted:
+    """AES that writes down how many bytes it is given."""
+
+    def __init__(self, aes, sizes):
+        self.aes = aes
+        self.sizes = sizes
+
+    def encrypt(self, data):
+        self.sizes.append(len(data))
+        return self.aes.encrypt(data)
+
+
+def encrypted(function, *arguments):
+    """Sizes of what it encrypts, one for each call of AES."""
+    sizes = []
+    real = crypto.aes
+    crypto.aes = lambda *given: Counted(real(*given), sizes)
+    try:
+        function(*arguments)
+    finally:
+        crypto.aes = real
+    return sizes
+
+
+def check_nothing_is_encrypted_in_vain():
+    """A call of AES sets its key up, which takes longer than a block: one for each CMAC and key stream, whole blocks
+    only; subkeys once for a key; none at all for an empty payload."""
+    key = b"one key, 16 byte"
+    equal(encrypted(crypto.cmac, key, b""), [16, 16])
+    for size, want in ((0, 16), (1, 16), (16, 16), (17, 32), (32, 32), (243, 256)):
+        equal(encrypted(crypto.cmac, key, bytes(size)), [want], size)
+    equal(encrypted(crypto.cmac, b"another, 16 byte", b""), [16, 16])
+    equal(encrypted(crypto.cmac, key, b""), [16, 16])
+    for size in range(243):
+        blocks = [-(-size // 16) * 16] if size else []
+        equal(encrypted(crypto.crypt_payload, key, 1, 0, crypto.UP, bytes(size)), blocks, size)

@@ -114,6 +114,20 @@ def check_uplinks_are_not_downlinks(vectors):
             equal(frames.parse_data_down(key, key, address(row), row["fcnt"] - 1, b(row["phyPayload"])), None)
 
 
+def check_counters_end_at_32_bits():
+    """The last counter passes; nothing after it does, and counter 0 is not taken for the one above."""
+    key = bytes(16)
+
+    def down(fcnt):
+        msg = b"\x60\x01\x00\x00\x00\x00" + bytes((fcnt & 0xFF, fcnt >> 8 & 0xFF))
+        return msg + crypto.data_mic(key, 1, fcnt, crypto.DOWN, msg)
+
+    got = some(frames.parse_data_down(key, key, 1, 0xFFFFFFFE, down(0xFFFFFFFF)))
+    equal(got.fcnt, 0xFFFFFFFF)
+    for fcnt in (0, 1, 0xFFFF, 0xFFFFFFFF):
+        equal(frames.parse_data_down(key, key, 1, 0xFFFFFFFF, down(fcnt)), None, fcnt)
+
+
 def check_counter_rebuild():
     for last, low, want in (
         (-1, 0, 0),
@@ -191,6 +205,18 @@ def check_join_accept_body_fields(vectors):
     equal(got["cflist"], plain[12:])
 
 
+def check_signed_join_accepts_of_another_kind():
+    """A good MIC does not make up for another type or major version; reserved bits of MHDR are not looked at."""
+    from cryptolib import aes
+
+    key = bytes(range(16))
+    plain = bytes(12)
+    for mhdr in range(256):
+        head = bytes((mhdr,))
+        frame = head + aes(key, 1).decrypt(plain + crypto.join_mic(key, head + plain))
+        equal(frames.parse_join_accept(key, frame) is not None, mhdr in range(0x20, 0x40, 4), mhdr)
+
+
 def check_lorawan11_join_accept_is_refused(vectors):
     for row in rows(vectors, "lorawan11_negative_for_10"):
         equal(row["mic10Valid"], False)
@@ -238,6 +264,7 @@ def check_signed_frames_of_another_kind():
     for msg, passes in (
         (good, True),
         (b"\x60\x02" + good[2:], False),
+        (b"\x60\x00" + good[2:], False),
         (b"\x61" + good[1:], False),
         (b"\x40" + good[1:], False),
         (b"\xe0" + good[1:], False),
@@ -247,11 +274,39 @@ def check_signed_frames_of_another_kind():
         equal(frames.parse_data_down(key, key, 1, -1, frame) is not None, passes, msg)
 
 
+def check_what_port_0_carries_is_commands_and_no_payload():
+    nwk_skey, app_skey = bytes(16), bytes(range(16))
+    block = b"\x06\x08\x05"
+    for port, key, want in ((0, nwk_skey, (b"", block)), (1, app_skey, (block, b"")), (255, app_skey, (block, b""))):
+        msg = b"\x60\x01\x00\x00\x00\x00\x00\x00" + bytes((port,))
+        msg += crypto.crypt_payload(key, 1, 0, crypto.DOWN, block)
+        got = some(
+            frames.parse_data_down(nwk_skey, app_skey, 1, -1, msg + crypto.data_mic(nwk_skey, 1, 0, crypto.DOWN, msg))
+        )
+        equal((got.port, got.payload, got.commands), (port, want[0], want[1]))
+
+
 def check_must_reject_command_streams(vectors):
     row = find(vectors, "must_reject", "unknown CID")
     equal(commands.parse(b(row["macStream"]), commands.UP_SIZES), [(commands.LINK_CHECK, b"")])
     row = find(vectors, "must_reject", "truncated LinkADRReq")
     equal(commands.parse(b(row["macStream"]), commands.DOWN_SIZES), [])
+
+
+def check_types_and_flags():
+    equal(
+        (frames.JOIN_REQUEST, frames.JOIN_ACCEPT, frames.UNCONFIRMED_UP, frames.UNCONFIRMED_DOWN, frames.CONFIRMED_UP),
+        (0, 1, 2, 3, 4),
+    )
+    equal(frames.CONFIRMED_DOWN, 5)
+    equal((frames.ADR, frames.ADR_ACK_REQ, frames.ACK, frames.FPENDING), (0x80, 0x40, 0x20, 0x10))
+
+
+def check_an_uplink_is_plain_unless_told_otherwise():
+    """Unconfirmed, without any flag or FOpts."""
+    key = bytes(16)
+    equal(frames.data_up(key, key, 1, 2, 3, b"x"), frames.data_up(key, key, 1, 2, 3, b"x", 0, b"", False))
+    equal(frames.data_up(key, key, 1, 2, 3, b"x")[:9], b"\x40\x01\x00\x00\x00\x00\x02\x00\x03")
 
 
 def check_too_many_fopts():

@@ -202,6 +202,15 @@ def check_requests_apart_are_blocks_of_their_own():
     equal((session.dr, session.channel_mask), (6, 0x100))
 
 
+def check_no_other_command_is_taken_for_a_part_of_the_block():
+    """Whatever its CID: LinkCheckAns has a lower one, all others have higher ones."""
+    for other, answer in ((b"\x02\x14\x03", b""), (b"\x04\x01", b"\x04"), (b"\x0d\0\0\0\0\0", b"")):
+        session = fresh()
+        equal(told(session, link_adr(3) + other), b"\x03\x07" + answer)
+        equal(told(session, link_adr(9) + other + link_adr(2)), b"\x03\x05" + answer + b"\x03\x07")
+        equal(session.dr, 2)
+
+
 def check_a_channel_of_the_same_downlink_counts():
     session = fresh()
     block = new_channel(3, 867100000) + link_adr(2, mask=0x08)
