@@ -31,6 +31,7 @@ COMMANDS = commands()
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 ACTIVATE = [command for command in COMMANDS if command.startswith(". ")]
 BOARDS = [command for command in COMMANDS if command.startswith("spatz boards ")]
+ENERGY = [command for command in COMMANDS if command.startswith("spatz energy ")]
 NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate "))]
 
 
@@ -44,7 +45,7 @@ def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_is_tried_here() -> None:
-    assert sorted(COMMANDS) == sorted([*MAKE, *ACTIVATE, *BOARDS, *NEST])
+    assert sorted(COMMANDS) == sorted([*MAKE, *ACTIVATE, *BOARDS, *ENERGY, *NEST])
     assert MAKE
     assert BOARDS
     assert NEST
@@ -71,8 +72,8 @@ def test_a_newcomer_is_told_where_the_commands_are() -> None:
     assert found.stdout.splitlines()[0] == str(BIN / "spatz"), found.stderr
 
 
-@pytest.mark.parametrize("command", BOARDS)
-def test_boards(command: str) -> None:
+@pytest.mark.parametrize("command", [*BOARDS, *ENERGY])
+def test_boards_and_energy(command: str) -> None:
     done = run(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout
