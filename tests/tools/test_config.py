@@ -124,6 +124,18 @@ def test_bad_wishes(wish: dict[str, Any]) -> None:
     assert caught.value.next_step
 
 
+def test_fair_use_and_certification_are_there_only_when_wished_for() -> None:
+    plain = compile_config("heltec-v3", [], "amsel")
+    assert not {"fair_use_s", "certification"} & set(plain)
+    config = compile_config("heltec-v3", [], "amsel", fair_use_s=30, certification="lab")
+    assert (config["fair_use_s"], config["certification"]) == (30, "lab")
+    for wish in (-1, 865, 1.5, True):
+        with pytest.raises(UserError, match="fair use"):
+            compile_config("heltec-v3", [], "amsel", fair_use_s=wish)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="always"):
+        compile_config("heltec-v3", [], "amsel", certification="always")
+
+
 def test_quantity_is_measured_once() -> None:
     with pytest.raises(UserError, match="bme280"):
         compile_config("heltec-v3", ["bme280", "bme280"], "amsel")

@@ -19,6 +19,8 @@ CONFIG_FORMAT = 1
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 INTERVAL_S = (5, 86_400)
 SAFE_WINDOW_S = (0, 3_600)
+FAIR_USE_S = (0, 864)  # 1 % of a day, which the node keeps to in any case
+CERTIFICATION = ("", "on", "lab")
 
 
 def compile_config(
@@ -31,6 +33,8 @@ def compile_config(
     confirmed: bool = False,
     region: str = "EU868",
     antenna_gain_dbi: float | None = None,
+    fair_use_s: int = 0,
+    certification: str = "",
 ) -> dict[str, Any]:
     """What the node reads at every start, ready for `json.dump`.
 
@@ -41,6 +45,10 @@ def compile_config(
         safe_window_s: seconds after power-on in which the node stays awake and reachable, 0 to 3 600.
         confirmed: ask the nest to acknowledge every reading (costs downlinks).
         antenna_gain_dbi: of another antenna than the one in the box, -5 to 15 dBi, the cable's loss taken off.
+        fair_use_s: seconds on air per day that a shared network asks its nodes to keep to (The Things Network: 30);
+            0 for no more than the law asks. The node measures more rarely at slow data rates by itself.
+        certification: "" for none; "on": the node obeys a test tool on FPort 224; "lab": the tool may also put the
+            regional duty cycle aside, in a shielded room.
 
     Raises:
         UserError: a value cannot be, or the board cannot carry the sensors.
@@ -48,6 +56,9 @@ def compile_config(
     board = load_board(board) if isinstance(board, str) else board
     chosen = [load_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
     _check_wishes(name, region, interval_s, safe_window_s)
+    _check_seconds(fair_use_s, FAIR_USE_S, "The fair use is {value}, expected {low} to {high} seconds per day.")
+    if certification not in CERTIFICATION:
+        raise ValueError(certification)
     _check_sensors(board, chosen)
     _check_antenna(board, antenna_gain_dbi)
     config: dict[str, Any] = {
@@ -70,6 +81,10 @@ def compile_config(
             for sensor, address in zip(chosen, _addresses(chosen), strict=True)
         ],
     }
+    if fair_use_s:
+        config["fair_use_s"] = fair_use_s
+    if certification:
+        config["certification"] = certification
     for part in ("i2c", "battery", "vext", "led", "button", "usb"):
         table = getattr(board, part)
         if table is not None:
