@@ -33,8 +33,8 @@ _SLOTS = const(13)
 _SUM = const(13)
 _PROMISED = const(14)
 _LIMIT = const(15)
-_ROW = "<B15H"  # band, row without the limit
-_ROW_SIZE = const(31)
+_ROW = "<B16H"  # band, row
+_ROW_SIZE = const(33)
 
 # The rest of the state: the slot (-1: unknown; what is in the sums counts as sent when the time is known), the slot
 # when to look for a stale promise, node time until which all bands are silent, how often a promise was raised.
@@ -91,8 +91,10 @@ class Ledger:
         self._head[_SILENT] = now_ms + silent_ms + (silent_ms >> 5)  # 3 % for a fast clock
 
     def covered(self, now_ms):
-        """Whether flash promises what is counted; if not, `promise` and write it before the frame goes out."""
-        self._advance(now_ms)
+        """Whether flash promises what is counted; if not, `promise` and write it before the frame goes out.
+
+        `add` has just brought the count to this time.
+        """
         for row in self._rows:  # noqa: SIM110 - a generator is larger
             if row[_SUM] > row[_PROMISED]:
                 return False
@@ -100,7 +102,6 @@ class Ledger:
 
     def promise(self, now_ms):
         """Raise the promise where it is needed: by 1/64 of the limit at first, then by twice as much each time."""
-        self._advance(now_ms)
         head = self._head
         raised = head[_RAISED]
         for row in self._rows:
@@ -128,11 +129,11 @@ class Ledger:
         return stale
 
     def pack(self, now_ms=0):
-        """The exact record, 17 bytes and 31 for each band that was used."""
+        """The exact record, 17 bytes and 33 for each band that was used."""
         data = struct.pack(_HEAD, *self._head)
         for band, row in enumerate(self._rows):
-            if row[_SUM] + row[_PROMISED]:
-                data += struct.pack(_ROW, band, *row[:_LIMIT])
+            if row[_PROMISED] or row[_SUM]:
+                data += struct.pack(_ROW, band, *row)
         return data
 
     pack_promise = pack  # the record for flash, of which only the promise is used
@@ -149,7 +150,7 @@ class Ledger:
             ledger._head = list(struct.unpack_from(_HEAD, data))
             for at in range(_HEAD_SIZE, len(data), _ROW_SIZE):
                 row = struct.unpack_from(_ROW, data, at)
-                rows[row[0]][:_LIMIT] = row[1:]
+                rows[row[0]][:_LIMIT] = row[1 : 1 + _LIMIT]
         return ledger
 
     @classmethod

@@ -254,6 +254,32 @@ def check_promise_ends_with_its_phase_and_hour():
     assert not clock.covered()
 
 
+def check_last_try_that_was_promised():
+    """The 24.8 h without a try begin at a power cut when a join could have been sent up to it."""
+    world = JoinWorld()
+    world.send(0, SF7)
+    world.sleep_us(12 * HOUR_US)
+    for _ in range(4):
+        world.send(0, SF12)
+    world.sleep_us(3000000000)
+    world.store()  # for another reason
+    world.send(0, SF12)
+    world.start_again(POWER_CUT, 0)
+    equal(world.wait_ms(0, SF12), 89280000)
+
+
+def check_stale_once_an_hour():
+    world = JoinWorld()
+    world.send(0, SF7)
+    world.sleep_us(HOUR_US - 1000000)
+    assert not world.look_for_stale()
+    for _ in range(30):
+        world.sleep_us(HOUR_US)
+        assert world.look_for_stale()
+        assert not world.look_for_stale()
+        equal(world.now_ms() - some(world.flash)[0] // 1000, 0)
+
+
 def check_record_is_exact():
     dice = Dice(2)
     clock = JoinClock()
