@@ -46,6 +46,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     yield "breaches of the law", "0", str(len(findings))
     for band, (low, high, limit) in enumerate(BANDS):
         worst = max(judge.worst[band] for judge in judges)
-        yield f"{low / 1e6:g} to {high / 1e6:g} MHz, fullest hour of {limit / 1e6:g} s", "<= 100 %", f"{100 * worst:.1f} %"
+        figure = f"{low / 1e6:g} to {high / 1e6:g} MHz, fullest hour of {limit / 1e6:g} s"
+        yield figure, "<= 100 %", f"{100 * worst:.1f} %"
     yield "fullest budget of JoinRequests", "<= 100 %", f"{100 * max(judge.worst_join for judge in judges):.1f} %"
     yield "EIRP in dBm, most", f"<= {MAX_EIRP_DBM}", str(max(judge.max_eirp for judge in judges))

@@ -31,7 +31,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
         print(said, flush=True)
     fed = [list(map(int, [word for word in said.split() if word.isdigit()])) for said in shares if said not in failures]
     count = sum(row[0] for row in fed)
-    yield "fuzzed downlinks, MicroPython", f">= {COUNT}", f"{count} in {seconds:.0f} s ({count / seconds:.0f}/s), seed {SEED}"
+    rate = f"{count} in {seconds:.0f} s ({count / seconds:.0f}/s), seed {SEED}"
+    yield "fuzzed downlinks, MicroPython", f">= {COUNT}", rate
     yield "  of them good and taken", "", str(sum(row[1] for row in fed))
     kinds = " / ".join(str(sum(row[2 + kind] for row in fed)) for kind in range(4))
     yield "  noise / spoilt / well signed / JoinAccepts", "", kinds

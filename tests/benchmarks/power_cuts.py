@@ -21,6 +21,7 @@ CUTS = 10000
 SHARES = 8  # processes, two at a time; half of them with a damaged slot now and then
 WITHIN_US = 75 * 60 * 1_000_000
 DAYS = 8 * 7
+MOODS = ("normal", "lossy", "chatty", "gone")
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
@@ -30,7 +31,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         judges = list(
             pool.map(lambda at: proof_drive.cuts(each, SEED + at, 10 * (at % 2), bound_us=WITHIN_US), range(SHARES))
         )
-        quiet = dict(zip(("normal", "chatty"), pool.map(lambda m: proof_drive.quiet(DAYS, SEED, m), ("normal", "chatty"))))
+        quiet = dict(zip(MOODS, pool.map(lambda mood: proof_drive.quiet(DAYS, SEED, mood), MOODS), strict=True))
     findings = [finding for judge in judges for finding in judge.findings]
     for finding in findings[:10]:
         print(f"    {finding}", flush=True)
@@ -38,8 +39,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
     def total(name: str) -> int:
         return sum(getattr(judge, name) for judge in judges)
 
-    yield "cuts (power, reset, brown-out)", f">= {CUTS}", f"{total('cuts')} in {time.monotonic() - began:.0f} s, seed {SEED}"
-    yield "  in a flash write / in a transmission / rotten slots", "", f"{total('cut_writes')} / {total('cut_frames')} / {total('rots')}"
+    took = f"in {time.monotonic() - began:.0f} s, seed {SEED}"
+    yield "cuts (power, reset, brown-out)", f">= {CUTS}", f"{total('cuts')} {took}"
+    where = f"{total('cut_writes')} / {total('cut_frames')} / {total('rots')}"
+    yield "  in a flash write / in a transmission / rotten slots", "", where
     yield "counters twice, sessions or identities lost, late restarts", "0", str(len(findings))
     yield "frames / JoinRequests judged", "", f"{total('frames')} / {sum(len(judge.nonces) for judge in judges)}"
     slowest = max(judge.slowest_us for judge in judges) / 60e6
@@ -47,4 +50,5 @@ def rows() -> Iterator[tuple[str, str, str]]:
     yield "largest jump of FCntUp, over several starts", "", str(max(judge.jump for judge in judges))
     for mood, judge in quiet.items():
         asked = "<= 4" if mood == "normal" else ""
-        yield f"flash writes a day, {mood} network", asked, f"{judge.writes / DAYS:.1f} (at {judge.frames / DAYS:.0f} uplinks)"
+        writes = f"{judge.writes / DAYS:.1f} (at {judge.frames / DAYS:.0f} frames)"
+        yield f"flash writes a day, network: {mood}", asked, writes

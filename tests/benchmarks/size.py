@@ -35,4 +35,5 @@ def rows() -> Iterator[tuple[str, str, str]]:
         yield "KB of heap for a join and 1 000 uplinks, driver and Device on", "<= 96", str(size or "more than 128")
         used = build.heap(folder, 10000, 1000, "1M")
         growth = used[-1]["most"] - used[0]["most"]
-        yield "bytes in use after 1 000 / 10 000 uplinks", "no growth", f"{used[0]['most']} / {used[-1]['most']} ({growth:+})"
+        figures = f"{used[0]['most']} / {used[-1]['most']} ({growth:+})"
+        yield "bytes in use after 1 000 / 10 000 uplinks", "no growth", figures

@@ -67,8 +67,9 @@ class Chip:
             self.flags = 1
         elif opcode == 0x82:  # SetRx
             self.windows += 1
-            heard = self.reply is not None and self.reply[0] == self.windows
-            self.buffer = self.reply[1] if heard else b""
+            reply = self.reply
+            heard = reply is not None and reply[0] == self.windows
+            self.buffer = reply[1] if reply is not None and heard else b""
             self.flags = 0x0002 if heard else 0x0200
         elif opcode == 0x02:  # ClearIrqStatus
             self.flags = 0

@@ -6,6 +6,7 @@ Nothing may raise. Without a good MIC and a fresh counter nothing changes; with 
 device can still send. Whether a frame is good is known from how it was made, not asked of the firmware.
 """
 
+# pyright: reportOptionalMemberAccess=false
 import gc
 import struct
 import sys
@@ -56,7 +57,6 @@ class Fuzz:
         """One uplink; whatever is heard in its windows is drawn up here. Returns how many downlinks it was given."""
         dice = self.dice
         mac = self.mac
-        session = self.session
         self.now_ms += 4000000
         try:
             exchange = mac.uplink(1 + dice(223), bytes(min(dice(12), max(0, mac.room()))), not dice(4), self.now_ms)
@@ -125,17 +125,16 @@ class Fuzz:
             try:
                 action = exchange.send(Heard(frame, -100, 1.0))
             except StopIteration as end:
-                if good:
-                    assert end.value is not None, "a good JoinAccept was not taken"
-                    self.session = mac.session
-                    self.legal()
-                    self.session = self.mac.session
-                else:
-                    assert end.value is None, "a bad JoinAccept was taken"
-                    assert mac.session is None
-                return fed
+                joined = end.value is not None
+                break
             assert not good, "a good JoinAccept was not taken"
             assert isinstance(action, Listen)
+        assert joined == good == (mac.session is not None), "a bad JoinAccept was taken, or a good one was not"
+        if good:
+            self.session = mac.session
+            self.legal()
+            self.session = self.mac.session
+        return fed
 
     # What must hold
 
@@ -184,7 +183,7 @@ class Fuzz:
         frame = bytearray(self._bytes(dice(256) if dice(3) else dice(24)))
         if frame and dice(2):
             frame[0] = (0x60, 0xA0, 0x20, 0x40)[dice(4)]
-            frame[1:5] = struct.pack("<I", DEV_ADDR)[: len(frame) - 1] if len(frame) < 5 else struct.pack("<I", DEV_ADDR)
+            frame[1:5] = struct.pack("<I", DEV_ADDR)
         return bytes(frame), False
 
     def spoilt(self):

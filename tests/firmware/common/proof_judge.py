@@ -1,7 +1,7 @@
-"""The judge of the proofs: reads what happened on the air and to the node, in true time, and knows nothing of the node.
+"""The judge of the proofs: reads what happened on the air and to the node, in true time; it knows nothing of the node.
 
-CPython only, on `cryptography`; limits are those of the law (ERC/REC 70-03, EN 300 220, RP002-1.0.4 2.4, TR007-1.1 4.8),
-entered here once more. A judge gives its findings as sentences.
+CPython only, on `cryptography`. The limits are those of the law (ERC/REC 70-03, EN 300 220, RP002-1.0.4 2.4, TR007-1.1
+4.8), entered here once more. A judge gives its findings as sentences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 import lorawan_network as network
 
@@ -44,7 +44,7 @@ class Record:
     data: bytes
 
 
-def records(stream: BinaryIO) -> Iterator[Record]:
+def records(stream: IO[bytes]) -> Iterator[Record]:
     read = stream.read
     size = HEAD.size
     while True:
@@ -54,7 +54,8 @@ def records(stream: BinaryIO) -> Iterator[Record]:
                 raise ValueError("the log breaks off")
             return
         values = HEAD.unpack(head)
-        yield Record(*values[:8], read(values[8]))
+        kind, flag, node, number, us, airtime, eirp_dbm, sf, length = values
+        yield Record(kind, flag, node, number, us, airtime, eirp_dbm, sf, read(length))
 
 
 def band_of(freq_hz: int) -> int:

@@ -14,8 +14,9 @@ _TOP = 1 << 128
 
 # What a mood is made of, in percent of uplinks unless it says otherwise.
 #   hears: uplinks heard at all; joins: JoinRequests answered; acks: confirmed uplinks acknowledged;
-#   reaches: downlinks that reach the node; talks: uplinks followed by a downlink unasked; asks: downlinks with commands;
-#   commands: which ones (see _COMMANDS); repeats: NbTrans that LinkADR asks for; slow: percent of LinkADR to DR0..2
+#   reaches: downlinks that reach the node; talks: uplinks followed by a downlink unasked; asks: downlinks with
+#   commands; commands: which ones (see Server._command); repeats: NbTrans that LinkADR asks for; slow: percent of
+#   LinkADR to DR0..2
 MOODS = {
     "normal": (95, 95, 95, 95, 1, 100, "AAAXRC", 1, 10),  # a downlink a day, with two commands on average
     "adr": (95, 95, 95, 95, 5, 60, "A", 1, 30),

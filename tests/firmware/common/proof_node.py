@@ -123,7 +123,7 @@ class Node:
         except RadioError:
             return 10000
         except (NoChannel, PayloadTooLong) as error:
-            world.note("%s: %s" % (type(error).__name__, error))
+            world.note(f"{type(error).__name__}: {error}")
             return 600000
         dr = device.session.dr if device.joined else 5
         return habits.slow_ms if dr < 3 else habits.interval_ms

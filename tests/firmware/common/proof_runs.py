@@ -6,12 +6,13 @@
     quiet DAYS SEED MOOD           one node that sends 96 times a day, without any accident
 """
 
+# pyright: reportAttributeAccessIssue=false
 import gc
 import sys
 
 import proof_world as w
 from lorawan.device import Device
-from proof_network import Server
+from proof_network import MOODS, Server
 from proof_node import Habits, Node, app_key
 from proof_world import World
 
@@ -31,7 +32,7 @@ def law(first, nodes, days, seed, make_device=Device, output=None):
 
 
 # How long a state lasts, in seconds, at least and at most, and how often it comes.
-_MOODS = (
+_MOOD_WEIGHTS = (
     ("normal", 9),
     ("adr", 4),
     ("chatty", 2),
@@ -64,7 +65,7 @@ def _live_through(node, server, until_us):
     power = "fair"
     while world.us < until_us:
         if world.us >= mood_until:
-            server.mood = proof_moods()[_weighted(dice, _MOODS)]
+            server.mood = MOODS[_weighted(dice, _MOOD_WEIGHTS)]
             mood_until = world.us + (1 + dice(60)) * HOUR_US
         if world.us >= habits_until:
             node.habits = _habits(dice)
@@ -72,19 +73,13 @@ def _live_through(node, server, until_us):
         if world.us >= power_until:
             power = _weighted(dice, _POWERS)
             power_until = world.us + (2 + dice(1 + dice(72))) * HOUR_US
-        _accident(world, power, power_until)
+        _accident(world, power)
         world.dies_at_us = min(world.dies_at_us or until_us, until_us, mood_until, habits_until, power_until)
         while not node.live_once():
             pass
         if power == "off" or not dice(20):
             world.us += dice(1 + dice(30)) * HOUR_US // 3
         world.us += dice(20000000) if dice(4) else dice(600000000)
-
-
-def proof_moods():
-    from proof_network import MOODS
-
-    return MOODS
 
 
 def _habits(dice):
@@ -101,7 +96,7 @@ def _habits(dice):
     )
 
 
-def _accident(world, power, until_us):
+def _accident(world, power):
     """When the next start will be cut off, and how."""
     dice = world.dice
     if power == "weak":
@@ -131,7 +126,7 @@ def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
     dice = world.dice
     for cut in range(count):
         if not cut % 40:
-            server.mood = proof_moods()[("normal", "chatty", "lossy", "greedy", "adr", "normal")[dice(6)]]
+            server.mood = MOODS[("normal", "chatty", "lossy", "greedy", "adr", "normal")[dice(6)]]
             node.habits = _habits(dice)
             node.habits.interval_ms = 900000
             node.habits.joins = (0, 0, 3, 10)[dice(4)]
@@ -158,7 +153,7 @@ def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
         if not cut % 100:
             gc.collect()
     for reason in server.refused:
-        world.note("%s: %d times" % (reason, server.refused[reason]), reason in _REFUSALS)
+        world.note(f"{reason}: {server.refused[reason]} times", reason in _REFUSALS)
     world.steps_left = None
     output.flush()
 
@@ -179,7 +174,7 @@ def quiet(days, seed, mood, make_device=Device, output=None, number=9):
     until_us = days * DAY_US
     while world.us < until_us:
         node.live_once()
-    world.note("%d uplinks, %d with commands" % (node.sent, server.asked), False)
+    world.note(f"{node.sent} uplinks, {server.asked} downlinks with commands", False)
     output.flush()
 
 

@@ -67,11 +67,9 @@ def session():
 
 def main(kind, count):
     clock = [0]
-    mac = Mac(eu868, session(), Dice())
-    if kind == "device":
-        device = Device(eu868, bytes(8), bytes(8), KEY, Nothing(), Store(), carry_out, lambda: clock[0], Dice())
-        mac = device.mac
-        mac.session = session()
+    device = Device(eu868, bytes(8), bytes(8), KEY, Nothing(), Store(), carry_out, lambda: clock[0], Dice())
+    mac = device.mac if kind == "device" else Mac(eu868, None, Dice())
+    mac.session = session()
     for number in range(count):
         clock[0] += _INTERVAL_MS
         if not number % 32:

@@ -1,10 +1,11 @@
-"""A node's world for the proofs: true time, a clock that is wrong, flash and RTC memory, power that fails, and an air that
-is written down. Runs on MicroPython and CPython.
+"""A node's world for the proofs: true time, a clock that is wrong, flash and RTC memory, power that fails, and an air
+that is written down. Runs on MicroPython and CPython.
 
 The node under proof is `lorawan.device.Device`; what it does on the air and what befalls it goes to a log of binary
 records in *true* time, and is judged elsewhere (proof_judge.py), by somebody who knows nothing of the node.
 """
 
+# pyright: reportArgumentType=false, reportCallIssue=false
 import struct
 import sys
 
@@ -246,7 +247,7 @@ class Flash(_OfOneBoot):
         old = world.slots[slot]
         data = bytes(data)
         if slot not in (0, 1) or not 0 < len(data) <= 1984:
-            world.note("flash.write(%d, %d bytes)" % (slot, len(data)))
+            world.note(f"flash.write({slot}, {len(data)} bytes)")
         how = DONE
         if world.dies_at_write:
             left, mode = world.dies_at_write
@@ -281,7 +282,7 @@ class Ram(_OfOneBoot):
         old = world.ram
         data = bytes(data)
         if len(data) > 2048:
-            world.note("ram.write(%d bytes)" % len(data))
+            world.note(f"ram.write({len(data)} bytes)")
         world.ram = data
         try:
             world.step()
