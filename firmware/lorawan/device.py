@@ -184,9 +184,21 @@ class Device:
     # Records
 
     def _store(self):
-        """Reserve ahead and write flash, between two writes of ram."""
+        """Reserve ahead and write flash, between two writes of ram. What flash refuses to keep is not reserved."""
+        mac = self.mac
         self._save()
-        self._write()
+        before = self._sequence, self._fcnt_reserved, self._nonce_reserved, self._nonce_block
+        ledger = mac.ledger.pack()
+        clock = mac.join_clock.pack()
+        try:
+            self._write()
+        except Exception:
+            self._sequence, self._fcnt_reserved, self._nonce_reserved, self._nonce_block = before
+            mac.ledger = Ledger.unpack(mac.region, ledger)
+            mac.join_clock = JoinClock.unpack(clock)
+            raise
+        if mac.session is not None:
+            mac.session.changed = False
         self._save()
 
     def _write(self):
@@ -196,7 +208,6 @@ class Device:
             self._nonce_block = min(2 * self._nonce_block, _NONCE_BLOCK_MAX)
         if mac.session is not None:
             self._fcnt_reserved = mac.session.fcnt_up + _FCNT_BLOCK
-            mac.session.changed = False
         mac.ledger.promise(self.now_ms())
         mac.join_clock.promise()
         bad = self._sequence and _checked(self._flash.read(self._sequence & 1)) is None
@@ -278,6 +289,7 @@ class Device:
         else:
             damaged = other[0] != sequence - 1
         self._take(slots[newer], False, damaged)
+        self.mac.hush(self.now_ms())
         self.dev_nonce = max(self.dev_nonce, first_dev_nonce)
         if damaged:
             self.dev_nonce += _NONCE_BLOCK_MAX

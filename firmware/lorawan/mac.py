@@ -36,6 +36,7 @@ _CERTIFICATION_PORT = const(224)
 _OVERHEAD = const(8)  # of a MACPayload: FHDR without FOpts, and FPort
 _FRAME_OVERHEAD = const(13)  # of a PHYPayload: MHDR, MIC and those
 _JOIN_REQUEST_SIZE = const(23)
+_LONG_FRAME = const(64)  # the longest at DR0 to DR2
 _MAX_WAITING = const(60)  # bytes of answers; a network that asks for more gets no further answers before these are sent
 _LOST_STEPS = const(9)  # of ADR_ACK_DELAY after ADR_ACK_LIMIT: two more than the longest backoff from DR5 takes
 _RETRANSMIT_MIN_US = const(1000000)  # RETRANSMIT_TIMEOUT is 2 s, 1 s more or less at random (RP002-1.0.4 3.1)
@@ -83,6 +84,12 @@ class Mac:
         """Ask the network with the next uplink: commands.LINK_CHECK or DEVICE_TIME. The Outcome has the answer."""
         if cid not in self._requests:
             self._requests += bytes((cid,))
+
+    def hush(self, now_ms):
+        """Keep the network's duty cycle after a power cut, as if a long frame had just been sent."""
+        session = self.session
+        if session is not None and session.max_duty:
+            self.ledger.quiet(self._airtime_us(session.dr, _LONG_FRAME), session.max_duty, now_ms)
 
     # Joining
 
@@ -372,7 +379,7 @@ class Mac:
                 band = self._band(freqs_hz[index])
                 if band != last:  # channels of a sub-band mostly lie side by side
                     last = band
-                    room = self.ledger.wait_ms(band, air_us, now_ms) == 0
+                    room = band >= 0 and self.ledger.wait_ms(band, air_us, now_ms) == 0
                 if room:
                     free |= 1 << index
             index += 1
@@ -383,7 +390,7 @@ class Mac:
         air_us = self._airtime_us(dr, size)
         wait_ms = NEVER
         for index, freq_hz in enumerate(freqs_hz):
-            if mask >> index & 1:
+            if mask >> index & 1 and self._band(freq_hz) >= 0:
                 wait_ms = min(wait_ms, self.ledger.wait_ms(self._band(freq_hz), air_us, now_ms))
         return wait_ms
 

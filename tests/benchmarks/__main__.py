@@ -9,13 +9,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import first_reading, flock
+from tests.benchmarks import energy, first_reading, flock, law, mutants, parser, power_cuts, size, windows, work
 
 Row = tuple[str, str, str]  # figure, asked, measured
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "demo": first_reading.rows,
     "flock": flock.rows,
+    "size": size.rows,
+    "work": work.rows,
+    "energy": energy.rows,
+    "windows": windows.rows,
+    "parser": parser.rows,
+    "power cuts": power_cuts.rows,
+    "law": law.rows,
+    "mutants": mutants.rows,
 }
 
 

@@ -305,6 +305,38 @@ def check_failing_flash_keeps_it_silent():
     assert "transmit" not in world.log
 
 
+def check_flash_that_fails_once_reserves_nothing():
+    """What flash did not keep is not counted on, neither now nor by the next start from ram."""
+    for reset in (False, True):
+        world = World()
+        device = world.joined()
+        write = world.flash.write
+        some(device.session).fcnt_up = 128  # the next uplink needs a new block
+
+        def broken(slot, data):
+            raise OSError(5)
+
+        world.flash.write = broken
+        raises(OSError, device.uplink, 1, b"x")
+        raises(OSError, device.uplink, 1, b"x")
+        world.flash.write = write
+        if reset:
+            device = world.boot()
+        writes = world.writes()
+        fcnt = device.uplink(1, b"x").fcnt
+        assert world.writes() > writes, reset
+        assert some(world.boot(power_cut=True).session).fcnt_up > fcnt
+
+
+def check_duty_cycle_of_the_network_survives_a_power_cut():
+    world = World()
+    device = world.joined()
+    world.network.commands = b"\x04\x0a"
+    device.uplink(1, b"x")
+    device = world.boot(power_cut=True)
+    assert raises(NoAirtime, device.uplink, 1, b"x").wait_ms > 60000
+
+
 def check_lost_network_is_noticed_and_the_session_kept():
     world = World()
     device = world.joined()
