@@ -27,14 +27,15 @@ def rows() -> Iterator[tuple[str, str, str]]:
     judges = []
     with ThreadPoolExecutor(2) as pool:
         for done in as_completed([pool.submit(proof_drive.law, node, 1, DAYS, SEED) for node in range(1, NODES + 1)]):
-            judges += done.result()
+            fresh = done.result()
+            judges += fresh
+            for finding in [finding for judge in fresh for finding in judge.findings][:3]:
+                print(f"    {finding}", flush=True)
             if len(judges) % 5 == 0:
                 spent = time.monotonic() - began
                 left = spent / len(judges) * (NODES - len(judges))
                 print(f"    {len(judges)} of {NODES} nodes, {spent / 60:.1f} min, {left / 60:.1f} min left", flush=True)
     findings = [finding for judge in judges for finding in judge.findings]
-    for finding in findings[:10]:
-        print(f"    {finding}", flush=True)
 
     def total(name: str) -> int:
         return sum(getattr(judge, name) for judge in judges)

@@ -40,9 +40,11 @@ def rows() -> Iterator[tuple[str, str, str]]:
         return
     baseline = json.loads(BASELINE.read_text())
     for kind, measured in measure().items():
-        before = baseline[kind]
         asked = f"<= {LIMIT}" if kind == "mac" else ""
         yield f"instructions per uplink, {_NAMES[kind]}", asked, str(measured)
+        if kind == "collect":  # grows with the code that is loaded, not with the work
+            continue
+        before = baseline[kind]
         yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}"
 
 
@@ -83,4 +85,5 @@ if __name__ == "__main__":
     counted = measure()
     print(counted)
     if "--accept" in sys.argv:
-        BASELINE.write_text(json.dumps(counted, indent=2) + "\n")
+        kept = {kind: count for kind, count in counted.items() if kind != "collect"}
+        BASELINE.write_text(json.dumps(kept, indent=2) + "\n")
