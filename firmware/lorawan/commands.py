@@ -142,13 +142,14 @@ def _lasting(session):
 
 def carriers(session, dr, mask):
     """Those of the channels in `mask` that carry data rate `dr`, as a bit mask."""
-    found = index = 0
-    while mask >> index:
-        if mask >> index & 1:
-            drs = session.channel_drs[index]
-            if drs & 0x0F <= dr <= drs >> 4:
-                found |= 1 << index
-        index += 1
+    found = 0
+    bit = 1
+    for drs in session.channel_drs:
+        if mask & bit and drs & 0x0F <= dr <= drs >> 4:
+            found |= bit
+        bit <<= 1
+        if bit > mask:
+            break
     return found
 
 

@@ -58,9 +58,9 @@ def crypt_payload(key, dev_addr, fcnt, direction, data):
     size = len(data)
     if not size:
         return b""
-    blocks = b"".join(
-        [struct.pack("<BIBIIBB", 1, 0, direction, dev_addr, fcnt, 0, i + 1) for i in range((size + 15) // 16)]
-    )
+    blocks = b""
+    for i in range(0, size, 16):
+        blocks += struct.pack("<BIBIIBB", 1, 0, direction, dev_addr, fcnt, 0, i // 16 + 1)
     stream = aes(key, _ECB).encrypt(blocks)[:size]
     return (int.from_bytes(stream, "big") ^ int.from_bytes(data, "big")).to_bytes(size, "big")
 

@@ -67,7 +67,8 @@ class Ledger:
         while over > 0:
             slot += 1
             over -= row[slot % _SLOTS]
-        return max(slot * _SLOT_MS - now_ms, self.silent_ms(now_ms))
+        until_ms = max(slot * _SLOT_MS, self._head[_SILENT])
+        return until_ms - now_ms if until_ms > now_ms else 0
 
     def silent_ms(self, now_ms):
         """ms left of the silence that DutyCycleReq asks for."""

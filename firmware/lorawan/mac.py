@@ -37,6 +37,7 @@ _OVERHEAD = const(8)  # of a MACPayload: FHDR without FOpts, and FPort
 _FRAME_OVERHEAD = const(13)  # of a PHYPayload: MHDR, MIC and those
 _JOIN_REQUEST_SIZE = const(23)
 _LONG_FRAME = const(64)  # the longest at DR0 to DR2
+_ONES = b"\0\1\1\2\1\2\2\3\1\2\2\3\2\3\3\4"  # bits in a number below 16
 _MAX_WAITING = const(60)  # bytes of answers; a network that asks for more gets no further answers before these are sent
 _LOST_STEPS = const(9)  # of ADR_ACK_DELAY after ADR_ACK_LIMIT: two more than the longest backoff from DR5 takes
 _RETRANSMIT_MIN_US = const(1000000)  # RETRANSMIT_TIMEOUT is 2 s, 1 s more or less at random (RP002-1.0.4 3.1)
@@ -72,6 +73,7 @@ class Mac:
         self.join_channels_used = 0
         self._requests = b""
         self._bands = {}  # frequency: its sub-band
+        self._airtime = 0, 0, 0  # DR, size and airtime that were asked for last
 
     @property
     def lost(self):
@@ -119,8 +121,8 @@ class Mac:
         region = self.region
         channels = region.DEFAULT_CHANNELS_HZ
         frame = frames.join_request(join_eui, dev_eui, dev_nonce, app_key)
-        usable = self._free((1 << len(channels)) - 1, channels, dr, len(frame), now_ms)
-        index, self.join_channels_used = choose(usable, self.join_channels_used, self.rng)
+        mask = (1 << len(channels)) - 1
+        index, self.join_channels_used = self._channel(mask, self.join_channels_used, channels, dr, len(frame), now_ms)
         freq_hz = channels[index]
         transmit = self._transmit(frame, freq_hz, dr, region.MAX_EIRP_DBM, now_ms)
         self.join_clock.add(transmit.airtime_us, now_ms)
@@ -168,36 +170,37 @@ class Mac:
                 raise ValueError("a payload needs a port")
         elif not _FIRST_PORT <= port <= self._last_port():
             raise ValueError("port must be 1 to 223")
-        dr = self._next_dr(session)
+        step, dr = self._step(session)
         room = self._room(session, dr)
         if len(payload) > room:
             raise PayloadTooLong(len(payload), room)
         mask = commands.carriers(session, dr, session.channel_mask)
         if not mask:
             raise NoChannel("no channel for DR" + str(dr))
-        size = _FRAME_OVERHEAD + frames.MAX_FOPTS + len(payload)
-        free = self._free(mask, session.channels, dr, size, now_ms)
-        if not free:
+        waiting = len(self._requests) + len(session.answers) + len(session.sticky)
+        size = _FRAME_OVERHEAD + min(waiting, frames.MAX_FOPTS) + len(payload)
+        channel = self._channel(mask, session.channels_used, session.channels, dr, size, now_ms)
+        if channel is None:
             raise NoAirtime(self._wait_ms(mask, session.channels, dr, size, now_ms))
-        return self._uplink(session, port, payload, confirmed, free, now_ms)
+        return self._uplink(session, port, payload, confirmed, channel, now_ms, step, dr, room)
 
-    def _uplink(self, session, port, payload, confirmed, free, now_ms):
+    def _uplink(self, session, port, payload, confirmed, channel, now_ms, step, dr, room):
         outcome = Outcome(confirmed)
-        self._back_off(session)
-        room = self._room(session, session.dr)
+        if step:
+            self._back_off(session, step, dr)
         if session.waited and not commands.fitting(session.answers, room - len(payload)):
             session.waited = False
             answers = commands.fitting(session.answers + session.sticky, room, room)
             self._sent(session, answers)
             ahead = Outcome(False)
             ahead.downlinks = outcome.downlinks
-            now_ms = yield from self._send(session, ahead, 0, answers, b"", False, free, now_ms)
+            now_ms = yield from self._send(session, ahead, 0, answers, b"", False, channel, now_ms)
             outcome.window = ahead.window
             outcome.rssi = ahead.rssi
             outcome.snr = ahead.snr
             outcome.pending = ahead.pending
-            free = 0
-            self._back_off(session)
+            channel = None
+            self._back_off(session, *self._step(session))
             room = self._room(session, session.dr)
             if len(payload) > room:
                 outcome.refused = PayloadTooLong(len(payload), room)
@@ -214,7 +217,7 @@ class Mac:
             answers = commands.fitting(answers, room - len(outcome.asked))
             session.waited = bool(session.answers) and not answers
             self._sent(session, answers)
-        yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, free, now_ms)
+        yield from self._send(session, outcome, port, payload, outcome.asked + answers, confirmed, channel, now_ms)
         return outcome
 
     def _sent(self, session, answers):
@@ -223,10 +226,10 @@ class Mac:
         session.answers = session.answers[len(fresh) :]
         session.sticky = commands.sticky(fresh) + session.sticky
 
-    def _send(self, session, outcome, port, payload, fopts, confirmed, free, now_ms):
+    def _send(self, session, outcome, port, payload, fopts, confirmed, channel, now_ms):
         """One frame, as often as NbTrans says, and its windows. Returns the node time afterwards.
 
-        free: channels, as a bit mask, that are known to have room for it; 0 when that is to be found out.
+        channel: what `_channel` found for it, or None when that is to be done here.
         """
         region = self.region
         fctrl = frames.ACK if session.ack_owed else 0
@@ -244,13 +247,13 @@ class Mac:
         dr = session.dr
         left = session.nb_trans
         while True:
-            if not free:
-                free = commands.carriers(session, dr, session.channel_mask)
-                free = self._free(free, session.channels, dr, len(frame), now_ms)
-                if not free:  # the law goes before NbTrans
+            if channel is None:
+                mask = commands.carriers(session, dr, session.channel_mask)
+                channel = self._channel(mask, session.channels_used, session.channels, dr, len(frame), now_ms)
+                if channel is None:  # the law goes before NbTrans
                     return now_ms
-            index, session.channels_used = choose(free, session.channels_used, self.rng)
-            free = 0
+            index, session.channels_used = channel
+            channel = None
             freq_hz = session.channels[index]
             eirp_dbm = session.max_eirp_dbm - region.TX_POWER_STEP_DB * session.tx_power
             transmit = self._transmit(frame, freq_hz, dr, eirp_dbm, now_ms)
@@ -334,9 +337,8 @@ class Mac:
             dr = session.dr
         return step, dr
 
-    def _back_off(self, session):
+    def _back_off(self, session, step, dr):
         """The step that is due: default power, then one data rate lower, at the lowest the default channels again."""
-        step, dr = self._step(session)
         if not step:
             return
         session.tx_power = 0
@@ -359,8 +361,11 @@ class Mac:
         return plan.max_payload(self.region, dr, session.dwell) - _OVERHEAD
 
     def _airtime_us(self, dr, size):
-        sf, bw_hz = self.region.DATA_RATES[dr]
-        return airtime_us(sf, bw_hz, size)
+        last = self._airtime
+        if last[0] != dr or last[1] != size:
+            sf, bw_hz = self.region.DATA_RATES[dr]
+            self._airtime = last = dr, size, airtime_us(sf, bw_hz, size)
+        return last[2]
 
     def _band(self, freq_hz):
         band = self._bands.get(freq_hz)
@@ -368,22 +373,17 @@ class Mac:
             self._bands[freq_hz] = band = plan.sub_band(self.region, freq_hz)
         return band
 
-    def _free(self, mask, freqs_hz, dr, size, now_ms):
-        """Those of the channels in `mask` whose sub-band has room for a frame of `size` bytes."""
+    def _channel(self, mask, used, freqs_hz, dr, size, now_ms):
+        """One of the channels in `mask` whose sub-band has room for a frame of `size` bytes, as `choose` gives it; None
+        when there is none."""
         air_us = self._airtime_us(dr, size)
-        free = index = 0
-        last = -1
-        room = False
-        while mask >> index:
-            if mask >> index & 1:
-                band = self._band(freqs_hz[index])
-                if band != last:  # channels of a sub-band mostly lie side by side
-                    last = band
-                    room = band >= 0 and self.ledger.wait_ms(band, air_us, now_ms) == 0
-                if room:
-                    free |= 1 << index
-            index += 1
-        return free
+        while mask:
+            chosen = choose(mask, used, self.rng)
+            band = self._band(freqs_hz[chosen[0]])
+            if band >= 0 and self.ledger.wait_ms(band, air_us, now_ms) == 0:
+                return chosen
+            mask &= ~(1 << chosen[0])
+        return None
 
     def _wait_ms(self, mask, freqs_hz, dr, size, now_ms):
         """ms until the first of the channels in `mask` is free for a frame of `size` bytes."""
@@ -396,7 +396,7 @@ class Mac:
 
     def _transmit(self, frame, freq_hz, dr, eirp_dbm, now_ms):
         sf, bw_hz = self.region.DATA_RATES[dr]
-        air_us = airtime_us(sf, bw_hz, len(frame))
+        air_us = self._airtime_us(dr, len(frame))
         self.ledger.add(self._band(freq_hz), air_us, now_ms)
         return Transmit(frame, freq_hz, sf, bw_hz, min(eirp_dbm, self.max_eirp_dbm), air_us)
 
@@ -441,8 +441,8 @@ def choose(candidates, used, rng):
     count = 0
     left = fresh
     while left:
-        count += left & 1
-        left >>= 1
+        count += _ONES[left & 15]
+        left >>= 4
     nth = rng(count)
     index = 0
     while True:

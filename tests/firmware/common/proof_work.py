@@ -8,6 +8,7 @@ of garbage, as on a node, whose runner makes one while the radio sends; `collect
 
 import gc
 import sys
+from random import randrange, seed
 
 from lorawan import eu868
 from lorawan.actions import Transmit
@@ -18,15 +19,6 @@ from lorawan.session import Session
 KEY = bytes(range(16))
 PAYLOAD = bytes(range(11))
 _INTERVAL_MS = 900000
-
-
-class Dice:
-    def __init__(self):
-        self.state = 1
-
-    def __call__(self, n):
-        self.state = self.state * 48271 % 2147483647
-        return self.state % n
 
 
 class Store:
@@ -66,9 +58,10 @@ def session():
 
 
 def main(kind, count):
+    seed(1)
     clock = [0]
-    device = Device(eu868, bytes(8), bytes(8), KEY, Nothing(), Store(), carry_out, lambda: clock[0], Dice())
-    mac = device.mac if kind == "device" else Mac(eu868, None, Dice())
+    device = Device(eu868, bytes(8), bytes(8), KEY, Nothing(), Store(), carry_out, lambda: clock[0], randrange)
+    mac = device.mac if kind == "device" else Mac(eu868, None, randrange)
     mac.session = session()
     for number in range(count):
         clock[0] += _INTERVAL_MS
