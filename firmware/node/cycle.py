@@ -77,7 +77,8 @@ class Cycle:
         device = self.device
         reading = measure.take(self._config["sensors"], self._hardware)
         print("reading:", measure.text(reading))
-        device.mac.battery = measure.battery_level(reading.get("battery"), self._config.get("battery"))
+        level = measure.battery_level(reading.get("battery"), self._config.get("battery"), self._config.get("usb"))
+        device.mac.battery = level
         if not device.joined:
             wait_ms = self._join()
             if wait_ms:
@@ -88,9 +89,9 @@ class Cycle:
             self._memory.next_join_s = (device.now_ms() + self._join()) // 1000
         wait_ms = self._send(reading)
         old_ms = self._memory.phase_ms
-        self._memory.phase_ms = schedule.phase(self._interval_ms(), self._rng)
+        phase_ms = self._memory.phase_ms = schedule.phase(self._interval_ms(), self._rng)
         self._come_to_its_end()
-        return max(wait_ms, self._after_sending(old_ms, self._memory.phase_ms)), True
+        return max(wait_ms and wait_ms + phase_ms, self._after_sending(old_ms, phase_ms)), True
 
     def after_failure(self):
         """As `run` returns it, when `run` raised: the interval, but a join that broke is not tried again earlier than

@@ -6,6 +6,7 @@ config.json alone. Things are made when they are first used, so a wake pays for 
 
 from micropython import const
 
+from node.measure import charging
 from payload.encode import FAILED
 
 # chip: module, class, its own pins
@@ -56,10 +57,7 @@ class Hardware:
     def usb_attached(self):
         """Whether a computer seems to be there; a board without native USB can only guess by its charger."""
         usb = self._config.get("usb") or {}
-        if usb.get("sense") != "battery-above":
-            return False
-        volts = self.battery()
-        return not isinstance(volts, str) and volts is not None and volts * 1000 > usb["mv"]
+        return usb.get("sense") == "battery-above" and charging(self.battery(), usb)
 
     # Sensors
 

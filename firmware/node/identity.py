@@ -2,7 +2,8 @@
 
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
-blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good. The AppKey is never printed.
+blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good.
+The AppKey is never printed.
 """
 
 from micropython import const

@@ -27,16 +27,27 @@ def take(sensors, hardware):
     return reading
 
 
-def battery_level(volts, battery):
-    """The battery as DevStatusAns wants it: 1 empty to 254 full, 255 when it was not measured (TS001-1.0.4 5.5).
+def battery_level(volts, battery, usb=None):
+    """The battery as DevStatusAns wants it: 0 for a supply from outside, as far as the board can tell, 1 empty to 254
+    full, 255 when it was not measured (TS001-1.0.4 5.5).
 
-    volts: of the reading, or a mark, or None; battery: that part of config.json, or None.
+    volts: of the reading, or a mark, or None; battery, usb: those parts of config.json, or None.
     """
     if battery is None or volts is None or isinstance(volts, str):
         return 255
+    if charging(volts, usb):
+        return 0
     empty_mv = battery.get("empty_mv", _EMPTY_MV)
     full_mv = battery.get("full_mv", _FULL_MV)
     return max(1, min(254, 1 + int(253 * (volts * 1000 - empty_mv) / (full_mv - empty_mv))))
+
+
+def charging(volts, usb):
+    """Whether a battery stands so high that USB must be feeding it. volts: also a mark, or None; usb: that part of
+    config.json, or None."""
+    if volts is None or isinstance(volts, str) or not usb:
+        return False
+    return usb.get("sense") == "battery-above" and volts * 1000 > usb["mv"]
 
 
 def _ask(sensor, hardware):

@@ -4,12 +4,12 @@ A town's nodes get their power back at the same moment and would send at the sam
 put off by a random phase (LoRa Alliance TR007), which does not add up: the rhythm underneath stays even. Times are in
 ms; rng(n) gives a random int in 0..n-1.
 
-Airtime. What the law and TR007 allow is kept by lorawan.ledger and lorawan.join_clock, whatever stands here; a node that
-runs into them has to wait for up to an hour, or a day. So it keeps well below by itself: a join is tried after 5 s, 10 s,
-20 s ... up to 2 h, each wait longer or shorter by up to a quarter, and at changing data rates: a few seconds on air in
-the first hour, in the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. Resets in a row,
-which a weak battery brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time
-whatever their data rate, or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
+Airtime. What the law and TR007 allow is kept by lorawan.ledger, whatever stands here; a node that runs into it has to
+wait for up to an hour, or a day. So it keeps well below by itself: a join is tried after 5 s, 10 s, 20 s ... up to 2 h,
+each wait longer or shorter by up to a quarter, and at changing data rates: a few seconds on air in the first hour, in
+the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. Resets in a row, which a weak battery
+brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time whatever their data rate,
+or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
 """
 
 from micropython import const
@@ -35,13 +35,14 @@ def phase(interval_ms, rng):
 
 
 def after_sending(interval_ms, old_phase_ms, new_phase_ms, airtime_us, fair_use_s=0):
-    """From this wake to the next: the interval, from phase to phase, or longer where airtime asks for it.
+    """From this wake to the next: the interval, from phase to phase, or longer where airtime asks for it; even then
+    with a phase, because nodes that share a slow data rate would meet again and again.
 
     fair_use_s: seconds per day that all uplinks together may take, 0 for no such limit.
     """
     wait_ms = interval_ms + new_phase_ms - old_phase_ms
     times = max(_DUTY, _DAY_S // fair_use_s) if fair_use_s else _DUTY
-    return max(wait_ms, airtime_us * times // 1000, _SHORTEST_MS)
+    return max(wait_ms, airtime_us * times // 1000 + new_phase_ms, _SHORTEST_MS)
 
 
 def after_failed_join(failures, rng):

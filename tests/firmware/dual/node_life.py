@@ -220,6 +220,25 @@ def check_battery_is_told():
     equal(measure.battery_level(None, {}), 255)
 
 
+def check_a_supply_from_outside_is_told():
+    """As far as a board can tell: by a voltage that a cell has only while it is charged."""
+    usb = {"sense": "battery-above", "mv": 4250}
+    equal(measure.battery_level(4.26, {}, usb), 0)
+    equal(measure.battery_level(4.25, {}, usb), 254)
+    equal(measure.battery_level(4.26, {}, {"sense": "none"}), 254)
+    equal(measure.battery_level(FAILED, {}, usb), 255)
+    world = World(safe_window_s=0, battery={}, usb=usb)
+    for volts, level in ((4.3, 0), (4.2, 254)):
+        world.network.commands = b"\x06"
+        life = world.boot()
+        world.hardware.volts = volts
+        world.sleep_after(life)
+        life = world.boot(woke_from_sleep=True)
+        world.hardware.volts = volts
+        world.sleep_after(life)
+        equal(world.network.frames[-1][8:10], bytes((6, level)), volts)
+
+
 def check_fair_use_stretches_the_interval():
     """30 s of airtime a day at a slow data rate."""
     world = World(safe_window_s=0, fair_use_s=30)

@@ -36,6 +36,15 @@ def check_phase_is_a_small_part_of_the_interval():
     assert schedule.after_start(0, lambda n: n - 1) < 2000
 
 
+def check_phase_stays_where_airtime_stretches_the_interval():
+    """Two nodes that sent at the same moment, both at a slow data rate, part all the same."""
+    slow_us = airtime_us(12, 125000, 19)
+    for fair_use_s, times in ((0, 100), (30, 2880)):
+        for old_ms, new_ms in ((0, 0), (0, 6000), (6000, 0), (6000, 1234)):
+            wait_ms = schedule.after_sending(10000, old_ms, new_ms, slow_us, fair_use_s)
+            equal(wait_ms, slow_us * times // 1000 + new_ms, (old_ms, new_ms))
+
+
 def check_sending_stays_below_one_percent():
     slow_us = airtime_us(12, 125000, 19)
     wait_ms = schedule.after_sending(10000, 0, 0, slow_us)
