@@ -1,8 +1,7 @@
 """Instructions per uplink, counted by callgrind: two runs of n and n + 100 uplinks, subtracted.
 
-MicroPython's allocator searches the heap from its lowest hole, so the same code costs more the longer no garbage was
-collected, and collecting costs by what is alive. As on a node, every uplink begins on a clean heap; what collecting
-alone costs is measured too and taken off. Heap and interpreter: HEAP, unix port, 64 bits.
+`mac` collects no garbage: on a node the runner does that once per uplink, while the radio sends. `device` does it once
+per uplink, and `collect` is one collection alone. Heap and interpreter: HEAP, unix port, 64 bits.
 
 The count hardly depends on the machine, so it is a gate: 3 % more than the baseline in work.json is too much. After a
 deliberate change, `python -m tests.benchmarks.work --accept` writes a new baseline.
@@ -31,7 +30,7 @@ LIMIT = 250_000
 FEW = 64
 MORE = 100
 ALLOWED = 1.03
-HEAP = "256K"
+HEAP = {"mac": "16M", "device": "256K", "collect": "256K"}  # for the first large enough for all its garbage
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
@@ -45,13 +44,15 @@ def rows() -> Iterator[tuple[str, str, str]]:
         if kind == "collect":  # grows with the code that is loaded, not with the work
             continue
         before = baseline[kind]
-        yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}"
+        if kind in baseline:
+            before = baseline[kind]
+            yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}"
 
 
 _NAMES = {
     "mac": "Mac.uplink with two empty windows",
-    "device": "Device.uplink, records included",
-    "collect": "to collect its garbage",
+    "device": "Device.uplink, records and a collection included",
+    "collect": "one collection of garbage in 256 KB",
 }
 
 
@@ -61,12 +62,11 @@ def measure() -> dict[str, int]:
         folder = Path(name)
         build.sizes(build.MAC + build.CRYPTO + build.MEMORY, folder)
         build.compiled(proof_drive.HERE / "proof_work.py", folder / "proof_work.mpy")
-        counts = {kind: (_count(folder, kind, FEW + MORE) - _count(folder, kind, FEW)) // MORE for kind in _NAMES}
-    return {kind: count - (counts["collect"] if kind != "collect" else 0) for kind, count in counts.items()}
+        return {kind: (_count(folder, kind, FEW + MORE) - _count(folder, kind, FEW)) // MORE for kind in _NAMES}
 
 
 def _count(folder: Path, kind: str, uplinks: int) -> int:
-    program = [*command(), "-X", f"heapsize={HEAP}", "-m", "proof_work", kind, str(uplinks)]
+    program = [*command(), "-X", f"heapsize={HEAP[kind]}", "-m", "proof_work", kind, str(uplinks)]
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *program],
         env={"MICROPYPATH": f"{folder}:.frozen", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},

@@ -2,8 +2,8 @@
 
 `mac`: `Mac.uplink` and what an exchange needs of it, carried out by the shortest loop there is: 11 bytes of payload at
 SF7 on eight channels, with two empty windows. `device`: the same through `Device`, with a record in RTC memory before
-each transmission and after it, and one in flash where the counters ask for it. Each uplink begins after a collection
-of garbage, as on a node, whose runner makes one while the radio sends; `collect` is that collection alone.
+each transmission and after it, and one in flash where the counters ask for it, and a collection of garbage after each.
+`collect` is such a collection alone.
 """
 
 import gc
@@ -63,6 +63,10 @@ def main(kind, count):
     device = Device(eu868, bytes(8), bytes(8), KEY, Nothing(), Store(), carry_out, lambda: clock[0], randrange)
     mac = device.mac if kind == "device" else Mac(eu868, None, randrange)
     mac.session = session()
+    if kind == "collect":
+        carry_out(mac.uplink(1, PAYLOAD, False, clock[0]))
+    elif kind == "mac":
+        gc.disable()
     for number in range(count):
         clock[0] += _INTERVAL_MS
         if not number % 32:
@@ -71,7 +75,8 @@ def main(kind, count):
             carry_out(mac.uplink(1, PAYLOAD, False, clock[0]))
         elif kind == "device":
             device.uplink(1, PAYLOAD)
-        gc.collect()
+        if kind != "mac":
+            gc.collect()
 
 
 main(sys.argv[1], int(sys.argv[2]))
