@@ -265,9 +265,9 @@ class Device:
             mac.join_clock = JoinClock.unpack(parts[2])
         else:
             if damaged:  # what the lost record may have reserved is not known
-                parts[1] = parts[2] = b""
+                parts[1] = b""
             mac.ledger = Ledger.after_power_cut(mac.region, parts[1], head[1])
-            mac.join_clock = JoinClock.after_power_cut(parts[2], head[1])
+            mac.join_clock = JoinClock.after_power_cut(parts[2], head[1], damaged)
         if head[12] == self._binding:
             mac.last_join_nonce = head[3] - 1
             mac.session = Session.unpack(parts[3]) if parts[3] else None

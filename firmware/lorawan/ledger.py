@@ -284,10 +284,14 @@ class JoinClock:
         return clock
 
     @classmethod
-    def after_power_cut(cls, data, now_ms):
-        """The clock of a record from flash: all that was promised counts as sent at `now_ms`."""
+    def after_power_cut(cls, data, now_ms, damaged=False):
+        """The clock of a record from flash: all that was promised counts as sent at `now_ms`; all that the phase allows
+        when the record is `damaged`, that is, perhaps not the newest."""
         clock = cls.unpack(data)
         state = clock._state
+        if damaged:
+            state[_USED] = _JOIN_MS
+            state[_LAST] = now_ms
         if state[_SPARE] > 0:
             state[_USED] += state[_SPARE]
             state[_LAST] = now_ms
