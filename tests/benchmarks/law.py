@@ -26,6 +26,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     began = time.monotonic()
     judges = []
     with ThreadPoolExecutor(2) as pool:
+        adrift = pool.submit(proof_drive.law, 1, NODES, 14, SEED, "adrift")
         for done in as_completed([pool.submit(proof_drive.law, node, 1, DAYS, SEED) for node in range(1, NODES + 1)]):
             fresh = done.result()
             judges += fresh
@@ -35,7 +36,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
                 spent = time.monotonic() - began
                 left = spent / len(judges) * (NODES - len(judges))
                 print(f"    {len(judges)} of {NODES} nodes, {spent / 60:.1f} min, {left / 60:.1f} min left", flush=True)
-    findings = [finding for judge in judges for finding in judge.findings]
+        alone = adrift.result()
+    findings = [finding for judge in [*judges, *alone] for finding in judge.findings]
 
     def total(name: str) -> int:
         return sum(getattr(judge, name) for judge in judges)
@@ -49,5 +51,6 @@ def rows() -> Iterator[tuple[str, str, str]]:
         worst = max(judge.worst[band] for judge in judges)
         figure = f"{low / 1e6:g} to {high / 1e6:g} MHz, fullest hour of {limit / 1e6:g} s"
         yield figure, "<= 100 %", f"{100 * worst:.1f} %"
-    yield "fullest budget of JoinRequests", "<= 100 %", f"{100 * max(judge.worst_join for judge in judges):.1f} %"
+    worst = max(judge.worst_join for judge in [*judges, *alone])
+    yield "fullest budget of JoinRequests", "<= 100 %", f"{100 * worst:.1f} %"
     yield "EIRP in dBm, most", f"<= {MAX_EIRP_DBM}", str(max(judge.max_eirp for judge in judges))

@@ -57,9 +57,9 @@ def run(make: Callable[[int], Law | Counters], *arguments: object) -> dict[int, 
     return judges
 
 
-def law(first: int, nodes: int, days: int, seed: int) -> list[Law]:
-    """Nodes first, first + 1, … for so many days, in one process."""
-    judges = run(Law, "law", first, nodes, days, seed)
+def law(first: int, nodes: int, days: int, seed: int, program: str = "law") -> list[Law]:
+    """Nodes first, first + 1, … for so many days, in one process. program: "law" or "adrift", see proof_runs."""
+    judges = run(Law, program, first, nodes, days, seed)
     return [judge for judge in judges.values() if isinstance(judge, Law)]
 
 

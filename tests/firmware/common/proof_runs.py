@@ -1,6 +1,7 @@
-"""The programs of the proofs, for MicroPython: `proof_runs.py law|cuts|quiet arguments…` writes its log to stdout.
+"""The programs of the proofs, for MicroPython: `proof_runs.py PROGRAM arguments…` writes its log to stdout.
 
     law FIRST NODES DAYS SEED      nodes FIRST…, each through weeks of bad luck
+    adrift FIRST NODES DAYS SEED   nodes that no network answers and whose flash writes are cut off again and again
     cuts CUTS SEED ROTS [1]        one node that is cut off CUTS times; ROTS: percent of starts at which bits rotted;
                                    1: damage upon damage (see proof_world.World.rot)
     quiet DAYS SEED MOOD           one node that sends 96 times a day, without any accident
@@ -28,6 +29,24 @@ def law(first, nodes, days, seed, make_device=Device, output=None):
         world = World(number, mine, server, output, head=8)
         node = Node(world, make_device, Habits())
         _live_through(node, server, days * DAY_US)
+        output.flush()
+
+
+def adrift(first, nodes, days, seed, make_device=Device, output=None):
+    output = output or w.output()
+    for number in range(first, first + nodes):
+        mine = seed * 1000 + number
+        dice = w.Dice(mine + 700)
+        world = World(number, mine, Server(app_key(number), dice, "gone"), output, head=8)
+        node = Node(world, make_device, Habits(join_every_ms=1000))
+        while world.us < days * DAY_US:
+            world.cut_kind = (w.POWER, w.POWER, w.BROWNOUT, w.RESET)[dice(4)]
+            world.dies_at_us = world.us + (1 + dice(48)) * HOUR_US // 2
+            if dice(3):
+                world.dies_at_write = (1 + dice(4), 1 + dice(3))
+            while not node.live_once():
+                pass
+            world.us += dice(1 + dice(3600)) * 1000000
         output.flush()
 
 
@@ -184,7 +203,7 @@ def main(arguments):
     if name == "quiet":
         quiet(int(arguments[1]), int(arguments[2]), arguments[3])
     else:
-        {"law": law, "cuts": cuts}[name](*[int(text) for text in arguments[1:]])
+        {"law": law, "adrift": adrift, "cuts": cuts}[name](*[int(text) for text in arguments[1:]])
 
 
 if __name__ == "__main__":

@@ -29,3 +29,14 @@ def test_a_week_of_bad_luck_stays_lawful() -> None:
     assert sum(judge.joins for judge in judges) > 2 * NODES
     assert max(max(judge.worst) for judge in judges) > 0.9
     assert max(judge.max_eirp for judge in judges) == 16
+
+
+def test_joins_stay_rare_when_nobody_answers_and_records_are_lost() -> None:
+    """What is found in flash after a write that was cut off must not give a join budget back."""
+    judges = proof_drive.law(1, 6, 8, SEED, "adrift")
+    findings = [finding for judge in judges for finding in judge.findings]
+    assert not findings, f"PROOF_SEED={SEED}\n" + "\n".join(findings[:10])
+    assert len(judges) == 6
+    assert min(judge.joins for judge in judges) > 20
+    assert sum(judge.cuts for judge in judges) > 100
+    assert max(judge.worst_join for judge in judges) > 0.9
