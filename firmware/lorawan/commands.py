@@ -56,7 +56,7 @@ UP_SIZES = {
 }
 
 # Their answers are repeated in every uplink until a downlink comes.
-STICKY = (_RX_PARAM_SETUP, _RX_TIMING_SETUP, _DL_CHANNEL)
+STICKY = (_RX_PARAM_SETUP, _RX_TIMING_SETUP, _TX_PARAM_SETUP, _DL_CHANNEL)
 
 # What may wait to be sent, in bytes: more than a sensible network asks for at once, and the record holds it.
 _MAX_ANSWERS = const(60)
@@ -287,11 +287,11 @@ def _rx_timing(session, region, data, context):
 
 
 def _tx_param(session, region, data, context):
-    """Where the region does not have it, it is neither carried out nor answered (5.8)."""
+    """Where the region does not have it, it is neither carried out nor answered (5.8). The lower EIRP holds."""
     if not region.TX_PARAM_SETUP:
         return None
     session.dwell = data[0] >> 4 & 0x03
-    session.max_eirp_dbm = _MAX_EIRPS[data[0] & 0x0F]
+    session.max_eirp_dbm = min(_MAX_EIRPS[data[0] & 0x0F], region.MAX_EIRP_DBM)
     settle(session, region)
     return b""
 

@@ -193,7 +193,8 @@ def single(device: Device, command: bytes, snr: float, battery: int, asked: byte
         if not device.plan.sets_tx_params:
             return device, b""
         flags = f"{data[0]:08b}"
-        device = replace(device, dwell_down=flags[2] == "1", dwell_up=flags[3] == "1", eirp=EIRPS[int(flags[4:], 2)])
+        eirp = min(16, EIRPS[int(flags[4:], 2)])  # of AS923, the only plan here that has it
+        device = replace(device, dwell_down=flags[2] == "1", dwell_up=flags[3] == "1", eirp=eirp)
         return device.repaired(), b"\x09"
     if cid == 5:
         offset, rate = data[0] >> 4 & 7, data[0] & 15

@@ -196,8 +196,8 @@ def check_answers_that_fit():
     equal(commands.fitting(b"\x06\xff\x00" * 20, 59, 242), b"\x06\xff\x00" * 19)
 
 
-def check_three_answers_are_repeated_until_a_downlink():
-    equal(commands.sticky(b"\x05\x07\x06\xff\x00\x08\x03\x07\x0a\x03\x07\x03\x04"), b"\x05\x07\x08\x0a\x03")
+def check_four_answers_are_repeated_until_a_downlink():
+    equal(commands.sticky(b"\x05\x07\x06\xff\x00\x08\x03\x07\x0a\x03\x09\x07\x03\x04"), b"\x05\x07\x08\x0a\x03\x09")
     equal(commands.sticky(b"\x06\xff\x00"), b"")
 
 
