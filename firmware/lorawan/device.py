@@ -10,7 +10,8 @@ number and a CRC. The newest is read before the other one is overwritten: if it 
 instead. When after a power cut one slot is damaged, it may have been the newer: the other one is used with as much
 counted as used as the lost one could have reserved, and both are written at once.
 
-The session is bound to the key: a record of another key's session gives its airtime and its DevNonce, not the session.
+The session is bound to the key and to the region: a record of another one's gives its airtime and its DevNonce, not the
+session.
 Source: TR007-1.1 4.13, 4.14 (what to keep), TS001-1.0.4 6.2.4 (DevNonce is never used again).
 """
 
@@ -270,7 +271,10 @@ class Device:
             mac.join_clock = JoinClock.after_power_cut(parts[2], head[1], damaged)
         if head[12] == self._binding:
             mac.last_join_nonce = head[3] - 1
-            mac.session = Session.unpack(parts[3]) if parts[3] else None
+            session = Session.unpack(parts[3])
+            channels = mac.region.DEFAULT_CHANNELS_HZ  # which every session of the region has, and no other
+            if session is not None and tuple(session.channels[: len(channels)]) == channels:
+                mac.session = session
         return True
 
     def _take_flash(self, first_dev_nonce):

@@ -151,7 +151,8 @@ class Ledger:
             ledger._head = list(struct.unpack_from(_HEAD, data))
             for at in range(_HEAD_SIZE, len(data), _ROW_SIZE):
                 row = struct.unpack_from(_ROW, data, at)
-                rows[row[0]][:_LIMIT] = row[1 : 1 + _LIMIT]
+                if row[0] < len(rows):  # a record of another region may have more
+                    rows[row[0]][:_LIMIT] = row[1 : 1 + _LIMIT]
         return ledger
 
     @classmethod

@@ -3,7 +3,7 @@
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 from expect import equal, raises, some
-from lorawan import commands, eu868
+from lorawan import as923, commands, eu868, in865
 from lorawan.actions import Heard, Listen, Transmit
 from lorawan.device import Device, NoDevNonce
 from lorawan.results import NoAirtime, NotJoined
@@ -58,12 +58,12 @@ class World:
         self.now_ms = 0
         self.heard = True  # whether the network hears it
 
-    def boot(self, power_cut=False, slept_ms=0, key=KEY, **others):
+    def boot(self, power_cut=False, slept_ms=0, key=KEY, region=eu868, **others):
         if power_cut:
             self.ram.data = b""
         began_ms = self.now_ms
         return Device(
-            eu868, DEV_EUI, JOIN_EUI, key, self.flash, self.ram, self.run,
+            region, DEV_EUI, JOIN_EUI, key, self.flash, self.ram, self.run,
             lambda: self.now_ms - began_ms, lambda n: n // 2, slept_ms=slept_ms, **others,
         )  # fmt: skip
 
@@ -235,6 +235,18 @@ def check_another_key_gets_no_session_but_the_numbers():
         device = world.boot(power_cut, key=bytes(16))
         equal((device.joined, device.mac.last_join_nonce), (False, -1))
         equal(device.dev_nonce, 1)
+    assert world.boot(True).joined
+
+
+def check_another_region_gets_no_session_but_the_numbers():
+    """Set up again for another region, a node joins there; back home, the old session is gone only if it joined."""
+    world = World()
+    world.joined().uplink(1, b"x")
+    for power_cut in (False, True):
+        for region in (in865, as923):
+            device = world.boot(power_cut, region=region)
+            equal((device.joined, device.dev_nonce, device.mac.last_join_nonce), (False, 1, 1))
+            equal(device.join_wait_ms(5), 0)
     assert world.boot(True).joined
 
 
