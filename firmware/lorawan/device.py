@@ -148,7 +148,10 @@ class Device:
         """Keep the exact state; to be called before deep sleep, and at least every hour or so while there is power:
         time that is not in a record is lost to a power cut, and waiting for airtime begins anew."""
         if self.mac.join_clock.stale(self.now_ms()):
-            self._store()
+            try:
+                self._store()
+            except OSError:
+                pass  # it is in ram; flash would only have made the next join earlier
         else:
             self._save()
 
@@ -174,7 +177,7 @@ class Device:
         now_ms = self.now_ms()
         if (
             self.dev_nonce > self._nonce_reserved
-            or (mac.session is not None and mac.session.fcnt_up > self._fcnt_reserved)
+            or (mac.session is not None and (mac.session.changed or mac.session.fcnt_up > self._fcnt_reserved))
             or not mac.ledger.covered(now_ms)
             or not mac.join_clock.covered()
         ):
@@ -193,7 +196,7 @@ class Device:
         clock = mac.join_clock.pack()
         try:
             self._write()
-        except Exception:
+        except BaseException:  # Ctrl-C, too
             self._sequence, self._fcnt_reserved, self._nonce_reserved, self._nonce_block = before
             mac.ledger = Ledger.unpack(mac.region, ledger)
             mac.join_clock = JoinClock.unpack(clock)
@@ -288,10 +291,7 @@ class Device:
             self.dev_nonce = first_dev_nonce
             return
         sequence = head[0]
-        if other is None:
-            damaged = sequence > 1 or slots[1 - newer] is not None
-        else:
-            damaged = other[0] != sequence - 1
+        damaged = other[0] != sequence - 1 if other else sequence > 1 or slots[1 - newer] is not None
         self._take(slots[newer], False, damaged)
         self.mac.hush(self.now_ms())
         self.dev_nonce = max(self.dev_nonce, first_dev_nonce)

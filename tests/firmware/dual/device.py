@@ -340,6 +340,56 @@ def check_flash_that_fails_once_reserves_nothing():
         assert some(world.boot(power_cut=True).session).fcnt_up > fcnt
 
 
+def broken(slot, data):
+    raise OSError(5)
+
+
+def check_a_change_that_flash_refused_is_not_answered_before_it_is_kept():
+    world = World()
+    device = world.joined()
+    device.uplink(1, b"x")
+    world.network.commands = b"\x08\x03"  # RXTimingSetupReq
+    write = world.flash.write
+    world.flash.write = broken
+    raises(OSError, device.uplink, 1, b"x")
+    sent = world.log.count("transmit")
+    raises(OSError, device.uplink, 1, b"x")
+    equal(world.log.count("transmit"), sent)
+    world.flash.write = write
+    device.uplink(1, b"x")
+    equal(some(world.boot(power_cut=True).session).rx1_delay_s, 3)
+
+
+def check_ctrl_c_in_flash_reserves_nothing():
+    """Whoever is at the prompt may reset it and pull the plug later: ram must not know what flash does not."""
+    world = World()
+    device = world.joined()
+    write = world.flash.write
+    some(device.session).fcnt_up = 128  # the next uplink needs a new block
+
+    def interrupted(slot, data):
+        raise KeyboardInterrupt
+
+    world.flash.write = interrupted
+    raises(KeyboardInterrupt, device.uplink, 1, b"x")
+    world.flash.write = write
+    fcnt = world.boot().uplink(1, b"x").fcnt
+    assert some(world.boot(power_cut=True).session).fcnt_up > fcnt
+
+
+def check_flash_that_fails_costs_the_join_clock_no_uplink():
+    """A device that looks for its network writes its clock every hour: that is good to have, but no condition."""
+    world = World()
+    device = world.joined()
+    world.heard = False
+    device.join(0)
+    world.now_ms += 2 * HOUR_MS
+    world.flash.write = broken
+    device.save()
+    equal(device.uplink(1, b"x").repeats, 1)
+    assert some(world.boot().session).fcnt_up == 1
+
+
 def check_duty_cycle_of_the_network_survives_a_power_cut():
     world = World()
     device = world.joined()
