@@ -122,7 +122,10 @@ class Mac:
         channels = region.DEFAULT_CHANNELS_HZ
         frame = frames.join_request(join_eui, dev_eui, dev_nonce, app_key)
         mask = (1 << len(channels)) - 1
-        index, self.join_channels_used = self._channel(mask, self.join_channels_used, channels, dr, len(frame), now_ms)
+        channel = self._channel(mask, self.join_channels_used, channels, dr, len(frame), now_ms)
+        if channel is None:  # it was started later than asked for
+            return None
+        index, self.join_channels_used = channel
         freq_hz = channels[index]
         transmit = self._transmit(frame, freq_hz, dr, region.MAX_EIRP_DBM, now_ms)
         self.join_clock.add(transmit.airtime_us, now_ms)

@@ -1,6 +1,8 @@
 """The README's program on the virtual board (MicroPython): two starts of it with a network that answers. argv: the
 file. Prints what the program prints, and at the end what the network heard."""
 
+# pyright: reportMissingImports=false
+
 import sys
 
 from board import Board
