@@ -18,6 +18,7 @@ import proof_drive
 
 SEED = int(os.environ.get("PROOF_SEED", "2026"))
 CUTS = 10000
+NODES = 100  # that are cut off while they try to join, in each of two processes
 SHARES = 8  # processes, two at a time; half of them with a damaged slot now and then
 WITHIN_US = 75 * 60 * 1_000_000
 DAYS = 8 * 7
@@ -31,8 +32,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
         judges = list(
             pool.map(lambda at: proof_drive.cuts(each, SEED + at, 10 * (at % 2), bound_us=WITHIN_US), range(SHARES))
         )
+        tries = list(pool.map(lambda at: proof_drive.joins(1 + at * NODES, NODES, CUTS // NODES // 4, SEED), range(2)))
         quiet = dict(zip(MOODS, pool.map(lambda mood: proof_drive.quiet(DAYS, SEED, mood), MOODS), strict=True))
-    findings = [finding for judge in judges for finding in judge.findings]
+    joining = [judge for each in tries for judge in each]
+    findings = [finding for judge in (*judges, *joining) for finding in judge.findings]
     for finding in findings[:10]:
         print(f"    {finding}", flush=True)
 
@@ -45,6 +48,9 @@ def rows() -> Iterator[tuple[str, str, str]]:
     yield "  in a flash write / in a transmission / rotten slots", "", where
     yield "counters twice, sessions or identities lost, late restarts", "0", str(len(findings))
     yield "frames / JoinRequests judged", "", f"{total('frames')} / {sum(len(judge.nonces) for judge in judges)}"
+    joins = f"{sum(judge.cuts for judge in joining)} / {sum(len(judge.nonces) for judge in joining)}"
+    yield f"cuts of {len(joining)} nodes that try to join / their DevNonces", "", joins
+    yield "  joined when they were let", "all", str(sum(judge.session is not None for judge in joining))
     slowest = max(judge.slowest_us for judge in judges) / 60e6
     yield "minutes of power from a start to its first frame, at most", f"<= {WITHIN_US // 60_000_000}", f"{slowest:.0f}"
     yield "largest jump of FCntUp, over several starts", "", str(max(judge.jump for judge in judges))

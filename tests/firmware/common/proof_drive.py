@@ -71,6 +71,12 @@ def cuts(count: int, seed: int, rots: int, harsh: bool = False, bound_us: int = 
     return judge
 
 
+def joins(first: int, nodes: int, count: int, seed: int) -> list[Counters]:
+    """Nodes first, first + 1, …, each cut off `count` times while it tries to join."""
+    judges = run(lambda number: Counters(number, app_key(number)), "joins", first, nodes, count, seed)
+    return [judge for judge in judges.values() if isinstance(judge, Counters)]
+
+
 def quiet(days: int, seed: int, mood: str) -> Counters:
     """One node that sends 96 times a day without any accident."""
     judges = run(lambda number: Counters(number, app_key(number)), "quiet", days, seed, mood)

@@ -4,6 +4,7 @@
     adrift FIRST NODES DAYS SEED   nodes that no network answers and whose flash writes are cut off again and again
     cuts CUTS SEED ROTS [1]        one node that is cut off CUTS times; ROTS: percent of starts at which bits rotted;
                                    1: damage upon damage (see proof_world.World.rot)
+    joins FIRST NODES CUTS SEED    new nodes, each cut off CUTS times before the network lets it join
     quiet DAYS SEED MOOD           one node that sends 96 times a day, without any accident
 """
 
@@ -135,6 +136,46 @@ def _accident(world, power):
             world.dies_at_write = (1 + dice(3), 1 + dice(3))
 
 
+def _cut_off(node):
+    """One start or more, until the node is cut off: in a flash write, at any step of an exchange, or at any time."""
+    world = node.world
+    dice = world.dice
+    world.cut_kind = (w.POWER, w.POWER, w.POWER, w.RESET, w.BROWNOUT)[dice(5)]
+    how = dice(20)
+    if how < 8:
+        world.dies_at_write = (1 + dice(1 + dice(3)), 1 + dice(3))
+    elif how < 17:
+        world.steps_left = 1 + dice(1 + dice(120))
+    else:
+        world.dies_at_us = world.us + dice(1 << (20 + dice(12)))
+    for _ in range(60):
+        if node.live_once():
+            break
+    else:
+        world.log(w.NOTE, 0, data=b"not cut off")
+        world.dies_at_write = None
+        world.steps_left = 1
+        node.live_once()
+    world.us += dice(1 + dice(7200)) * 1000000 if dice(3) else dice(1000000)
+
+
+def joins(first, nodes, count, seed, make_device=Device, output=None):
+    output = output or w.output()
+    for number in range(first, first + nodes):
+        mine = seed * 1000 + number
+        server = Server(app_key(number), w.Dice(mine + 300), "no_join")
+        world = World(number, mine, server, output)
+        node = Node(world, make_device, Habits(join_every_ms=(1, 1000, 20000)[number % 3]))
+        for _ in range(count):
+            _cut_off(node)
+        world.steps_left = None
+        server.mood = MOODS["normal"]
+        until_us = world.us + 2 * DAY_US
+        while world.us < until_us and not node.sent:
+            node.live_once()
+    output.flush()
+
+
 def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
     output = output or w.output()
     server = Server(app_key(number), w.Dice(seed + 500))
@@ -152,23 +193,7 @@ def cuts(count, seed, rots, harsh=0, make_device=Device, output=None, number=7):
             node.habits.slow_ms = (900000, 60000)[dice(2)]
         if dice(100) < rots:
             world.rot()
-        world.cut_kind = (w.POWER, w.POWER, w.POWER, w.RESET, w.BROWNOUT)[dice(5)]
-        how = dice(20)
-        if how < 8:
-            world.dies_at_write = (1 + dice(1 + dice(3)), 1 + dice(3))
-        elif how < 17:
-            world.steps_left = 1 + dice(1 + dice(120))
-        else:
-            world.dies_at_us = world.us + dice(1 << (20 + dice(12)))
-        for _ in range(60):
-            if node.live_once():
-                break
-        else:
-            world.log(w.NOTE, 0, data=b"not cut off")
-            world.dies_at_write = None
-            world.steps_left = 1
-            node.live_once()
-        world.us += dice(1 + dice(7200)) * 1000000 if dice(3) else dice(1000000)
+        _cut_off(node)
         if not cut % 100:
             gc.collect()
     for reason in server.refused:
@@ -203,7 +228,7 @@ def main(arguments):
     if name == "quiet":
         quiet(int(arguments[1]), int(arguments[2]), arguments[3])
     else:
-        {"law": law, "adrift": adrift, "cuts": cuts}[name](*[int(text) for text in arguments[1:]])
+        {"law": law, "adrift": adrift, "joins": joins, "cuts": cuts}[name](*[int(text) for text in arguments[1:]])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 SEED = int(os.environ.get("PROOF_SEED", "1"))
 CUTS = int(os.environ.get("PROOF_CUTS", "1500"))
 WITHIN_US = 75 * 60 * 1_000_000  # an hour's airtime may count as sent after a cut; ledger and clocks add to it
+NODES = 75
 WEEKS = 4
 
 
@@ -33,6 +34,15 @@ def test_no_cut_brings_a_counter_back(rots: int, harsh: bool) -> None:
     assert judge.restarts_that_sent > CUTS // 4
     assert len(judge.nonces) > (1 if rots else 0)  # a sound record keeps the session for ever
     assert (judge.rots > 0) == (rots > 0)
+
+
+def test_no_cut_brings_a_dev_nonce_back() -> None:
+    """Nodes that are cut off again and again while they try to join, and join when they are let."""
+    judges = proof_drive.joins(1, NODES, CUTS // NODES, SEED)
+    assert not [finding for judge in judges for finding in judge.findings], "\n".join(map(told, judges))
+    assert sum(judge.cuts for judge in judges) >= CUTS
+    assert sum(len(judge.nonces) for judge in judges) > CUTS // 2
+    assert all(judge.session for judge in judges)
 
 
 def test_a_day_of_96_uplinks_costs_at_most_four_flash_writes() -> None:
