@@ -150,9 +150,9 @@ class Ledger:
         else:
             ledger._head = list(struct.unpack_from(_HEAD, data))
             for at in range(_HEAD_SIZE, len(data), _ROW_SIZE):
-                row = struct.unpack_from(_ROW, data, at)
-                if row[0] < len(rows):  # a record of another region may have more
-                    rows[row[0]][:_LIMIT] = row[1 : 1 + _LIMIT]
+                fields = struct.unpack_from(_ROW, data, at)
+                if fields[0] < len(rows):  # a record of another region may have more
+                    rows[fields[0]][:_LIMIT] = fields[1 : 1 + _LIMIT]
         return ledger
 
     @classmethod
