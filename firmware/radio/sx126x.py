@@ -6,7 +6,8 @@ Rules of the chip that shape this file ("DS" is the SX1261/2 data sheet, revisio
   as it takes. Nothing may be sent while BUSY is high (DS 8.3.1).
 - After power-on it runs on its RC oscillator. The order of start-up is fixed: SetStandby(STDBY_RC), SetDIO3AsTcxoCtrl,
   ClearDeviceErrors, Calibrate(all), CalibrateImage(band) (DS 9.2.1, 13.3.6). A TCXO on DIO3 has no supply when the
-  chip first looks for it, so XOSC_START_ERR is expected and cleared; what was calibrated before is worthless.
+  chip first looks for it, so XOSC_START_ERR is expected and cleared; what was calibrated before is worthless. Both
+  calibrations are asked for in STDBY_RC; each starts the TCXO and stops it again.
 - Cold sleep forgets everything. Warm sleep keeps the configuration, of further registers only those on the retention
   list (DS 9.6). Either loses the data buffer. SetSleep is understood in standby only; NSS must then stay high for
   500 us, and its falling edge is what wakes the chip (DS 13.1.1).
@@ -33,7 +34,8 @@ _SLEEP_COLD = const(b"\x84\x00")
 _SLEEP_WARM = const(b"\x84\x04")
 _CLEAR_ERRORS = const(b"\x07\x00\x00")
 _CALIBRATE_ALL = const(b"\x89\x7f")  # RC64k, RC13M, PLL, ADC pulse, ADC bulk N, ADC bulk P, image: all seven
-_CALIBRATE_IMAGE = const(b"\x98\xd7\xdb")  # 863-870 MHz (DS 9.2.1, table 9-2)
+_CALIBRATE_IMAGE_LOW = const(b"\x98\xd7\xdb")  # 863-870 MHz (DS 9.2.1, table 9-2)
+_CALIBRATE_IMAGE_HIGH = const(b"\x98\xe1\xe9")  # 902-928 MHz
 _DCDC = const(b"\x96\x01")
 _DIO2_SWITCHES_ANTENNA = const(b"\x9d\x01")
 _LORA = const(b"\x8a\x01")
@@ -96,7 +98,7 @@ _BUSY_CAP_MS = const(1000)
 _RESET_LOW_US = const(200)  # at least 100 (DS 8.1)
 _WAKE_LOW_US = const(30)  # NSS low for at least 20
 _SLEEP_ENTRY_US = const(600)  # at least 500 after SetSleep
-_CALIBRATE_US = const(3500)  # all blocks (DS 9.2.1)
+_CALIBRATE_US = const(3500)  # all blocks; the image alone takes hardly less (DS 9.2.1)
 _HEADER_SYMBOLS = const(24)  # preamble 8 + 4.25, header 8, and some to spare
 _MAX_FRAME = const(255)
 
@@ -140,8 +142,6 @@ class SX126x:
             tcxo,
             _CLEAR_ERRORS,
             _CALIBRATE_ALL,
-            _STANDBY_XOSC,  # one start of the TCXO serves the image calibration and the transmission that follows
-            _CALIBRATE_IMAGE,
             config.get("dio2_rf_switch", True) and _DIO2_SWITCHES_ANTENNA,
             _LORA,
             _BUFFER_AT_ZERO,
@@ -154,6 +154,7 @@ class SX126x:
         self._state = _UNKNOWN
         self.started_us = None
         self.interrupt_us = None
+        self._image = None  # whether the image calibration is for the high band; None: there was none
         self._asleep_us = 0  # when SetSleep was sent
         self._set_rx = bytearray((_SET_RX, 0, 0, 0))
         self._command = bytearray(9)
@@ -174,12 +175,12 @@ class SX126x:
             return
         self._state = _UNKNOWN
         self._hard_reset()
+        self._image = None
         for command in self._start_up:
             if command:
                 self._send(command)
-            if command is _CALIBRATE_ALL and self.doze:
-                self.doze(self.listen_latency_us + _CALIBRATE_US)
-        self._check_errors()
+            if command is _CALIBRATE_ALL:
+                self._calibrating()
         self._state = _AWAKE
 
     def sleep(self, warm=True):
@@ -201,8 +202,7 @@ class SX126x:
     def transmit(self, frame, freq_hz, sf, bw_hz, eirp_dbm):
         """Start to send a frame (at most 255 bytes) as a LoRaWAN uplink and return; `started_us` is when the preamble
         began. EIRP above the configured limit is lowered to it; the antenna's gain is taken off."""
-        self._stand_by(_STANDBY_XOSC)  # with the TCXO running, BUSY tells exactly when the preamble begins
-        self._tune(freq_hz)
+        self._tune(freq_hz, _STANDBY_XOSC)  # with the TCXO running, BUSY tells exactly when the preamble begins
         self._set_power(eirp_dbm)
         self._set_modulation(sf, bw_hz, True)
         self._set_packet(len(frame), True, False)
@@ -227,8 +227,7 @@ class SX126x:
         after `symbols` symbols without a preamble. Counts up to 248 are the modem's own symbol timeout; for more the
         chip's timer runs until a header that began in the last of them would have been read. Returns the number of
         symbols after which an empty window really ends: the chip counts in coarse steps."""
-        self._stand_by(_STANDBY_RC)  # SetRx starts the TCXO, while the processor may sleep already
-        self._tune(freq_hz)
+        self._tune(freq_hz, _STANDBY_RC)  # SetRx starts the TCXO, while the processor may sleep already
         self._set_modulation(sf, bw_hz, False)
         self._set_packet(_MAX_FRAME, False, iq_inverted)
         mantissa, exponent = t.symbol_timeout(symbols)
@@ -278,15 +277,28 @@ class SX126x:
 
     # Parts of a set-up
 
-    def _stand_by(self, standby):
-        if self._state == _WARM:
-            self.start(False)
-        elif self._state != _AWAKE:
-            self.start(True)
+    def _tune(self, freq_hz, standby):
+        """Into standby, and to a frequency; the image calibration is for its band, once after a cold start."""
+        if self._state != _AWAKE:
+            self.start(self._state != _WARM)
+        high = freq_hz > 900000000
+        if self._image != high:
+            self._send(_STANDBY_RC)
+            self._send(_CALIBRATE_IMAGE_HIGH if high else _CALIBRATE_IMAGE_LOW)
+            self._calibrating()
+            self._image = high
         self._send(standby)
-
-    def _tune(self, freq_hz):
         self._send(self._fill(_SET_FREQUENCY, t.frequency_steps(freq_hz), 4))
+
+    def _calibrating(self):
+        """Let the processor sleep while a calibration starts the TCXO and runs; raises RadioError when it failed."""
+        if self.doze:
+            self.doze(self.listen_latency_us + _CALIBRATE_US)
+        high, low = self._ask(_GET_ERRORS, 2)
+        if high or low:
+            self._state = _UNKNOWN
+            names = [name for bit, name in enumerate(t.ERRORS) if (high << 8 | low) >> bit & 1]
+            raise RadioError("the radio reports trouble with: " + ", ".join(names))
 
     def _set_power(self, eirp_dbm):
         duty_cycle, hp_max, power = t.amplifier(conducted_dbm(eirp_dbm, self._config, t.MINIMUM_DBM, 22))
@@ -372,12 +384,6 @@ class SX126x:
             self._wait_while_busy()
         finally:
             self._cs.value(1)
-
-    def _check_errors(self):
-        high, low = self._ask(_GET_ERRORS, 2)
-        if high or low:
-            names = [name for bit, name in enumerate(t.ERRORS) if (high << 8 | low) >> bit & 1]
-            raise RadioError("the radio reports trouble with: " + ", ".join(names))
 
     # The bus
 

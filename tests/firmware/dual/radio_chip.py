@@ -99,6 +99,17 @@ def check_weak_downlink_is_heard():
 
 
 @on_the_chip
+def check_image_calibration_fits_the_band():
+    """EU868, IN865 and AS923; anew after a cold start, which forgets it, and when the band changes."""
+    world = World()
+    for freq_hz in (868100000, 865062500, 923200000, 869525000):
+        for warm in (True, False):
+            assert world.hear(freq_hz=freq_hz), (freq_hz, world.why())
+            equal(world.send(freq_hz=freq_hz)["flaws"], [])
+            world.radio.sleep(warm)
+
+
+@on_the_chip
 def check_uplinks_of_others_are_not_heard():
     """Inverted IQ is what keeps nodes from waking each other; IQ follows from window to window."""
     world = World()

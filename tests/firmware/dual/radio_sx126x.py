@@ -13,8 +13,7 @@ COLD_START = (
     "9702000140",  # SetDIO3AsTcxoCtrl 1.8 V, 320 * 15.625 us = 5 ms (DS 13.3.6)
     "070000",  # ClearDeviceErrors: XOSC_START_ERR is expected
     "897f",  # Calibrate, all blocks (DS 13.1.12)
-    "8001",  # SetStandby STDBY_XOSC
-    "98d7db",  # CalibrateImage 863-870 MHz (DS table 9-2)
+    "1700",  # GetDeviceErrors
     "9d01",  # SetDIO2AsRfSwitchCtrl
     "8a01",  # SetPacketType LoRa
     "8f0000",  # SetBufferBaseAddress
@@ -22,6 +21,10 @@ COLD_START = (
     "0d07403444",  # LoRa sync word, public network
     "0d08ac96",  # RX gain boosted (DS 9.6)
     "0d029f0208ac0889",  # retention list: two registers (DS 9.6)
+)
+IMAGE = (
+    "8000",  # SetStandby STDBY_RC: the mode for calibrations
+    "98d7db",  # CalibrateImage 863-870 MHz (DS table 9-2)
     "1700",  # GetDeviceErrors
 )
 TRANSMIT = (
@@ -76,15 +79,18 @@ def check_cold_start():
 
 
 def check_processor_may_sleep_while_the_chip_calibrates():
-    """From the start of the TCXO to the end of all blocks; what is sent is the same."""
+    """From the start of the TCXO to the end of all blocks, or of the image; what is sent is the same."""
     wire = Wire()
     driver = wire.driver()
     dozed = []
     driver.doze = lambda us: dozed.append((us, wire.take()[-1]))
     driver.start()
     equal([sent for _, sent in dozed], ["897f"])
-    assert 8500 <= dozed[0][0] <= 9000, dozed
     equal(wire.take(), list(COLD_START[COLD_START.index("897f") + 1 :]))
+    driver.transmit(b"\x00", 868100000, 7, 125000, 16)
+    equal([sent for _, sent in dozed], ["897f", "98d7db"])
+    for us, _ in dozed:
+        assert 8500 <= us <= 9000, dozed
 
 
 def check_board_without_tcxo_dcdc_and_switch():
@@ -97,14 +103,36 @@ def check_transmit():
     wire, driver = started()
     wire.answers[b"\x1d\x08\xd8\x00"] = b"\xc8"
     driver.transmit(b"\xab\xcd\xef", 868100000, 7, 125000, 16)
-    equal(wire.take(), list(TRANSMIT))
+    equal(wire.take(), list(IMAGE + TRANSMIT))
+    driver.transmit(b"\xab\xcd\xef", 868100000, 7, 125000, 16)
+    equal(wire.take(), list(TRANSMIT), "calibrated once")
+
+
+def check_image_calibration_fits_the_band():
+    """DS table 9-2: 863-870 MHz (EU868, IN865), 902-928 MHz (AS923); anew after a cold start and for another band."""
+    for first, again, want in (
+        (865062500, 869525000, ["98d7db"]),
+        (923200000, 921400000, ["98e1e9"]),
+        (868100000, 923200000, ["98d7db", "98e1e9"]),
+    ):
+        wire, driver = started()
+        for freq_hz in (first, again, again):
+            driver.transmit(b"\x00", freq_hz, 7, 125000, 16)
+            driver.prepare_listen(freq_hz, 7, 125000, 6)
+        sent = wire.take()
+        equal([one for one in sent if one.startswith("98")], want)
+        for at in [at for at, one in enumerate(sent) if one.startswith("98")]:
+            equal((sent[at - 1], sent[at + 1]), ("8000", "1700"), "in STDBY_RC, and its result is looked at")
+        driver.sleep(warm=False)
+        driver.transmit(b"\x00", again, 7, 125000, 16)
+        equal([one for one in wire.take() if one.startswith("98")], want[-1:])
 
 
 def check_listen():
     wire, driver = started()
     wire.answers[b"\x1d\x07\x36\x00"] = b"\xe4"
     driver.prepare_listen(869525000, 12, 125000, 6)
-    equal(wire.take(), list(LISTEN))
+    equal(wire.take(), list(IMAGE + LISTEN))
     driver.listen()
     equal(wire.take(), ["8200f600"])  # SetRx: (6 + 24) symbols of 32.768 ms, rounded up to 984 ms
 

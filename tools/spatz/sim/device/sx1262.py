@@ -7,7 +7,9 @@ in the tables); the reasons stand in the `flaws` of every transmission in the ai
 
 Stricter than the data sheet promises, on purpose: SetModulationParams and SetPacketParams leave the erratum bits of
 0x0889 and 0x0736 at the *wrong* value (the data sheet leaves it open and asks for the workaround each time), Calibrate
-throws the image calibration back to 902-928 MHz, and a calibration does not succeed while XOSC_START_ERR stands.
+throws the image calibration back to 902-928 MHz, a calibration does not succeed while XOSC_START_ERR stands, and
+CalibrateImage is legal in STDBY_RC only, as Calibrate is (13.1.12; ratspeak/rsCardputer pull request 21 saw a chip that
+was calibrated in STDBY_XOSC stay on its old frequency).
 """
 
 import sx1262_tables as t

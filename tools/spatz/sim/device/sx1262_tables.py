@@ -18,7 +18,7 @@ WRITES = {
     0x9F: ("StopTimerOnPreamble", 1, 1, CONFIG, "_set_stop_timer"),
     0x96: ("SetRegulatorMode", 1, 1, STANDBY, "_set_regulator"),
     0x89: ("Calibrate", 1, 1, ("stdby_rc",), "_calibrate"),
-    0x98: ("CalibrateImage", 2, 2, STANDBY, "_calibrate_image"),
+    0x98: ("CalibrateImage", 2, 2, ("stdby_rc",), "_calibrate_image"),
     0x95: ("SetPaConfig", 4, 4, CONFIG, "_set_pa_config"),
     0x93: ("SetRxTxFallbackMode", 1, 1, CONFIG, "_set_fallback"),
     0x0D: ("WriteRegister", 3, 258, CONFIG, "_write_register"),
@@ -150,8 +150,8 @@ TX_CLAMP = 0x08D8
 OCP = 0x08E7
 SYNCH_TIMEOUT = 0x0706
 
-# Registers that survive warm sleep only when the retention list (9.6) names them
-NEEDS_RETENTION = (RX_GAIN,)
+# Registers that survive warm sleep only when the retention list (9.6) names them; Semtech's driver lists three of them
+NEEDS_RETENTION = (RX_GAIN, TX_MODULATION, IQ_POLARITY, TX_CLAMP, OCP)
 
 # Mistakes in the set-up that real silicon answers with a worse signal, and what they cost in dB here: chosen so large
 # that a frame suffering from one does not arrive, except the clamp, which costs what the erratum says (15.2: 5-6 dB).
