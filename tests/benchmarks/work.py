@@ -30,6 +30,8 @@ LIMIT = 250_000
 FEW = 64
 MORE = 100
 ALLOWED = 1.03
+MISSED = "too much"
+"""What the row of a gate that is not kept ends with: `make bench` fails then, when all figures are printed."""
 HEAP = {"mac": "16M", "device": "256K", "collect": "256K"}  # for the first large enough for all its garbage
 
 
@@ -44,9 +46,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
         if kind == "collect":  # grows with the code that is loaded, not with the work
             continue
         before = baseline[kind]
-        if kind in baseline:
-            before = baseline[kind]
-            yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}"
+        missed = f": {MISSED}" if measured > before * ALLOWED else ""
+        yield "  against the baseline", f"<= +{ALLOWED - 1:.0%}", f"{measured / before - 1:+.1%} of {before}{missed}"
 
 
 _NAMES = {
