@@ -114,12 +114,13 @@ def _listen(action, ended_us, radio, clock):
             return None
         radio.listen()
         open_us = clock.ticks_add(open_us, late_us)
-        _doze(window_us, airtime_us(sf, bw_hz, _SHORTEST_FRAME, False) - _PREAMBLE * symbol, open_us, radio, clock)
+        shortest_us = airtime_us(sf, bw_hz, _SHORTEST_FRAME, False) - _PREAMBLE * symbol
+        unseen = _doze(window_us, shortest_us, open_us, radio, clock)
         longest_us = airtime_us(sf, bw_hz, 255, False)
         heard = radio.receive((window_us + longest_us) // 1000 + _GRACE_MS)
     finally:
         gc.enable()
-    if heard and radio.interrupt_us is not None:
+    if heard and not unseen and radio.interrupt_us is not None:
         frame_us = airtime_us(sf, bw_hz, len(heard.frame), False)
         began_us = clock.ticks_add(radio.interrupt_us, -frame_us)
         # An interrupt that was served late puts the preamble where the window could not have caught it; and how wrong
@@ -135,7 +136,8 @@ def _doze(window_us, frame_us, open_us, radio, clock):
     """Let the processor sleep in a window that opened at `open_us`, until there may be something to receive.
 
     A frame takes at least `frame_us` after its preamble. So nothing ends earlier than that after the window opened, or
-    after a moment when the radio heard no preamble; and an interrupt is lost on a processor that sleeps.
+    after a moment when the radio heard no preamble; should light sleep take longer,
+    the interrupt is lost, or served when the processor wakes. Returns whether something ended meanwhile.
     """
     at_us = 0
     over_us = window_us + (window_us >> 6)  # the radio's clock and the node's are not the same
@@ -146,3 +148,4 @@ def _doze(window_us, frame_us, open_us, radio, clock):
             break
     if not radio.poll():
         clock.sleep_until_us(clock.ticks_add(open_us, frame_us), False)
+    return radio.poll()

@@ -269,6 +269,23 @@ def check_arrival_that_was_not_measured():
         equal(arrived(radio, time, 1000000, 12, 6), want, "1 % of 1.2 s is more than there is to measure")
 
 
+def check_arrival_while_the_processor_slept_is_not_measured():
+    """Light sleep took too long; the interrupt came when it was over, and says when the processor woke."""
+    for late_us, want in ((0, 985000), (3000, None)):
+        time = Time()
+        radio = Arrival(time, 985000, 12, late_us)
+        radio.poll_at = radio.ends_us
+        if late_us:
+            sleep = time.sleep_until_us
+
+            def oversleep(ticks, exact=True, sleep=sleep, woken_us=radio.ends_us + late_us):
+                late = not exact and woken_us - 20000 < ticks < woken_us
+                sleep(woken_us if late else ticks, exact)
+
+            time.sleep_until_us = oversleep
+        equal(arrived(radio, time), want, late_us)
+
+
 def check_late_window_counts_against_the_arrival():
     """What moves is where the frame lies in the window; whether the node or the network is late makes no difference."""
     time = Time()

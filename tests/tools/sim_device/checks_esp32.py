@@ -64,7 +64,12 @@ def check_light_sleep_leaves_the_pads_alone():
     chips = {"radio": {"chip": "sx1262", "spi": 1, "cs": 18, "reset": 23, "busy": 32, "dio1": 33, "tcxo_mv": 0}}
     b = _esp32(chips=chips)
     cs = Pin(18, Pin.OUT, value=1)
+    seen = []
+    line = Pin(33, Pin.IN)
+    line.irq(lambda pin: seen.append(1), Pin.IRQ_RISING)
+    b.pad(33).driver = lambda: 1
     machine.lightsleep(100)
+    assert seen == [], "an edge in light sleep is lost"
     assert b.pad(18).held is None and cs.value() == 1
     rejects(lambda: (Bench().start(), machine.lightsleep(1000)), "not held high")
 

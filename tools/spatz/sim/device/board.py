@@ -288,6 +288,11 @@ class Board(Supply):
             pad = self._pads[number] = Pad(self, number)
         return pad
 
+    def reconnect(self):
+        """The inputs read their lines again, after a light sleep that isolated them."""
+        for pad in self._pads.values():
+            pad.connected()
+
     def selected(self, spi):
         """The chip on this SPI whose chip select is low."""
         radio = self.spi_wiring.get(spi)

@@ -2,7 +2,9 @@
 
 A pad's level comes from, in order: the pad's hold, its own output, what a chip on the board drives onto it, its
 pull resistor, its idle level on this board. Interrupt handlers run in node time, IRQ_LATENCY_US after the edge
-(MicroPython defers them through its scheduler); edges during light sleep are lost, as on the chip.
+(MicroPython defers them through its scheduler). Edges during light sleep are lost, as on the chip; where light sleep
+isolates the pads, an input that is high afterwards seems to rise then. That is stricter than is sure: ESP-IDF disables
+the inputs meanwhile (espressif/esp-idf issue 13444), so that they read 0.
 """
 
 import sys
@@ -56,6 +58,11 @@ class Pad:
         if last is None or self.handler is None or self.board.asleep:
             return
         if self.trigger & (Pin.IRQ_RISING if level else Pin.IRQ_FALLING):
+            self.board.clock.at(self.board.clock.now + IRQ_LATENCY_US, self._interrupt)
+
+    def connected(self):
+        """The input reads its line again, after a light sleep in which it read 0."""
+        if self.handler is not None and not self.is_output() and self.trigger & Pin.IRQ_RISING and self.level():
             self.board.clock.at(self.board.clock.now + IRQ_LATENCY_US, self._interrupt)
 
     def _interrupt(self):

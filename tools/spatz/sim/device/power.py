@@ -30,7 +30,7 @@ def _check(time_ms):
 
 
 def lightsleep(time_ms=None):
-    """Light sleep; edges on pins are lost meanwhile, only a wake source ends it early.
+    """Light sleep; edges on pins are lost meanwhile (see pins.py), only a wake source ends it early.
 
     ESP-IDF isolates all pads of an ESP32-S3 in it (CONFIG_ESP_SLEEP_GPIO_RESET_WORKAROUND, on by default and in
     MicroPython; off for the first ESP32), so an NSS that the firmware drives must be held.
@@ -56,6 +56,8 @@ def lightsleep(time_ms=None):
     finally:
         b.asleep = False
         b.energy.run()
+    if b.esp["isolates"]:
+        b.reconnect()
     b.wake_reason = _wake_pin(b) or 4
     b.clock.spend(LIGHT_SLEEP_US)
     b.light_sleep_us += b.clock.now - start
