@@ -21,12 +21,12 @@ def conducted_dbm(eirp_dbm, config, lowest_dbm, highest_dbm):
     radiated; the lowest where that is still more than asked for.
 
     `config` is the part "radio" of config.json: max_eirp_dbm (counts only where it is below the law's limit),
-    antenna_gain_dbi, amplifier: ((up to which dBm of the chip, gain in dB), ...), ascending; powers above its last
-    row are never used. Raises RadioError when even the lowest power would be unlawful, whoever asks for what.
+    antenna_gain_dbi, amplifier: ((up to which dBm of the chip, gain in dB), ...); powers above all rows are never
+    used. Raises RadioError when even the lowest power would be unlawful, whoever asks for what.
     """
     limit_dbm = min(config.get("max_eirp_dbm", _LAWFUL_EIRP_DBM), _LAWFUL_EIRP_DBM)
     antenna_dbi = config.get("antenna_gain_dbi", _DIPOLE_DBI)
-    amplifier = config.get("amplifier") or ((highest_dbm, 0),)
+    amplifier = sorted(config.get("amplifier") or ((highest_dbm, 0),))
     for dbm in range(highest_dbm, lowest_dbm - 1, -1):
         for up_to_dbm, gain_db in amplifier:
             if dbm <= up_to_dbm:

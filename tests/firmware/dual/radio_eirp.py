@@ -62,6 +62,17 @@ def check_config_that_is_no_config_sends_nothing():
         raises(TypeError, conducted_dbm, eirp_dbm, {}, -9, 22)
 
 
+def check_rows_in_the_wrong_order():
+    """A hand-written config.json: a row of wide reach first does not hide the one with more gain."""
+    for rows in (((22, 0), (5, 13)), HELTEC_V4, ((10, 20), (0, 30), (22, -3))):
+        in_order = sorted(rows)
+        for eirp_dbm in range(-20, 31):
+            for given in (rows, in_order, in_order[::-1], [list(row) for row in rows]):
+                config = {"antenna_gain_dbi": 2, "amplifier": given}
+                dbm = conducted_dbm(eirp_dbm, config, -20, 22)
+                assert radiated(dbm, 2, in_order) <= LIMIT_DBM, (given, eirp_dbm, dbm)
+
+
 def check_radio_that_is_too_strong():
     error = raises(RadioError, conducted_dbm, 2, {"antenna_gain_dbi": 14.5}, 2, 20)
     assert "as weakly as the law asks" in str(error)
