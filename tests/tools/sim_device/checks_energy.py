@@ -50,6 +50,17 @@ def check_a_transmission_has_its_airtime_and_power():
     assert spent["counts"] == {"tx {}".format(frame["sf"]): 1}, spent
 
 
+def check_calibration_runs_the_oscillator():
+    """Its TCXO is fed then, from standby too."""
+    b = Bench()
+    before = dict(b.board.energy.us)
+    b.start()
+    us = b.board.energy.us
+    spent = us["radio stdby_xosc"] - before.get("radio stdby_xosc", 0)
+    assert 2 * 5000 + 3500 + 3300 <= spent < 17000, spent
+    assert us["radio stdby_rc"] >= 0, us
+
+
 def _power(b):
     import sx1262_tables as t
 

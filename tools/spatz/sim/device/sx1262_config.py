@@ -52,7 +52,7 @@ class Settings:
         self.calibrated |= mask
         if mask & 0x40:
             self.image_mhz = (902, 928)
-        self._occupy(t.CALIBRATE_US + delay)
+        self._calibrating(t.CALIBRATE_US + delay)
 
     def _calibrate_image(self, params):
         delay = self.oscillator()
@@ -63,7 +63,11 @@ class Settings:
         if params[0] >= params[1]:
             raise SimFault("SX1262: CalibrateImage needs freq1 < freq2")
         self.image_mhz = (params[0] * 4, params[1] * 4)
-        self._occupy(t.CALIBRATE_IMAGE_US + delay)
+        self._calibrating(t.CALIBRATE_IMAGE_US + delay)
+
+    def _calibrating(self, us):
+        self._occupy(us)
+        self.board.energy.instead("radio", self.draws(), "stdby_xosc", us)  # the oscillator runs
 
     def _clear_errors(self, params):
         self.errors = 0
