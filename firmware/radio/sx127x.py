@@ -130,9 +130,11 @@ class SX127x:
     def wait_transmitted(self, timeout_ms):
         """Wait for the end of the transmission: True; False when `timeout_ms` went by. Then `interrupt_us` holds when
         DIO0 rose, or None when the interrupt was missed (the processor slept)."""
-        flags = self._wait_for_flags(timeout_ms, 0)
-        self._send(t.CLEAR_IRQ)
-        return bool(flags & t.TX_DONE)
+        if self._wait_for_flags(timeout_ms, 0) & t.TX_DONE:
+            self._send(t.CLEAR_IRQ)
+            return True
+        self._state = _UNKNOWN  # a chip that does not finish needs its reset pin, as in Semtech's reference driver
+        return False
 
     # Receiving
 

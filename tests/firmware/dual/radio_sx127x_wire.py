@@ -330,6 +330,17 @@ def check_end_of_transmission():
     equal(driver.wait_transmitted(300), False, "a transmission that never ends")
 
 
+def check_chip_that_does_not_finish_is_reset():
+    """By the runner's sleep, and by whatever comes next."""
+    for action in (lambda driver: driver.sleep(False), lambda driver: driver.prepare_listen(868100000, 7, 125000, 8)):
+        wire, driver = started()
+        driver.transmit(b"\x00", 868100000, 7, 125000, 16)
+        assert driver.wait_transmitted(500) is False
+        wire.take()
+        action(driver)
+        equal(wire.take()[:2], ["42", "8100"], "only after a reset it is asked who it is")
+
+
 def check_interrupt_handler_allocates_nothing():
     try:
         from micropython import heap_lock, heap_unlock  # type: ignore[attr-defined]  # CPython's stand-in has none
