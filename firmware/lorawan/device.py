@@ -175,12 +175,11 @@ class Device:
     def _before_transmit(self, action):
         mac = self.mac
         now_ms = self.now_ms()
-        if (
-            self.dev_nonce > self._nonce_reserved
-            or (mac.session is not None and (mac.session.changed or mac.session.fcnt_up > self._fcnt_reserved))
-            or not mac.ledger.covered(now_ms)
-            or not mac.join_clock.covered()
-        ):
+        if action.frame[0]:  # an uplink; a join that could not be stored must not keep it back
+            due = mac.session.changed or mac.session.fcnt_up > self._fcnt_reserved
+        else:
+            due = self.dev_nonce > self._nonce_reserved or not mac.join_clock.covered()
+        if due or not mac.ledger.covered(now_ms):
             self._store()
         else:
             self.save()

@@ -87,7 +87,7 @@ class Life:
         self._window = Window(
             time,
             time.ticks_ms(),
-            _CERTIFYING_MS if config.get("certification") else window_ms,
+            _CERTIFYING_MS if config.get("certification") and not identity.certification_ended else window_ms,
             hardware.button_held,
             hardware.usb_attached,
         )
@@ -135,10 +135,11 @@ class Life:
     def _rest(self, left_ms):
         """Wait for `left_ms`: awake while the window is open, then in deep sleep."""
         time = self._time
-        began_ms = time.ticks_ms()
+        uptime_ms = self._clock.uptime_ms  # ticks come round while a node stays awake, this does not
+        until_ms = uptime_ms() + left_ms
         told = False
         while True:
-            rest_ms = left_ms - time.ticks_diff(time.ticks_ms(), began_ms)
+            rest_ms = until_ms - uptime_ms()
             if rest_ms <= 0:
                 return
             if rest_ms > _NOT_WORTH_SLEEPING_MS:

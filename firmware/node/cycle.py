@@ -85,7 +85,9 @@ class Cycle:
                 self._come_to_its_end()
                 return min(wait_ms, _LONGEST_WAIT_MS), False
         elif device.lost and device.now_ms() >= self._memory.next_join_s * 1000:
-            # its uplinks may be heard all the same, so it goes on with the session it has
+            # Its uplinks may be heard all the same, so it goes on with the session it has; and whatever breaks in the
+            # join, the next wakes send.
+            self._memory.next_join_s = (device.now_ms() + _LONGEST_WAIT_MS) // 1000
             self._memory.next_join_s = (device.now_ms() + self._join()) // 1000
         wait_ms = self._send(reading)
         old_ms = self._memory.phase_ms
@@ -122,6 +124,8 @@ class Cycle:
             print(f"its airtime for joining is used up; next try in {error.wait_ms // 1000} s")
             return error.wait_ms
         except NoDevNonce:
+            if self.device.joined:
+                return _LONGEST_WAIT_MS
             raise IdentityError("This node has used up its join numbers.") from None
         if joined is None:
             wait_ms = schedule.after_failed_join(memory.join_failures, self._rng)

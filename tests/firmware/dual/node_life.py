@@ -444,3 +444,63 @@ def check_used_up_join_numbers_ask_for_help():
     world.nvs.stored["dev_nonce"] = 0x10000
     life = world.boot()
     raises(IdentityError, life.cycle.run)
+
+
+def lost(world):
+    """A node whose network has been silent through the whole ADR backoff."""
+    world.sleep_after(world.boot())
+    life = world.boot()
+    life.cycle.device.session.adr_ack_cnt = 400
+    life.cycle.device.save()
+
+
+def check_lost_node_without_join_numbers_goes_on_sending():
+    world = World(safe_window_s=0)
+    lost(world)
+    world.nvs.stored["dev_nonce"] = 0x10000
+    for _ in range(3):
+        world.sleep_after(world.boot(woke_from_sleep=True))
+    equal(len(world.network.readings), 4)
+
+
+def check_join_that_breaks_costs_a_lost_node_one_reading_only():
+    """Flash refuses the DevNonce: the uplinks need no flash for a while."""
+    world = World(safe_window_s=0)
+    lost(world)
+
+    def boot():
+        life = world.boot(woke_from_sleep=True)
+
+        def refuse(key, value):
+            raise OSError(-0x1105)
+
+        world.nvs.set_blob = refuse
+        return life
+
+    for _ in range(4):
+        world.sleep_after(boot())
+    assert len(world.network.readings) >= 4, len(world.network.readings)
+
+
+def check_a_week_awake_ends():
+    """Ticks come round after 12 days, differences after 6."""
+    world = World(safe_window_s=0, interval_s=7 * 86400)
+    life = world.boot(woke_from_sleep=True)
+    world.hardware.usb = True
+    sleep_ms = world.time.sleep_ms
+
+    def sleep(ms):
+        sleep_ms(ms * 10000)
+        if world.time.now_us > 20 * 86400 * 1000000:
+            raise Reset
+
+    world.time.sleep_ms = sleep
+    raises(Reset, life.run)
+    equal(len(world.network.readings), 3)
+    assert life.cycle.device.now_ms() > 19 * 86400000, life.cycle.device.now_ms()
+
+
+def check_certification_that_has_ended_keeps_no_node_awake():
+    world = World(safe_window_s=0, certification=True)
+    world.nvs.stored["cert_off"] = 1
+    equal(world.boot(woke_from_sleep=True)._window.reason(), "")
