@@ -7,10 +7,11 @@ is what a node does with it: when it joins, what it sends, how long it waits.
 from micropython import const
 
 from lorawan.device import Device, NoDevNonce
-from lorawan.results import NoAirtime
+from lorawan.results import NoAirtime, PayloadTooLong
 from node import measure, schedule
 from node.identity import IdentityError
 from payload.encode import FPORT, encode
+from payload.table import QUANTITIES
 
 _LONGEST_WAIT_MS = const(3600000)  # time that passed counts only when it is stored: see Device.save
 
@@ -145,6 +146,14 @@ class Cycle:
         except NoAirtime as error:
             print(f"its airtime is used up, this reading is not sent; next try in {error.wait_ms // 1000} s")
             return error.wait_ms
+        except PayloadTooLong:
+            if not reading:
+                raise
+            # what comes last in the table stays behind: a node that sent nothing would never be given another data rate
+            name = [row[1] for row in QUANTITIES if row[1] in reading][-1]
+            print(f"the reading is too long for this data rate, without {name} then")
+            reading.pop(name)
+            return self._send(reading)
         if outcome.refused:
             print(f"MAC answers went first, this reading is not sent: {outcome.refused}")
         else:

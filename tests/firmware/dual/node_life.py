@@ -14,6 +14,7 @@ from node.identity import Identity, IdentityError
 from node.memory import Memory
 from node_fakes import DeepSleep, Fault, Hardware, Network, Nvs, Reset, Rtc, Time, config
 from payload.encode import FAILED
+from payload.table import QUANTITIES
 from radio import RadioError
 from radio.clock import Clock
 
@@ -504,3 +505,18 @@ def check_certification_that_has_ended_keeps_no_node_awake():
     world = World(safe_window_s=0, certification=True)
     world.nvs.stored["cert_off"] = 1
     equal(world.boot(woke_from_sleep=True)._window.reason(), "")
+
+
+def check_reading_that_does_not_fit_is_cut_not_kept_back():
+    """AS923 at DR2 with a dwell time takes 11 bytes: a node that sent nothing would never get to another data rate."""
+    names = [row[1] for row in QUANTITIES]
+    reading = dict.fromkeys(names, FAILED)
+    world = World(safe_window_s=0, region="AS923")
+    life = world.boot()
+    life.cycle._join()
+    life.cycle.device.session.dr = 2
+    life.cycle._send(reading)
+    life.cycle._send(dict.fromkeys(names[:3], FAILED))
+    first, second = [payload for _, payload in world.network.readings]
+    equal((len(first), len(second)), (11, 5))
+    equal(first[0] & 0x7F, 0x7F)
