@@ -37,7 +37,6 @@ _OVERHEAD = const(8)  # of a MACPayload: FHDR without FOpts, and FPort
 _FRAME_OVERHEAD = const(13)  # of a PHYPayload: MHDR, MIC and those
 _JOIN_REQUEST_SIZE = const(23)
 _LONG_FRAME = const(64)  # the longest at DR0 to DR2
-_ONES = b"\0\1\1\2\1\2\2\3\1\2\2\3\2\3\3\4"  # bits in a number below 16
 _MAX_WAITING = const(60)  # bytes of answers; a network that asks for more gets no further answers before these are sent
 _LOST_STEPS = const(9)  # of ADR_ACK_DELAY after ADR_ACK_LIMIT: two more than the longest backoff from DR5 takes
 _RETRANSMIT_MIN_US = const(1000000)  # RETRANSMIT_TIMEOUT is 2 s, 1 s more or less at random (RP002-1.0.4 3.1)
@@ -377,11 +376,11 @@ class Mac:
         return band
 
     def _channel(self, mask, used, freqs_hz, dr, size, now_ms):
-        """One of the channels in `mask` whose sub-band has room for a frame of `size` bytes, as `choose` gives it; None
+        """One of the channels in `mask` whose sub-band has room for a frame of `size` bytes, as region.choose gives it; None
         when there is none."""
         air_us = self._airtime_us(dr, size)
         while mask:
-            chosen = choose(mask, used, self.rng)
+            chosen = plan.choose(mask, used, self.rng)
             band = self._band(freqs_hz[chosen[0]])
             if band >= 0 and self.ledger.wait_ms(band, air_us, now_ms) == 0:
                 return chosen
@@ -430,27 +429,3 @@ def new_session(region, accept, app_key, dev_nonce, dr):
                 session.set_channel(region.CFLIST_FIRST + index, freq_hz, region.DR_RANGE)
     commands.settle(session, region)
     return session
-
-
-def choose(candidates, used, rng):
-    """Choose one of `candidates` at random, none twice before all had their turn (RP002-1.0.4 2.4.1).
-
-    candidates, used: bit masks, candidates not 0. Returns (index, the new `used`).
-    """
-    fresh = candidates & ~used
-    if not fresh:
-        used &= ~candidates
-        fresh = candidates
-    count = 0
-    left = fresh
-    while left:
-        count += _ONES[left & 15]
-        left >>= 4
-    nth = rng(count)
-    index = 0
-    while True:
-        if fresh >> index & 1:
-            if not nth:
-                return index, used | 1 << index
-            nth -= 1
-        index += 1

@@ -5,6 +5,8 @@ the MAC knows a region by its name. `dwell` is everywhere as in the session: bit
 downlinks.
 """
 
+_ONES = b"\0\1\1\2\1\2\2\3\1\2\2\3\2\3\3\4"  # bits in a number below 16
+
 
 def sub_band(region, freq_hz, bw_hz=125000):
     """Index in SUB_BANDS of the band that a channel around `freq_hz` lies in as a whole, or -1 for none.
@@ -51,3 +53,27 @@ def dr_range_ok(region, dr_range):
     low = dr_range & 0x0F
     high = dr_range >> 4
     return low <= high and can_send(region, low) and can_send(region, high)
+
+
+def choose(candidates, used, rng):
+    """Choose one of `candidates` at random, none twice before all had their turn (RP002-1.0.4 2.4.1).
+
+    candidates, used: bit masks, candidates not 0. Returns (index, the new `used`).
+    """
+    fresh = candidates & ~used
+    if not fresh:
+        used &= ~candidates
+        fresh = candidates
+    count = 0
+    left = fresh
+    while left:
+        count += _ONES[left & 15]
+        left >>= 4
+    nth = rng(count)
+    index = 0
+    while True:
+        if fresh >> index & 1:
+            if not nth:
+                return index, used | 1 << index
+            nth -= 1
+        index += 1

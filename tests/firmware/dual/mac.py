@@ -9,7 +9,8 @@ from expect import equal, raises, some
 from lorawan import airtime, commands, eu868, frames
 from lorawan import region as plan
 from lorawan.actions import Heard, Listen, Transmit, Wait
-from lorawan.mac import Mac, choose
+from lorawan.mac import Mac
+from lorawan.region import choose
 from lorawan.results import Joined, NoAirtime, NoChannel, NotJoined, PayloadTooLong
 from lorawan.session import Session
 
