@@ -26,7 +26,7 @@ class Certified:
         self._identity = identity
         self._hardware = hardware
         self._adr = device.mac.adr
-        self._ledger = device.mac.ledger
+        self._ledger = None  # the one that was put aside
         self.tool = Certification(lab=mode == "lab")
         device.mac.certification = True
 
@@ -46,9 +46,11 @@ class Certified:
         tool = self.tool
         tool.heard(outcome)
         mac = self._device.mac
-        if tool.duty_cycle:
+        aside = isinstance(mac.ledger, NoLedger)
+        if tool.duty_cycle and aside:
             mac.ledger = self._ledger
-        elif mac.ledger is self._ledger:
+        elif not (tool.duty_cycle or aside):
+            self._ledger = mac.ledger
             mac.ledger = NoLedger(mac.region)
         wish, tool.wish = tool.wish, 0
         if wish == JOIN:

@@ -520,3 +520,19 @@ def check_reading_that_does_not_fit_is_cut_not_kept_back():
     first, second = [payload for _, payload in world.network.readings]
     equal((len(first), len(second)), (11, 5))
     equal(first[0] & 0x7F, 0x7F)
+
+
+def check_certification_keeps_the_ledger_that_counts():
+    """Flash that failed gave the MAC another ledger; the one from before knows nothing of what was sent since."""
+    world = World(safe_window_s=0, certification="lab")
+    life = world.boot()
+    life.cycle._join()
+    device = life.cycle.device
+    device.mac.ledger = ledger = type(device.mac.ledger)(eu868)
+    life.cycle._send({"temperature": 1})
+    assert device.mac.ledger is ledger
+    certified = life.cycle._certified
+    for on in (False, False, True):
+        certified.tool.duty_cycle = on
+        life.cycle._send({"temperature": 1})
+        equal(device.mac.ledger is ledger, on)
