@@ -134,7 +134,8 @@ class Device:
         Raises as Mac.uplink, and what `run` or flash raise.
         """
         outcome = self._carry_out(self.mac.uplink(port, payload, confirmed, self.now_ms()))
-        if outcome.downlinks or self.mac.ledger.stale(self.now_ms()):
+        stale = self.mac.ledger.stale(self.now_ms())
+        if stale or (outcome.downlinks and not _owes(self.mac.session)):
             self._store()
         return outcome
 
@@ -167,8 +168,8 @@ class Device:
             if session is not before:
                 self._fcnt_reserved = 0
                 self._store()
-            elif session is not None and session.changed:
-                self._store()
+            elif session is not None and _owes(session):
+                self._store()  # what the network waits for, and the FCntDown that brought it, outlive a power cut
             else:
                 self.save()
 
@@ -293,6 +294,9 @@ class Device:
         damaged = other[0] != sequence - 1 if other else sequence > 1 or slots[1 - newer] is not None
         self._take(slots[newer], False, damaged)
         self.mac.hush(self.now_ms())
+        if self.mac.session is not None:
+            # The count of silent uplinks is only as new as the record: ask now whether the network still knows us.
+            self.mac.session.adr_ack_cnt += self.mac.region.ADR_ACK_LIMIT
         self.dev_nonce = max(self.dev_nonce, first_dev_nonce)
         if damaged:
             self.dev_nonce += _NONCE_BLOCK_MAX
@@ -303,6 +307,11 @@ class Device:
             self._sequence = sequence + 2
             self._write()
             self._write()
+
+
+def _owes(session):
+    """Whether the network waits for something."""
+    return session.changed or session.ack_owed or session.answers
 
 
 def _checked(data):

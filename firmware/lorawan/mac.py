@@ -122,8 +122,9 @@ class Mac:
         frame = frames.join_request(join_eui, dev_eui, dev_nonce, app_key)
         mask = (1 << len(channels)) - 1
         channel = self._channel(mask, self.join_channels_used, channels, dr, len(frame), now_ms)
-        if channel is None:  # it was started later than asked for
-            return None
+        wait_ms = self.join_wait_ms(dr, now_ms)
+        if wait_ms or channel is None:  # something else was sent since it was asked for
+            raise NoAirtime(wait_ms)
         index, self.join_channels_used = channel
         freq_hz = channels[index]
         transmit = self._transmit(frame, freq_hz, dr, region.MAX_EIRP_DBM, now_ms)
@@ -150,7 +151,7 @@ class Mac:
         """Bytes of payload that the next uplink takes beside all waiting MAC answers and requests."""
         session = self._joined()
         waiting = len(self._requests) + len(session.answers) + len(session.sticky)
-        return self._room(session, self._next_dr(session)) - min(waiting, frames.MAX_FOPTS)
+        return max(0, self._room(session, self._next_dr(session)) - min(waiting, frames.MAX_FOPTS))
 
     def wait_ms(self, size, now_ms):
         """ms until an uplink with `size` bytes of payload may begin; 0 at once. Raises NotJoined."""
@@ -161,10 +162,12 @@ class Mac:
         return self._wait_ms(mask, session.channels, dr, size, now_ms)
 
     def uplink(self, port, payload, confirmed=False, now_ms=0):
-        """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome.
+        """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome. To be carried out at
+        once; a second one is made when the first has ended.
 
         port: 1..223, or None for a frame without payload; payload: bytes, in clear.
-        Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, NoAirtime, ValueError for another port.
+        Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, NoAirtime, ValueError for another port. A
+        step of the ADR backoff may make a payload too long that was not so before: send less, `room` says how much.
         """
         session = self._joined()
         if port is None:
@@ -303,6 +306,8 @@ class Mac:
             session.answers += commands.apply(
                 session, self.region, down.commands, heard.snr, self.battery, self.adr, outcome
             )
+        if not session.max_duty:
+            self.ledger.quiet(0, 0, 0)  # the network may have ended a silence
         if outcome.acked is not None and down.fctrl & frames.ACK:
             outcome.acked = True
         outcome.window = window
@@ -399,7 +404,11 @@ class Mac:
     def _transmit(self, frame, freq_hz, dr, eirp_dbm, now_ms):
         sf, bw_hz = self.region.DATA_RATES[dr]
         air_us = self._airtime_us(dr, len(frame))
-        self.ledger.add(self._band(freq_hz), air_us, now_ms)
+        band = self._band(freq_hz)
+        wait_ms = self.ledger.wait_ms(band, air_us, now_ms)
+        if wait_ms:  # something else was sent since it was asked for
+            raise NoAirtime(wait_ms)
+        self.ledger.add(band, air_us, now_ms)
         return Transmit(frame, freq_hz, sf, bw_hz, min(eirp_dbm, self.max_eirp_dbm), air_us)
 
     def _listen(self, window, delay_s, freq_hz, dr):

@@ -111,8 +111,8 @@ class Timing:
         return struct.pack(
             _FORMAT,
             int(min(max(self._drift, -32768), 32767)),
-            int(self._unsure * _FINE + 0.99),  # upwards, because it grows by little at a time
-            int(self._spread),
+            min(int(self._unsure * _FINE + 0.99), 65535),  # upwards, because it grows by little at a time
+            min(int(self._spread), 65535),
             self._peak,
             self._count,
         )

@@ -467,3 +467,18 @@ def check_requests_and_status():
     device.uplink(1, b"x")
     equal(world.network.answers[:2], b"\x06\x4d")
     equal(device.wait_ms(10), 0)
+
+
+def check_power_cuts_do_not_hide_a_lost_network():
+    """Cut off every day, and nobody answers: the count of silent uplinks in flash is old, so each start asks."""
+    world = World()
+    world.joined().uplink(1, b"x")
+    world.heard = False
+    days = 0
+    while not world.boot(power_cut=True).lost:
+        device = world.boot(power_cut=True)
+        for _ in range(20):
+            device.uplink(1, b"x")
+            world.now_ms += 900000
+        days += 1
+        assert days < 20

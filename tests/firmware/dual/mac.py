@@ -635,3 +635,48 @@ def check_windows_learn_from_what_came_and_what_did_not():
     session.adr_ack_cnt = 64
     drive(mac.uplink(1, b"x"), [None, None])
     equal(mac.timing.misses, 2)
+
+
+def check_law_holds_for_exchanges_made_in_advance():
+    mac = Mac(eu868, fresh(0), lowest, timing())
+    sent_us = 0
+    for exchange in [mac.uplink(1, bytes(51)) for _ in range(30)]:
+        try:
+            _, sent, _ = drive(exchange, [None, None])
+        except NoAirtime:
+            continue
+        sent_us += sent[0].airtime_us
+    assert sent_us <= 36000000, sent_us
+    mac = Mac(eu868, None, lowest, timing())
+    sent_us = 0
+    for exchange in [mac.join(bytes(8), bytes(8), KEY, nonce, 0) for nonce in range(40)]:
+        try:
+            _, sent, _ = drive(exchange, [None, None])
+        except NoAirtime:
+            continue
+        sent_us += sent[0].airtime_us
+    assert sent_us < 36000000, sent_us
+
+
+def check_silence_ends_when_the_network_says_so():
+    mac = Mac(eu868, fresh(), lowest, timing())
+    session = some(mac.session)
+    session.max_duty = 15
+    drive(mac.uplink(1, b"x"), [None, Heard(frames_down(session, 0, b"\x04\x00"), -90, 7.0)])
+    equal(mac.wait_ms(10, 5000), 0)
+
+
+def check_room_is_never_negative():
+    mac = Mac(eu868, fresh(0), lowest, timing())
+    session = some(mac.session)
+    session.answers = b"\x06\xff\x07" * 5
+    session.dwell = 0
+    equal(mac.room(), 36)
+    from lorawan import as923
+
+    mac = Mac(as923, Session(1, 0, KEY, KEY, as923), lowest, timing())
+    session = some(mac.session)
+    session.dwell = 1
+    session.dr = 2
+    session.answers = b"\x06\xff\x07" * 5
+    equal(mac.room(), 0)

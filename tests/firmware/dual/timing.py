@@ -172,3 +172,9 @@ def check_single_late_downlink_is_remembered():
     for _ in range(6000):
         timing.heard(SECOND, SECOND)
     assert timing.window(7, 125000, SECOND)[1] <= before[1], "and forgotten in the end"
+
+
+def check_wild_configuration_is_packed_too():
+    for timing in (Timing(100000, JITTER_US), Timing(PPM, 1000000)):
+        timing.restore(timing.pack())
+        timing.window(12, 125000, SECOND)
