@@ -124,7 +124,7 @@ class Ledger:
             for row in self._rows:
                 enough = 2 * row[_SUM] + (row[_LIMIT] >> _STEP)
                 if row[_PROMISED] > 8 * enough:
-                    row[_PROMISED] = enough
+                    row[_PROMISED] >>= 3  # not to what was used last: that is soon raised again
                     head[_RAISED] = 0
                     stale = True
         return stale

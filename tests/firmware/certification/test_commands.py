@@ -230,6 +230,30 @@ def test_sticky_answers_survive_reset_and_power_cut(lab: Lab) -> None:
         assert lab.uplink().up.fopts == b"\x08"
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (rx_param_setup(7, 0, RX2_HZ), b"\x05\x03"),  # refused
+        (b"\x08\x01", b"\x08"),  # as it was before
+        (b"\x06", b"\x06\xff\x07"),
+        (link_adr(5, 0, 7), b"\x03\x07"),
+    ],
+)
+def test_answers_that_wait_survive_a_power_cut(lab: Lab, asked: bytes, answer: bytes) -> None:
+    """An answer that was not sent yet is sent after a power cut, though nothing changed by what it answers."""
+    lab.uplink(rx1=lab.down(fopts=asked))
+    lab.restart(power_cut=True)
+    assert lab.uplink().up.fopts == answer
+
+
+def test_command_is_not_obeyed_again_after_a_power_cut(lab: Lab) -> None:
+    """A downlink with commands that is played to the device again after a power cut is refused."""
+    recorded = lab.down(fopts=b"\x06")
+    lab.uplink(rx1=recorded)
+    lab.restart(power_cut=True)
+    assert lab.uplink(rx1=recorded).outcome.window == 0
+
+
 def test_new_windows_survive_a_power_cut(lab: Lab) -> None:
     """Windows that were acknowledged are the same after a power cut."""
     lab.uplink(rx1=lab.down(fopts=b"\x08\x05" + rx_param_setup(3, 2, 868300000)))

@@ -85,8 +85,10 @@ def test_ack_bit_stands_in_every_repetition(lab: Lab) -> None:
     assert [up.ack for up in exchange.ups] == [True] * 3
 
 
-def test_ack_survives_a_reset(lab: Lab) -> None:
-    """An acknowledgement that is owed is given after a reset, too."""
-    lab.uplink(rx1=lab.down(port=1, payload=b"x", confirmed=True))
-    lab.restart()
+@pytest.mark.parametrize("power_cut", [False, True])
+@pytest.mark.parametrize("fields", [{"port": 1, "payload": b"x"}, {}])
+def test_ack_survives_a_reset(lab: Lab, fields: dict, power_cut: bool) -> None:
+    """An acknowledgement that is owed is given after a reset and a power cut, too."""
+    lab.uplink(rx1=lab.down(**fields, confirmed=True))
+    lab.restart(power_cut=power_cut)
     assert lab.uplink().up.ack
