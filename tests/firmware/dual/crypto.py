@@ -87,3 +87,18 @@ def check_nothing_is_encrypted_in_vain():
     for size in range(243):
         blocks = [-(-size // 16) * 16] if size else []
         equal(encrypted(crypto.crypt_payload, key, 1, 0, crypto.UP, bytes(size)), blocks, size)
+
+
+def check_every_block_of_the_longest_payload():
+    """242 bytes are 16 blocks, numbered from 1 (TS001-1.0.4 4.3.3)."""
+    import struct
+
+    from cryptolib import aes
+
+    key = bytes(range(16))
+    data = bytes(range(242))
+    got = crypto.crypt_payload(key, 0x01020304, 77, 1, data)
+    for number in range(1, 17):
+        stream = aes(key, 1).encrypt(struct.pack("<BIBIIBB", 1, 0, 1, 0x01020304, 77, 0, number))
+        at = 16 * (number - 1)
+        equal(got[at : at + 16], bytes([a ^ b for a, b in zip(data[at : at + 16], stream)]), number)
