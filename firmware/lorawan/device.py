@@ -27,7 +27,7 @@ from lorawan.session import Session
 
 _MAGIC = b"FD\x01"  # the last byte is the version of the format
 # sequence number, node time, next DevNonce, JoinNonce + 1, first FCntUp not reserved, first DevNonce not reserved,
-# DevNonces in the next block, join channels used, lengths of: timing, ledger, join clock, session; binding of the session
+# DevNonces in the next block, join channels used, lengths of: timing, ledger, join clock, session; binding
 _HEAD = "<IQIIQIBBBHBH4s"
 _HEAD_SIZE = len(_MAGIC) + struct.calcsize(_HEAD)
 _FCNT_BLOCK = const(128)  # uplinks between two writes of flash
@@ -176,8 +176,9 @@ class Device:
     def _before_transmit(self, action):
         mac = self.mac
         now_ms = self.now_ms()
-        if action.frame[0]:  # an uplink; a join that could not be stored must not keep it back
-            due = mac.session.changed or mac.session.fcnt_up > self._fcnt_reserved
+        session = mac.session
+        if session is not None and action.frame[0]:  # an uplink: a join that could not be stored does not keep it back
+            due = session.changed or session.fcnt_up > self._fcnt_reserved
         else:
             due = self.dev_nonce > self._nonce_reserved or not mac.join_clock.covered()
         if due or not mac.ledger.covered(now_ms):

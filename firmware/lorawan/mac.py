@@ -162,8 +162,8 @@ class Mac:
         return self._wait_ms(mask, session.channels, dr, size, now_ms)
 
     def uplink(self, port, payload, confirmed=False, now_ms=0):
-        """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome. To be carried out at
-        once; a second one is made when the first has ended.
+        """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome. To be carried out
+        at once; a second one is made when the first has ended.
 
         port: 1..223, or None for a frame without payload; payload: bytes, in clear.
         Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, NoAirtime, ValueError for another port. A
@@ -381,8 +381,8 @@ class Mac:
         return band
 
     def _channel(self, mask, used, freqs_hz, dr, size, now_ms):
-        """One of the channels in `mask` whose sub-band has room for a frame of `size` bytes, as region.choose gives it; None
-        when there is none."""
+        """One of the channels in `mask` whose sub-band has room for a frame of `size` bytes, as region.choose gives it;
+        None when there is none."""
         air_us = self._airtime_us(dr, size)
         while mask:
             chosen = plan.choose(mask, used, self.rng)
