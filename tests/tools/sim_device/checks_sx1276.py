@@ -8,8 +8,8 @@ from bench import ends, rejects
 from bench76 import CAD, FS_RX, FS_TX, LORA, RX, SINGLE, SLEEP, STANDBY, TX, Bench76, board
 from machine import SPI, Pin
 
-# Reset values of data sheet rev. 7, tables 41 to 43 (LoRa page, in sleep), from memory: not compared with the tables, nor
-# with a chip. Written down apart from the emulator's own.
+# Reset values of data sheet rev. 7, tables 41 to 43 (LoRa page, in sleep), from memory: not compared with the tables,
+# nor with a chip. Written down apart from the emulator's own.
 AFTER_RESET = (
     (0x06, "6c 80 00 4f 09 2b 20"),
     (0x0D, "00 80 00"),
