@@ -186,6 +186,7 @@ class Ledger:
 
 
 _JOIN_MS = const(36000)
+_UNSEEN_S = const(7500)  # two hours: what a lost record may be ahead (one is written every hour), and what followed it
 _LATE_JOIN_MS = const(8700)
 # End of the first hour, begin of the ten, their end, begin of the last phase: s since the first try, 3 % and 12 s for a
 # frame that begins late from 1 h and 11 h. An even number of borders has passed in a phase, an odd one in a pause.
@@ -291,6 +292,11 @@ class JoinClock:
         clock = cls.unpack(data)
         state = clock._state
         if damaged:
+            # The newest may have been up to two hours younger, in the next phase.
+            if state[_START] < 0:
+                state[_START] = now_ms
+            phase = _phase((now_ms - state[_START]) // 1000 + _UNSEEN_S)
+            state[_PHASE] = phase + (phase & 1)
             state[_USED] = _JOIN_MS
             state[_LAST] = now_ms
         if state[_SPARE] > 0:
@@ -307,9 +313,7 @@ class JoinClock:
         if state[_START] >= 0:
             passed_s = (now_ms - state[_START]) // 1000
             rest_ms = now_ms - state[_LAST]
-            phase = 0
-            for border_s in _BORDERS_S:
-                phase += passed_s >= border_s
+            phase = max(_phase(passed_s), state[_PHASE])
             if phase != state[_PHASE] or (phase == _LATE and rest_ms >= _DAY_MS):
                 state[_PHASE] = phase
                 state[_USED] = 0
@@ -317,3 +321,11 @@ class JoinClock:
             if rest_ms >= _HOUR_MS:  # what is promised is neither for another phase nor for ever
                 state[_SPARE] = state[_DOUBLED] = 0
         return state
+
+
+def _phase(passed_s):
+    """How many borders have passed."""
+    phase = 0
+    for border_s in _BORDERS_S:
+        phase += passed_s >= border_s
+    return phase

@@ -32,7 +32,7 @@ def test_no_cut_brings_a_counter_back(rots: int, harsh: bool) -> None:
     assert judge.cut_writes > CUTS // 10
     assert judge.cut_frames > CUTS // 100
     assert judge.restarts_that_sent > CUTS // 4
-    assert len(judge.nonces) > (1 if rots else 0)  # a sound record keeps the session for ever
+    assert judge.nonces  # how DevNonces fare is in the next test: a node that has a session seldom joins
     assert (judge.rots > 0) == (rots > 0)
 
 
