@@ -171,7 +171,7 @@ def test_safe_window_is_awake_and_goes_on_sending(node: NodeRunner) -> None:
     run = node(1, interval_s=10, safe_window_s=60)
     assert run.events == ["deepsleep"]
     assert 60_000 <= run.ends[0]["awake_ms"] < 75_000
-    assert run.ends[0]["light_ms"] < 2000, "at most the last cycle, which begins when the window is over"
+    assert run.ends[0]["light_ms"] < 3500, "at most the last cycle, which begins when the window is over"
     assert 5 <= len(run.readings) <= 8
     assert "awake, because it was just switched on" in run.text
 
