@@ -1,7 +1,8 @@
 """What the parts of the nest hand to each other: frames, uplinks, downlinks, devices and sessions.
 
-All of these are values: frozen, made of numbers, bytes, strings and tuples, so that the network server can hand them
-out, the archive can store them column by column, and nobody can change them behind another's back.
+All but `SessionState` are values, made of numbers, bytes, strings and tuples: nobody changes one that was handed over.
+Those of which thousands a second are made are not frozen, for that costs half of their making; they are values all the
+same.
 
 Units: frequencies Hz, powers dBm EIRP, RSSI dBm, SNR dB, bandwidths Hz; `received_at` is Unix time in seconds.
 DevEUI and JoinEUI are 8 bytes, most significant first (as printed); DevAddr is an int; gateways are named by their EUI
@@ -13,12 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RadioFrame:
     """One reception of one LoRa frame by one gateway, whatever the gateway speaks.
 
     `tmst` is the gateway's 32-bit microsecond counter at the end of the reception (None: the gateway gave none, so no
-    downlink can follow through it). `crc_ok` is None where the frame carried no CRC.
+    downlink can follow through it). `crc_ok` is None where the frame carried no CRC. `received_at` is when the gateway
+    heard it where the gateway's word can be taken for that, else when it reached the nest. `buffered`: the gateway has
+    held it back, it is too old to be answered. `context` is whatever the forwarder wants to find again in a `Downlink`
+    that answers this reception.
     """
 
     phy: bytes
@@ -31,12 +35,14 @@ class RadioFrame:
     snr: float | None
     tmst: int | None
     crc_ok: bool | None = True
+    buffered: bool = False
+    context: object = None
 
 
 MOST_HEARD = 64  # gateways that are noted for one frame: a made-up EUI costs nothing, a town has a handful
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
     """That one gateway heard an uplink, and how well."""
 
@@ -47,7 +53,7 @@ class Heard:
     received_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Uplink:
     """A data frame of a known node with a valid MIC, decrypted (DESIGN contract 6).
 
@@ -73,9 +79,12 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Downlink:
-    """One transmission asked of one gateway, to start when its counter reaches `tmst` (modulo 2^32).
+    """One transmission asked of one gateway, to start when its counter reaches `tmst` (modulo 2^32), which is `delay_s`
+    after the end of the uplink that it answers. `power_dbm` is EIRP: the forwarder takes the antenna's gain off.
 
-    `window` is 1 or 2. `id` names the transmission to the network server when its result comes back.
+    `window` is 1 or 2. `id` names the transmission to the network server when its result comes back. `context` is that
+    of the reception it answers. `fallback` (freq_hz, sf, bw_hz, power_dbm): RX2, one second later, which a gateway that
+    can choose by itself may use instead of RX1.
     """
 
     gateway: str
@@ -88,6 +97,9 @@ class Downlink:
     dev_eui: bytes
     window: int
     id: int = 0
+    delay_s: int = 1
+    context: object = None
+    fallback: tuple[int, int, int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +120,18 @@ class Device:
         return f"Device({self.slug!r}, dev_eui={self.dev_eui.hex()})"  # never the key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionState:
     """One session of one device. (`dev_eui`, `join_nonce`) names it for ever: a JoinNonce is never used twice.
 
+    The one thing here that changes: the network server moves its counters on, and whoever stores it writes it as it is
+    at that moment; counters only rise, so a later state is as good as the one that was meant.
+
     `fcnt_up` is the last FCntUp accepted, -1 before the first; `fcnt_down` the next FCntDown to use. `active` turns
     true with the first uplink under these keys; until then the device's earlier session stays valid beside it.
+    `heard_at` (Unix s) is when the frame of `fcnt_up` was heard, 0 before the first. `tx_power` (index of TXPower) and
+    `nb_trans` are what the device has acknowledged; `adr_tries` how often it has refused or left unanswered the
+    LinkADRReq in question; `status_at` (Unix s) when it last told its battery.
     """
 
     dev_eui: bytes
@@ -129,6 +147,11 @@ class SessionState:
     rx2_freq_hz: int = 869_525_000
     active: bool = False
     joined_at: float = 0.0
+    heard_at: float = 0.0
+    tx_power: int = 0
+    nb_trans: int = 1
+    adr_tries: int = 0
+    status_at: float = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -144,3 +167,23 @@ class JoinRecord:
     dev_eui: bytes
     dev_nonce: int
     join_nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayInfo:
+    """A gateway that may speak to the nest, as the operator registered it.
+
+    `eui`: 16 lower-case hex digits. `token` is the SHA-256 (hex) of its Basics Station token, None: it has none and may
+    speak Semtech UDP only. `antenna_gain_dbi` is taken off the power it is told to send with, so that the EIRP is lawful.
+    """
+
+    eui: str
+    name: str
+    latitude: float | None = None
+    longitude: float | None = None
+    altitude_m: float | None = None
+    antenna_gain_dbi: float = 2.15
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"GatewayInfo({self.eui}, {self.name!r})"

@@ -81,6 +81,15 @@ class SemtechUdpSection(_Section):
     port: Port = 1700
 
 
+class BasicsStationSection(_Section):
+    """`[basics_station]`: gateways that speak LoRa Basics Station, each with its token."""
+
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104  gateways are other machines
+    port: Port = 8887
+    certificate: str = ""  # PEM files in the town's folder; both empty: no TLS
+    key: str = ""
+
+
 class WebSection(_Section):
     """`[web]`: the page and the API."""
 
@@ -92,6 +101,7 @@ class MqttSection(_Section):
     """`[mqtt]`: a broker by URL, or the nest's own one."""
 
     url: Annotated[str, AfterValidator(_mqtt_url)] = ""
+    ca_file: str = ""  # PEM in the town's folder, for mqtts:// with a certificate of your own; empty: the system's
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port = 1883
     prefix: Annotated[str, AfterValidator(_topic)] = "funkspatz"
@@ -103,6 +113,9 @@ class LorawanSection(_Section):
     region: Literal["EU868"] = "EU868"
     net_id: Annotated[int, Field(ge=0, le=0xFFFFFF)] = 0
     rx1_delay_s: Annotated[int, Field(ge=1, le=15)] = 1
+    rx2_dr: Annotated[int, Field(ge=0, le=5)] = 3
+    adr: bool = True
+    adr_margin_db: Annotated[float, Field(ge=0, le=40)] = 10.0
 
 
 class MapSection(_Section):
@@ -118,6 +131,7 @@ class Settings(_Section):
 
     town: TownSection
     semtech_udp: SemtechUdpSection = SemtechUdpSection()
+    basics_station: BasicsStationSection = BasicsStationSection()
     web: WebSection = WebSection()
     mqtt: MqttSection = MqttSection()
     lorawan: LorawanSection = LorawanSection()
@@ -184,6 +198,8 @@ def create(
     mqtt_url: str = "",
     udp_host: str | None = None,
     web_host: str | None = None,
+    station_port: int = 0,
+    station_host: str | None = None,
 ) -> Town:
     """Make a town's folder with its `town.toml` and an empty database. Ports may be 0: any free one at each start.
 
@@ -202,6 +218,7 @@ def create(
                 "language": language,
             },
             "semtech_udp": {"host": udp_host, "port": udp_port},
+            "basics_station": {"host": station_host, "port": station_port},
             "web": {"host": web_host, "port": web_port},
             "mqtt": {"url": mqtt_url, "port": mqtt_port},
             "lorawan": {},
@@ -255,6 +272,7 @@ def load(path: Path) -> Town:
 
 _COMMENTS = {
     "semtech_udp": "gateways send here (Semtech UDP packet forwarder)",
+    "basics_station": "gateways that speak LoRa Basics Station send here; certificate and key are PEM files in this folder",
     "web": "the page and the API; host 127.0.0.1 shows them on this computer only",
     "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
     "everybody who reaches its host may write to it",

@@ -11,8 +11,11 @@ from nest.lorawan.effects import (
     MergeCopy,
     Publish,
     SendDownlink,
-    StoreDownlinkCounter,
+    Stored,
     StoreJoin,
+    StoreLate,
+    StoreSession,
+    StoreStatus,
     StoreUplink,
 )
 from nest.lorawan.server import NetworkServer, UnknownDeviceError
@@ -27,8 +30,11 @@ __all__ = [
     "Publish",
     "SendDownlink",
     "Settings",
-    "StoreDownlinkCounter",
     "StoreJoin",
+    "StoreLate",
+    "StoreSession",
+    "StoreStatus",
     "StoreUplink",
+    "Stored",
     "UnknownDeviceError",
 ]

@@ -1,17 +1,21 @@
-"""What the network server wants done. A list of effects is carried out in its order, each before the next.
+"""What the network server wants done. A list of effects is carried out in its order.
 
 The order is the promise: what is stored stands before what is sent or published from it, so a crash between two effects
-never repeats a counter and never publishes what is not stored. The Store… effects are each one transaction.
+never repeats a counter and never publishes what is not stored. The Store… effects, MergeCopy and DownlinkOutcome are
+for the database and may be written many at a time, in one transaction; what stands behind them waits until it is done.
+A database that refuses for a while changes nothing: the effects wait, in order, and nothing of them is seen outside.
 
 | effect | when | carry out |
 | --- | --- | --- |
 | StoreJoin | a JoinRequest is answered | insert the record, replace the device's *pending* session (active = false) |
-| StoreUplink | a fresh data frame with a valid MIC | insert the raw frame, update the session's counters |
+| StoreUplink | a fresh data frame with a valid MIC | insert the raw frame, update the session |
+| StoreLate | a frame that a gateway held back while later ones came | insert the raw frame where it is not there yet |
 | MergeCopy | a further or stronger reception of a stored frame | merge into that frame's receptions |
-| StoreDownlinkCounter | before every data downlink | update the session: its FCntDown is now used |
-| SendDownlink | a downlink is due | give it to the gateway's forwarder; report by `transmit_result`, at once or later |
+| StoreSession | before every data downlink; when a MAC command was answered | update the session |
+| StoreStatus | a DevStatusAns | note battery and margin of the node |
 | DownlinkOutcome | a queued downlink changed state | note it in the queue |
-| Publish | the deduplication window of a frame with application data has closed | decode, archive, publish |
+| SendDownlink | a downlink is due | give it to the gateway's forwarder; report by `transmit_result`, at once or later |
+| Publish | the deduplication window of a fresh frame has closed | tell who heard it |
 | Count | something happened worth counting | add to the statistics; see `KINDS` |
 """
 
@@ -34,17 +38,23 @@ KINDS: dict[str, str] = {
     "unknown_session": "data frame with a DevAddr that no session has: a neighbour's, or a node that must join again",
     "mic_bad": "known device or address, but the signature is wrong",
     "replay": "valid signature, but the counter was used before",
+    "late_frame": "frame that a gateway held back while later ones came: stored under the time it was heard, if it is new",
     "dev_nonce_used": "JoinRequest with a DevNonce used before: a replay",
     "dev_nonce_low": "JoinRequest with a DevNonce below an earlier one",
     "join_nonce_exhausted": "the device has joined 2^24 times",
+    "join_deferred": "JoinRequest not answered: no gateway has lawful time for it now; the node asks again",
+    "adr_request": "LinkADRReq sent: data rate, power or repetitions of a node",
+    "adr_refused": "the node refused a LinkADRReq",
+    "mac_malformed": "MAC commands of a node that cannot be understood; those before them were taken",
     "downlink_sent": "downlink given to a gateway",
+    "downlink_no_room": "downlink not sent now: airtime or transmitter of every gateway are taken; it waits",
     "downlink_retried": "the gateway refused a downlink; tried in the next window or through the next gateway",
     "downlink_failed": "no gateway could send a downlink",
     "downlink_too_long": "queued payload does not fit any window's data rate, dropped",
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreJoin:
     """Remember both nonces and the new session (not active yet) beside the device's active one."""
 
@@ -52,7 +62,7 @@ class StoreJoin:
     session: SessionState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreUplink:
     """Store the raw frame and the counter in one transaction. `activates`: the device's other sessions end."""
 
@@ -61,7 +71,15 @@ class StoreUplink:
     activates: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class StoreLate:
+    """Store the raw frame unless (session, FCnt) is there already: then it was a replay. The session stays as it is."""
+
+    uplink: Uplink
+    session: SessionState
+
+
+@dataclass(slots=True)
 class MergeCopy:
     """The frame (dev_eui, join_nonce, fcnt) was also heard so.
 
@@ -74,21 +92,32 @@ class MergeCopy:
     heard: Heard
 
 
-@dataclass(frozen=True, slots=True)
-class StoreDownlinkCounter:
-    """`session.fcnt_down` has moved on; must be durable before the SendDownlink that follows."""
+@dataclass(slots=True)
+class StoreSession:
+    """The session has changed. Before a SendDownlink: its FCntDown is used and must be durable before what follows."""
 
     session: SessionState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class StoreStatus:
+    """The node told its `battery` (0 external supply, 1..254 of 254, 255 unknown) and the `margin_db` (SNR of the
+    request) at `at` (Unix s)."""
+
+    dev_eui: bytes
+    at: float
+    battery: int
+    margin_db: int
+
+
+@dataclass(slots=True)
 class SendDownlink:
     """Hand this to the gateway now; its counter decides the moment."""
 
     downlink: Downlink
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DownlinkOutcome:
     """What became of a downlink queued with a `reference`.
 
@@ -101,18 +130,19 @@ class DownlinkOutcome:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publish:
-    """A stored uplink with application data and everyone who heard it within the window."""
+    """A fresh, stored uplink with everyone who heard it within the window, strongest first."""
 
     uplink: Uplink
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Count:
     """One more of `kind`, a key of `KINDS`."""
 
     kind: str
 
 
-Effect = StoreJoin | StoreUplink | MergeCopy | StoreDownlinkCounter | SendDownlink | DownlinkOutcome | Publish | Count
+Stored = StoreJoin | StoreUplink | StoreLate | MergeCopy | StoreSession | StoreStatus | DownlinkOutcome
+Effect = Stored | SendDownlink | Publish | Count
