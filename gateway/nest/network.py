@@ -1,8 +1,14 @@
-"""Carries out what the network server wants done: archive, queue of downlinks, forwarder, live events.
+"""The engine: takes what gateways heard to the network server, and carries out what that wants done.
 
-Synchronous and without sockets: the forwarder hands frames in, `send` takes downlinks out. The order of effects is the
-network server's promise (`nest.lorawan.effects`); when one cannot be carried out, nor are those behind it, and the
-network server is told (`not_done`).
+Synchronous, without sockets and without timers: forwarders hand frames in and say when a burst is over, `due` tells
+when `poll` is wanted, `send` takes downlinks out. Everything runs in one thread.
+
+**One transaction for a burst.** What is to be stored is collected and written at once, at most `COLLECT_S` late. Only
+then gateways get their acknowledgements, downlinks go out and readings are published: acknowledged means on the disk.
+
+**A database that refuses** (busy, full) loses nothing: the collected effects wait, in their order, and are tried again.
+The network server goes on meanwhile, but nothing of it is seen outside. When too much waits, frames are not taken any
+more, and gateways that keep what was not acknowledged keep it.
 """
 
 from __future__ import annotations
@@ -10,21 +16,29 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan
 from nest.archive import Archive
 from nest.archive.downlinks import QUEUED, DownlinkQueue
-from nest.archive.storing import SessionEndedError
-from nest.live import Live
+from nest.archive.journal import Journal, RefusedError
+from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
-from nest.model import Downlink, RadioFrame
+from nest.model import Downlink, RadioFrame, Uplink
+from nest.moments import now_ms
 from nest.registry import Registry
 
 _log = logging.getLogger(__name__)
+
+COLLECT_S = 0.010  # how long an effect waits for others to share its transaction
+COLLECT_MOST = 64  # effects; with so many the transaction costs each of them little
+MOST_WAITING = 20_000  # effects kept while the database refuses, about 20 MB
+RETRY_S = 0.25  # how soon a database that refused is asked again
+_SYNC_OVERLAP_MS = 2000  # what another program committed late is seen all the same
 
 _JOIN_REQUEST_SIZE = 23  # MHDR 1, JoinEUI 8, DevEUI 8, DevNonce 2, MIC 4 (TS001-1.0.4 section 6.2.2)
 _JOIN_REQUEST_MHDR = 0x00
@@ -32,145 +46,256 @@ _JOIN_REQUEST_MHDR = 0x00
 # kinds counted here, beside those of nest.lorawan.effects.KINDS
 KINDS = {
     "readings": "uplink decoded to a reading",
-    "no_reading": "uplink stored, on an fPort that carries no reading, or undecodable",
-    "not_stored": "the database refused: disk full or broken",
+    "no_reading": "uplink stored, on an fPort that carries no reading",
+    "undecodable": "uplink stored, but its payload cannot be decoded",
+    "not_stored": "a transaction that the database refused (busy, full); it was tried again",
+    "not_taken": "frame not taken and not acknowledged, because the database has refused for too long",
+    "broken": "something the database will never take, left out; see the log",
 }
+
+# frames of these kinds do not speak for their gateway: they are a neighbour's, noise, or forged
+USELESS = frozenset(
+    {
+        "crc_bad",
+        "malformed",
+        "unexpected_type",
+        "unknown_device",
+        "unknown_session",
+        "mic_bad",
+        "replay",
+        "dev_nonce_used",
+        "dev_nonce_low",
+    }
+)
+
+_OUTWARD = (effects.SendDownlink, effects.Publish)
+
+
+class Publisher(Protocol):
+    """Where stored readings go to be published."""
+
+    @property
+    def done(self) -> int:
+        """Everything up to this number is published for good."""
+        ...
+
+    def offer(self, items: Sequence[tuple[int, ReadingEvent]]) -> None:
+        """Readings that have just been stored, with their numbers in the outbox."""
+
+    def heard(self, uplink: Uplink) -> None:
+        """By whom an uplink was heard."""
+
+    def forget(self, slug: str) -> None:
+        """A node was removed."""
 
 
 class Network:
-    """A `NetworkServer` with everything it needs around it. Restores its sessions and nonces from the archive."""
+    """A `NetworkServer` with everything it needs around it. Restores its sessions and nonces from the archive.
+
+    `send` gives a downlink to its gateway's forwarder, False: there is no way. `clock` is a steady clock in seconds.
+    """
 
     def __init__(
         self,
         settings: lorawan.Settings,
         registry: Registry,
         archive: Archive,
+        journal: Journal,
         downlinks: DownlinkQueue,
+        publisher: Publisher,
         live: Live,
         send: Callable[[Downlink], bool],
         counters: Counter[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry, self._archive, self._downlinks, self._live = registry, archive, downlinks, live
-        self._send, self._clock = send, clock
+        self._registry, self._archive, self._journal, self._downlinks = registry, archive, journal, downlinks
+        self._publisher, self._live, self._send, self._clock = publisher, live, send, clock
         self.counters = counters
+        self.trouble: str | None = None  # why the database refuses, while it does
+        self._batch: list[effects.Stored] = []
+        self._after: list[effects.SendDownlink | effects.Publish] = []  # what stands behind the batch
+        self._acknowledge: list[Callable[[], None]] = []
+        self._commit_at: float | None = None
+        self._mark = publisher.done
+        self._synced_ms = now_ms()
+        downlinks.take_back()
         self._devices = {device.dev_eui: device for device in registry.devices()}
-        self._stored: dict[bytes, int] = {}  # PHYPayload -> frame number, until its deduplication window closes
-        self._to_decode: deque[int] = deque()  # frame numbers; more than one only while the database refuses
-        self._dropped: list[str] = []  # slugs, until `forget_removed` has told of them
-        self._server = lorawan.NetworkServer(
+        self.core = lorawan.NetworkServer(
             settings, self._devices.values(), archive.sessions(), archive.joins(), random.SystemRandom()
         )
-        downlinks.take_back()
-        self._carry = {
-            effects.StoreJoin: self._store_join,
-            effects.StoreUplink: self._store_uplink,
-            effects.MergeCopy: self._merge_copy,
-            effects.StoreDownlinkCounter: self._store_downlink_counter,
-            effects.SendDownlink: self._send_downlink,
-            effects.DownlinkOutcome: self._downlink_outcome,
-            effects.Publish: self._publish,
-            effects.Count: self._count,
-        }
+        self._take_waiting()
 
-    def receive(self, frame: RadioFrame) -> None:
-        """Take one reception from a forwarder."""
-        try:
-            self._meet(frame.phy)
-        except SQLAlchemyError as error:
-            self._not_stored(error)
-            return
-        self._carry_out(self._server.receive(frame, self._clock()))
+    @property
+    def waiting(self) -> int:
+        """How many effects wait for the database."""
+        return len(self._batch)
 
-    def transmit_result(self, downlink: Downlink, error: str | None) -> None:
-        """Take what a gateway said about a downlink."""
-        self._carry_out(self._server.transmit_result(downlink, error, self._clock()))
+    # -- from the forwarders
+
+    def receive(self, frames: Sequence[RadioFrame], stored: Callable[[], None] | None = None) -> int | None:
+        """Take receptions. Returns how many were ours, or None: not taken, for the database has refused too long.
+
+        `stored` is called when everything that came of them is on the disk.
+        """
+        if self.trouble is not None and len(self._batch) >= MOST_WAITING:
+            self.counters["not_taken"] += len(frames)
+            return None
+        useful = 0
+        now = self._clock()
+        for frame in frames:
+            phy = frame.phy
+            if len(phy) == _JOIN_REQUEST_SIZE and phy[0] == _JOIN_REQUEST_MHDR:
+                self._look_around()
+            useful += self._take(self.core.receive(frame, now))
+        if stored is not None:
+            if self._batch:
+                self._acknowledge.append(stored)
+            else:
+                stored()
+        if self._batch and self._commit_at is None:
+            self._commit_at = now + COLLECT_S
+        return useful
+
+    def drained(self) -> None:
+        """The burst is over: write what is worth a transaction, leave the rest to `poll`."""
+        if self._after and not self._batch:
+            self.commit()
+        elif self._commit_at is not None and self.trouble is None:
+            if len(self._batch) >= COLLECT_MOST or self._clock() >= self._commit_at:
+                self.commit()
+
+    def transmit_result(self, downlink: Downlink, error: str | None, window: int | None = None) -> None:
+        """Take what a gateway said about a downlink; `window` where it chose that itself."""
+        self._take(self.core.transmit_result(downlink, error, self._clock(), window))
+        self.commit()
+
+    # -- by the clock
+
+    def due(self) -> float | None:
+        """When `poll` has something to do, on the clock; None: nothing waits."""
+        deadline = self.core.next_deadline()
+        if self._commit_at is None:
+            return deadline
+        return self._commit_at if deadline is None else min(deadline, self._commit_at)
 
     def poll(self) -> None:
         """Do what is due."""
-        self._carry_out(self._server.poll(self._clock()))
+        now = self._clock()
+        deadline = self.core.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._look_around()
+            self._take(self.core.poll(now))
+        if self.trouble is None or self._commit_at is None or now >= self._commit_at:
+            self.commit()
 
-    def seconds_to_wait(self) -> float | None:
-        """How long until `poll` has something to do; None: nothing waits."""
-        deadline = self._server.next_deadline()
-        return None if deadline is None else max(0.0, deadline - self._clock())
+    def keep_house(self) -> None:
+        """Once in a while: see what others have changed, and note how far publishing has come."""
+        self._look_around()
+        if not self._batch and self._publisher.done != self._mark:
+            self.commit(mark_only=True)
 
-    def forget_removed(self, since: float) -> list[str]:
-        """Drop the nodes that were removed at or after `since` (Unix s); their slugs."""
-        for dev_eui in self._registry.removed_since(since):
-            self._drop(dev_eui)
-        removed = set(self._registry.removed_slugs()) if self._dropped else set()
-        slugs, self._dropped = [slug for slug in self._dropped if slug in removed], []
-        return slugs
+    # -- the transaction, and what stands behind it
 
-    def decode_stored(self) -> None:
-        """Decode and publish the frames whose time has come; those that the database refuses stay for the next call.
+    def commit(self, *, mark_only: bool = False) -> None:
+        """Write what waits; then acknowledge, send and publish. When the database refuses, all of it waits on."""
+        while self._batch or self._after or mark_only:
+            mark_only = False
+            batch, after, acknowledge = self._batch, self._after, self._acknowledge
+            done = None
+            if batch or self._publisher.done != self._mark:
+                mark = self._publisher.done
+                try:
+                    done = self._journal.commit(batch, mark if mark != self._mark else None)
+                except RefusedError as refused:
+                    self._refused(str(refused))
+                    return
+                self._mark = mark
+            self._recovered()
+            self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
+            for stored in acknowledge:
+                stored()
+            if done is not None:
+                self._count_stored(done)
+                for dev_eui in done.ended:
+                    self._drop(dev_eui)  # should it be registered again, the next look around says so
+                if done.readings:
+                    self._publisher.offer(done.readings)
+                    for _, event in done.readings:
+                        self._live.publish(event)
+            for effect in after:
+                if isinstance(effect, effects.Publish):
+                    self._publisher.heard(effect.uplink)
+                elif not self._send(effect.downlink):
+                    self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
 
-        Raises SQLAlchemyError: the database refuses.
-        """
-        while self._to_decode:
-            event = self._archive.decode(self._to_decode[0])
-            self._to_decode.popleft()
-            self.counters["no_reading" if event is None else "readings"] += 1
-            if event is not None:
-                self._live.publish(event)
-
-    def _meet(self, phy: bytes) -> None:
-        """At a JoinRequest, ask the registry: the node may be new, or have another key, since the nest was started."""
-        if len(phy) != _JOIN_REQUEST_SIZE or phy[0] != _JOIN_REQUEST_MHDR:
-            return
-        dev_eui = phy[16:8:-1]
-        device = self._registry.device(dev_eui)
-        if device != self._devices.get(dev_eui):
-            self._drop(dev_eui)
-            if device:
-                self._devices[dev_eui] = device
-                self._server.add_device(device, self._archive.joins(dev_eui))
-
-    def _drop(self, dev_eui: bytes) -> None:
-        if device := self._devices.pop(dev_eui, None):
-            self._server.remove_device(dev_eui)
-            self._dropped.append(device.slug)
-
-    def _carry_out(self, wanted: Sequence[effects.Effect]) -> None:
-        refused = False
-        for effect in wanted:
-            if refused and not isinstance(effect, effects.Publish):  # a Publish stands on what was stored before
-                self._server.not_done(effect)
-                continue
-            try:
-                self._carry[type(effect)](effect)
-            except SessionEndedError as ended:
-                refused = True
-                self.counters["unknown_session"] += 1
-                self._drop(ended.dev_eui)  # should it be registered again, its next JoinRequest says so
-            except SQLAlchemyError as error:
-                refused = True
-                self._server.not_done(effect)
-                self._not_stored(error)
-
-    def _not_stored(self, error: SQLAlchemyError) -> None:
+    def _refused(self, reason: str) -> None:
         self.counters["not_stored"] += 1
-        _log.error("the database refuses: %s", getattr(error, "orig", error))
+        if self.trouble is None:
+            _log.error("the database refuses (%s); everything is kept and tried again", reason)
+        self.trouble = reason
+        self._commit_at = self._clock() + RETRY_S
 
-    def _store_join(self, effect: effects.StoreJoin) -> None:
-        self._archive.store_join(effect.record, effect.session)
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            _log.warning("the database takes again; %d effects had waited", len(self._batch))
+            self.trouble = None
 
-    def _store_uplink(self, effect: effects.StoreUplink) -> None:
-        frame = self._archive.store_uplink(effect.uplink, effect.session, activates=effect.activates)
-        if effect.uplink.fport:
-            self._stored[effect.uplink.phy] = frame
+    def _count_stored(self, done: object) -> None:
+        counters = self.counters
+        counters["readings"] += len(done.readings)  # type: ignore[attr-defined]
+        counters["no_reading"] += done.no_reading  # type: ignore[attr-defined]
+        counters["undecodable"] += done.undecodable  # type: ignore[attr-defined]
+        counters["late_frame"] += done.late  # type: ignore[attr-defined]
+        counters["unknown_session"] += len(done.ended)  # type: ignore[attr-defined]
+        counters["broken"] += len(done.failed)  # type: ignore[attr-defined]
+
+    def _take(self, wanted: list[effects.Effect]) -> int:
+        """Sort effects by when they can be done; 1 when they speak for a frame of ours."""
+        useful = 1
+        for effect in wanted:
+            if type(effect) is effects.Count:
+                self.counters[effect.kind] += 1
+                if effect.kind in USELESS:
+                    useful = 0
+            elif isinstance(effect, _OUTWARD):
+                self._after.append(effect)
+            else:
+                self._batch.append(effect)
+        return useful
+
+    # -- what other programs have changed: the command line, the admin API
+
+    def _look_around(self) -> None:
+        """Take over nodes and downlinks that another connection has written. Costs nothing when nobody has."""
         try:
-            self._take_waiting(effect.uplink.dev_eui)
-        except SQLAlchemyError as error:  # they wait; the frame is stored all the same
-            self._not_stored(error)
+            if self._journal.changed_elsewhere():
+                self._sync()
+        except (SQLAlchemyError, RefusedError) as error:
+            _log.warning("the registry cannot be read now: %s", getattr(error, "orig", error))
 
-    def _take_waiting(self, dev_eui: bytes) -> None:
-        """Hand what was ordered for a node to the network server."""
-        for downlink in self._downlinks.waiting(dev_eui):
+    def _sync(self) -> None:
+        since, self._synced_ms = self._synced_ms - _SYNC_OVERLAP_MS, now_ms()
+        try:
+            changed, removed = self._registry.changed_since(since)
+            for device in changed:
+                if device != self._devices.get(device.dev_eui):
+                    self._drop(device.dev_eui)
+                    self._devices[device.dev_eui] = device
+                    self.core.add_device(device, self._archive.joins(device.dev_eui))
+            for dev_eui in removed:
+                if slug := self._drop(dev_eui):
+                    self._publisher.forget(slug)
+            self._take_waiting()
+        except BaseException:
+            self._synced_ms = since + _SYNC_OVERLAP_MS
+            raise
+
+    def _take_waiting(self) -> None:
+        """Hand what was ordered for nodes to the network server."""
+        for downlink in self._downlinks.waiting():
             state = QUEUED
             try:
-                self._server.enqueue(
+                self.core.enqueue(
                     downlink.dev_eui,
                     downlink.port,
                     downlink.payload,
@@ -183,24 +308,10 @@ class Network:
                 state = "refused"
             self._downlinks.set_state(downlink.id, state)
 
-    def _merge_copy(self, effect: effects.MergeCopy) -> None:
-        self._archive.merge_copy(effect.dev_eui, effect.join_nonce, effect.fcnt, effect.heard)
-
-    def _store_downlink_counter(self, effect: effects.StoreDownlinkCounter) -> None:
-        self._archive.store_session(effect.session)
-
-    def _send_downlink(self, effect: effects.SendDownlink) -> None:
-        if not self._send(effect.downlink):
-            self.transmit_result(effect.downlink, "NO_DOWNLINK_PATH")
-
-    def _downlink_outcome(self, effect: effects.DownlinkOutcome) -> None:
-        if effect.reference is not None:
-            self._downlinks.set_state(effect.reference, effect.outcome)
-
-    def _publish(self, effect: effects.Publish) -> None:
-        if (frame := self._stored.pop(effect.uplink.phy, None)) is not None:
-            self._to_decode.append(frame)
-            self.decode_stored()
-
-    def _count(self, effect: effects.Count) -> None:
-        self.counters[effect.kind] += 1
+    def _drop(self, dev_eui: bytes) -> str | None:
+        """Forget a device; its slug."""
+        device = self._devices.pop(dev_eui, None)
+        if device is None:
+            return None
+        self.core.remove_device(dev_eui)
+        return device.slug

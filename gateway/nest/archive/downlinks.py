@@ -51,9 +51,9 @@ class DownlinkQueue:
         found = self._select(downlinks.c.id == downlink_id)
         return found[0] if found else None
 
-    def waiting(self, dev_eui: bytes) -> list[QueuedDownlink]:
-        """What was ordered for a node and not yet taken, oldest first."""
-        return self._select(downlinks.c.state == WAITING, nodes.c.dev_eui == dev_eui.hex())
+    def waiting(self) -> list[QueuedDownlink]:
+        """What was ordered and not yet taken, oldest first."""
+        return self._select(downlinks.c.state == WAITING)
 
     def count(self) -> int:
         """How many wait for their transmission."""
