@@ -95,6 +95,7 @@ class WebSection(_Section):
 
     host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104  citizens are on other machines
     port: Port = 8080
+    metrics: bool = True  # /metrics for Prometheus: counters, and the gateways' EUIs
 
 
 class MqttSection(_Section):
@@ -273,7 +274,7 @@ def load(path: Path) -> Town:
 _COMMENTS = {
     "semtech_udp": "gateways send here (Semtech UDP packet forwarder)",
     "basics_station": "gateways that speak LoRa Basics Station send here; certificate and key are PEM files in this folder",
-    "web": "the page and the API; host 127.0.0.1 shows them on this computer only",
+    "web": "the page and the API; host 127.0.0.1 shows them on this computer only; metrics = false closes /metrics",
     "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
     "everybody who reaches its host may write to it",
     "lorawan": "the network's side of the air",

@@ -91,6 +91,32 @@ def write(folder: Path, text: str) -> Path:
 GOOD = '[town]\nname = "Stadt"\nslug = "stadt"\n'
 
 
+def test_a_town_of_an_earlier_version_is_read_as_it_is(tmp_path: Path) -> None:
+    """Sections and settings that came later have their usual values; nobody has to touch the file."""
+    before = """
+[town]
+name = "Stadt"
+slug = "stadt"
+
+[semtech_udp]
+host = "0.0.0.0"
+port = 1700
+
+[web]
+host = "0.0.0.0"
+port = 8081
+
+[lorawan]
+region = "EU868"
+net_id = 0
+rx1_delay_s = 1
+"""
+    settings = town.load(write(tmp_path, before)).settings
+    assert (settings.web.port, settings.web.metrics) == (8081, True)
+    assert settings.basics_station.port == 8887
+    assert settings.lorawan.adr
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
@@ -104,8 +130,8 @@ GOOD = '[town]\nname = "Stadt"\nslug = "stadt"\n'
         (GOOD + '\n[map]\ntiles = "yes"\n', 6, "map.tiles: true or false was expected"),
         (GOOD + "latitude = nan\n", 4, "town.latitude"),
         (GOOD + 'language = "fr"\n', 4, "town.language: one of 'de', 'en' was expected"),
-        (GOOD + "\n[mqtt]\nprot = 1\n", 6, "mqtt.prot: no such setting; known are host, port, prefix, url"),
-        (GOOD + "\n[radio]\nx = 1\n", 5, "radio: no such setting; known are lorawan, map"),
+        (GOOD + "\n[mqtt]\nprot = 1\n", 6, "mqtt.prot: no such setting; known are ca_file, host, port, prefix, url"),
+        (GOOD + "\n[radio]\nx = 1\n", 5, "radio: no such setting; known are basics_station, lorawan, map"),
         (GOOD + '\n[mqtt]\nurl = "broker.example"\n', 6, "mqtt.url: mqtt://host:port"),
         (GOOD + '\n[mqtt]\nurl = "mqtt://host:port"\n', 6, "mqtt.url: mqtt://host:port"),
         (GOOD + '\n[mqtt]\nprefix = "a/#"\n', 6, "mqtt.prefix: a topic"),
