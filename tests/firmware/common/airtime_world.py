@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# World calls what its two kinds define; MicroPython has no abstract classes.
 """A node with a ledger in a world that resets it and cuts its power, and what the law says to what was on air.
 
 True time is in integer µs. The node's clock runs up to 3 % fast or slow; it stands while the node is off. Everything
@@ -19,7 +21,11 @@ class CrashError(Exception):
 
 
 class World:
-    """ppm: how much faster than true time the node's clock runs; it may be changed at any time."""
+    """ppm: how much faster than true time the node's clock runs; it may be changed at any time.
+
+    LedgerWorld and JoinWorld say what is kept: fresh, restore, after_power_cut; wait_ms, add, covered, promise; pack,
+    pack_promise.
+    """
 
     def __init__(self, band_count, ppm):
         self.bands = band_count
@@ -32,35 +38,6 @@ class World:
         self.writes = 0
         self.crash_at = NOTHING, BEFORE
         self.fresh()
-
-    # what a ledger and a join clock do differently
-
-    def fresh(self):
-        raise NotImplementedError
-
-    def restore(self, data):
-        raise NotImplementedError
-
-    def after_power_cut(self, data):
-        raise NotImplementedError
-
-    def wait_ms(self, band, airtime_us):
-        raise NotImplementedError
-
-    def add(self, band, airtime_us):
-        raise NotImplementedError
-
-    def covered(self):
-        raise NotImplementedError
-
-    def promise(self):
-        raise NotImplementedError
-
-    def pack(self):
-        raise NotImplementedError
-
-    def pack_promise(self):
-        raise NotImplementedError
 
     # the node
 
