@@ -1,56 +1,111 @@
-"""What becomes of the network server's wishes when the database refuses or a gateway cannot be reached."""
+"""The engine: what becomes of the network server's wishes when the database refuses or a gateway cannot be reached."""
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from nest import lorawan
 from nest.archive import Archive, open_database
 from nest.archive.downlinks import DownlinkQueue
-from nest.live import Live
-from nest.model import Downlink, RadioFrame
-from nest.network import Network
+from nest.archive.journal import Journal, RefusedError, ReplacedError
+from nest.archive.meta import put
+from nest.live import Live, ReadingEvent
+from nest.model import Downlink, RadioFrame, Uplink
+from nest.network import MOST_WAITING, RETRY_S, Network
 from nest.registry import Registry
 from sqlalchemy.exc import OperationalError
 
 from .lorawan.device import EndDevice
+
+READING = b"\x01\x4b\x00"  # 0 °C
+
+
+class Published:
+    """What was given to be published."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.readings: list[tuple[int, ReadingEvent]] = []
+        self.uplinks: list[Uplink] = []
+        self.forgotten: list[str] = []
+
+    def offer(self, items: Sequence[tuple[int, ReadingEvent]]) -> None:
+        self.readings += items
+
+    def heard(self, uplink: Uplink) -> None:
+        self.uplinks.append(uplink)
+
+    def forget(self, slug: str) -> None:
+        self.forgotten.append(slug)
 
 
 class Town:
     """A network without sockets and with a clock of its own."""
 
     def __init__(self, folder: Path) -> None:
-        engine = open_database(folder / "nest.db")
-        self.registry, self.archive, self.queue = Registry(engine), Archive(engine), DownlinkQueue(engine)
-        self.live = Live()
+        self.engine = open_database(folder / "nest.db")
+        self.registry, self.archive, self.queue = Registry(self.engine), Archive(self.engine), DownlinkQueue(self.engine)
+        self.journal = Journal(self.engine)
+        self.live, self.published = Live(), Published()
         self.sent: list[Downlink] = []
         self.reachable = True
+        self.replaced = 0
         self.now = 100.0
         self.counters: Counter[str] = Counter()
+        self.start()
+
+    def start(self) -> None:
         self.network = Network(
             lorawan.Settings(),
             self.registry,
             self.archive,
+            self.journal,
             self.queue,
+            self.published,
             self.live,
             self.send,
+            self.was_replaced,
             self.counters,
             lambda: self.now,
         )
+
+    def was_replaced(self) -> None:
+        self.replaced += 1
 
     def send(self, downlink: Downlink) -> bool:
         if self.reachable:
             self.sent.append(downlink)
         return self.reachable
 
-    def hear(self, phy: bytes) -> None:
-        self.network.receive(RadioFrame(phy, "aa" * 8, 1e9 + self.now, 868_100_000, 7, 125_000, -80.0, 7.0, 1_000_000))
-        self.now += 1.0
-        while self.network.seconds_to_wait() == 0.0:
+    def receive(self, phy: bytes) -> list[str]:
+        """One reception, alone in its burst; grows by "stored" when it is acknowledged."""
+        acknowledged: list[str] = []
+        frame = RadioFrame(phy, "aa" * 8, 1e9 + self.now, 868_100_000, 7, 125_000, -80.0, 7.0, int(self.now * 1e6))
+        taken = self.network.receive([frame], lambda: acknowledged.append("stored"))
+        if taken is None:
+            acknowledged.append("not taken")
+        self.network.drained()
+        return acknowledged
+
+    def after(self, seconds: float) -> None:
+        """Let time pass; the engine is woken when it asked for it."""
+        end = self.now + seconds
+        while (due := self.network.due()) is not None and due <= end:
+            self.now = max(due, self.now)
             self.network.poll()
+        self.now = end
+
+    def hear(self, phy: bytes, seconds: float = 8.0) -> list[str]:
+        acknowledged = self.receive(phy)
+        self.after(seconds)
+        return acknowledged
+
+    def join(self, device: EndDevice) -> None:
+        self.hear(device.join_request())
+        device.join_accept(self.sent.pop().phy)
 
 
 @pytest.fixture
@@ -62,109 +117,162 @@ def town(tmp_path: Path) -> Town:
 def device(town: Town) -> EndDevice:
     device = EndDevice()
     town.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
-    town.hear(device.join_request())
-    device.join_accept(town.sent.pop().phy)
+    town.join(device)
     return device
 
 
+class FullDisk:
+    """A database that refuses until the `with` block ends."""
+
+    def __init__(self, town: Town, error: type[Exception] = RefusedError) -> None:
+        self._town, self._error = town, error
+
+    def __enter__(self) -> None:
+        self._commit = self._town.journal.commit
+
+        def refuse(*_: object) -> None:
+            raise self._error("database or disk is full")
+
+        self._town.journal.commit = refuse  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        self._town.journal.commit = self._commit  # type: ignore[method-assign]
+
+
 def full_disk(*_: object, **__: object) -> None:
-    raise OperationalError("insert", {}, Exception("database or disk is full"))
+    raise OperationalError("select", {}, Exception("disk I/O error"))
 
 
-def test_what_cannot_be_stored_is_neither_answered_nor_published(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
+def test_what_waits_for_the_database_is_neither_acknowledged_nor_answered_nor_published_and_then_all_of_it(
+    town: Town, device: EndDevice
 ) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "store_uplink", full_disk)
-        with town.live.subscribe() as events:
-            town.hear(device.uplink(b"\x01\x4b\x00"))
-            assert events.empty()
-    assert town.counters["not_stored"] == 1
-    town.hear(device.uplink(b"\x01\x4b\x00"))  # there is room again
-    assert town.archive.series("amsel", "temperature", 0, 2e9) == [(1e9 + town.now - 1.0, 0.0)]
-
-
-@pytest.mark.parametrize("confirmed", [False, True])
-def test_a_frame_that_was_not_stored_is_not_acknowledged_and_may_come_again(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch, confirmed: bool
-) -> None:
-    phy = device.uplink(b"\x01\x4b\x00", confirmed=confirmed)
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "store_uplink", full_disk)
-        town.hear(phy)
-    assert town.sent == []
-    assert town.counters["no_reading"] == 0
-    town.hear(phy)
-    assert len(town.sent) == confirmed
-    assert town.counters["readings"] == 1
-    town.hear(device.uplink(b"\x01\x4b\x00"))
-    assert town.counters["readings"] == 2
-
-
-def test_a_join_that_was_not_stored_is_not_answered(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "store_join", full_disk)
-        town.hear(device.join_request())
-    assert town.sent == []
-    town.hear(device.join_request())
-    device.join_accept(town.sent.pop().phy)
-    town.hear(device.uplink(b"\x01\x4b\x00"))
-    assert town.counters["readings"] == 1
-
-
-def test_a_node_whose_first_frame_was_not_stored_keeps_both_sessions(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    town.hear(device.uplink(b"\x00"))
-    old = copy.copy(device)
-    town.hear(device.join_request())
-    device.join_accept(town.sent.pop().phy)
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "store_uplink", full_disk)
-        town.hear(device.uplink(b"\x00"))
-    before = town.counters["accepted"]
-    town.hear(old.uplink(b"\x00"))
-    town.hear(device.uplink(b"\x00"))
-    assert town.counters["accepted"] == before + 2
-    assert [session.join_nonce for session in town.archive.sessions()] == [2]
-
-
-def test_a_stored_frame_that_cannot_be_decoded_now_is_decoded_later(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "decode", full_disk)
-        town.hear(device.uplink(b"\x01\x4b\x00"))
-    assert town.counters["readings"] == 0
-    with town.live.subscribe() as events:
-        town.network.decode_stored()
-        assert events.get_nowait().values == {"temperature": 0.0}
+    with FullDisk(town), town.live.subscribe() as events:
+        acknowledged = town.hear(device.uplink(READING, confirmed=True), 0.5)
+        assert (acknowledged, town.sent, town.published.readings, events.empty()) == ([], [], [], True)
+        assert town.network.trouble == "database or disk is full"
+        assert town.counters["not_stored"] >= 1
+    town.after(RETRY_S + 0.001)
+    assert acknowledged == ["stored"]
+    assert town.network.trouble is None
+    assert [event.values for _, event in town.published.readings] == [{"temperature": 0.0}]
+    assert device.downlink(town.sent[-1].phy).ack
     assert len(town.archive.series("amsel", "temperature", 0, 2e9)) == 1
 
 
-def test_a_reading_does_not_wait_for_its_acknowledgement(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = town.registry.get("amsel")
-    assert node
-    town.queue.add(node.id, 10, b"hello")
-    with monkeypatch.context() as broken:
-        broken.setattr(town.archive, "store_session", full_disk)
-        town.hear(device.uplink(b"\x01\x4b\x00"))
-    assert town.counters["readings"] == 1
-    assert town.sent == []
-    town.hear(device.uplink(b"\x00"))  # and the downlink is not lost
-    assert device.downlink(town.sent.pop().phy).payload == b"hello"
+def test_while_the_database_refuses_frames_of_many_nodes_wait_in_their_order(town: Town, device: EndDevice) -> None:
+    with FullDisk(town):
+        acknowledged = [town.hear(device.uplink(READING), 3.0) for _ in range(5)]
+    town.after(RETRY_S + 0.001)
+    assert acknowledged == [["stored"]] * 5
+    assert [event.fcnt for _, event in town.published.readings] == [0, 1, 2, 3, 4]
+    assert town.counters["accepted"] == 5
 
 
-def test_a_queue_that_cannot_be_read_costs_no_reading(
+def test_a_frame_that_comes_again_while_it_waits_is_stored_once(town: Town, device: EndDevice) -> None:
+    phy = device.uplink(READING)
+    with FullDisk(town):
+        acknowledged = [*town.receive(phy), *town.receive(phy)]
+        assert acknowledged == []
+    town.after(1.0)
+    assert town.archive.counts()["frames"] == 1
+    assert town.counters["duplicate"] == 1
+
+
+def test_a_join_waits_for_the_database_and_its_answer_with_it(town: Town) -> None:
+    device = EndDevice(7)
+    town.registry.add("meise", device.dev_eui, device.join_eui, device.app_key)
+    with FullDisk(town):
+        town.hear(device.join_request(), 1.0)
+        assert town.sent == []
+        assert town.archive.joins() == []
+    town.after(7.0)
+    device.join_accept(town.sent.pop().phy)
+    assert [record.dev_nonce for record in town.archive.joins()] == [device.dev_nonce]
+    town.hear(device.uplink(READING))
+    assert town.counters["readings"] == 1
+
+
+def test_when_too_much_waits_frames_are_not_taken_and_not_acknowledged(
     town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(town.queue, "waiting", full_disk)
-    town.hear(device.uplink(b"\x01\x4b\x00"))
-    assert town.counters["readings"] == 1
+    monkeypatch.setattr("nest.network.MOST_WAITING", 3)
+    with FullDisk(town):
+        acknowledged = [town.hear(device.uplink(READING), 3.0) for _ in range(6)]
+    assert MOST_WAITING > 3
+    town.after(1.0)
+    assert acknowledged[0] == ["stored"]
+    assert acknowledged[-1] == ["not taken"]
+    stored = acknowledged.count(["stored"])
+    assert town.counters["not_taken"] == 6 - stored
+    assert town.archive.counts()["frames"] == stored
+
+
+def test_after_a_restore_nothing_of_before_is_written_or_acknowledged(town: Town, device: EndDevice) -> None:
+    acknowledged = town.receive(device.uplink(READING, confirmed=True))
+    put(town.engine, "generation", "another")
+    town.after(3.0)
+    assert town.replaced == 1
+    assert (acknowledged, town.sent, town.published.readings) == ([], [], [])
+    assert town.receive(device.uplink(READING)) == ["not taken"]
+    assert town.archive.counts()["frames"] == 0
+
+
+def test_a_burst_is_one_transaction(town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = []
+    commit = town.journal.commit
+
+    def counted(batch: Sequence[object], mark: int | None = None) -> object:
+        commits.append(len(batch))
+        return commit(batch, mark)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(town.journal, "commit", counted)
+    frames = [
+        RadioFrame(device.uplink(READING), "aa" * 8, 1e9 + n, 868_100_000, 7, 125_000, -80.0, 7.0, n) for n in range(40)
+    ]
+    acknowledged: list[str] = []
+    for frame in frames:
+        town.network.receive([frame], lambda: acknowledged.append("stored"))
+    town.network.drained()
+    assert acknowledged == []
+    town.after(0.02)
+    assert len(acknowledged) == 40
+    assert len(commits) == 1
+
+
+def test_a_frame_of_nobody_is_acknowledged_at_once_and_of_no_use(town: Town, device: EndDevice) -> None:
+    stranger = EndDevice(9)
+    stranger.dev_addr = 0x01020304
+    frame = RadioFrame(stranger.uplink(b"x"), "aa" * 8, 1e9, 868_100_000, 7, 125_000, -80.0, 7.0, 1)
+    acknowledged: list[str] = []
+    assert town.network.receive([frame], lambda: acknowledged.append("stored")) == 0
+    assert acknowledged == ["stored"]
+    ours = RadioFrame(device.uplink(READING), "aa" * 8, 1e9, 868_100_000, 7, 125_000, -80.0, 7.0, 1)
+    assert town.network.receive([ours, ours]) == 2
+
+
+def test_how_far_publishing_has_come_is_noted_with_the_next_transaction_or_when_idle(
+    town: Town, device: EndDevice
+) -> None:
+    from nest.archive.outbox import Outbox
+
+    town.hear(device.uplink(READING))
+    town.hear(device.uplink(READING))
+    outbox = Outbox(town.engine)
+    assert [number for number, _ in outbox.after(0)] == [1, 2]
+    town.published.done = 1
+    town.hear(device.uplink(READING))
+    assert outbox.mark() == 1
+    town.published.done = 3
+    town.network.keep_house()
+    assert (outbox.mark(), outbox.waiting()) == (3, 0)
+
+
+def test_everybody_who_heard_an_uplink_is_told_when_its_window_has_closed(town: Town, device: EndDevice) -> None:
+    phy = device.uplink(READING)
+    for gateway, snr in (("aa" * 8, 3.0), ("bb" * 8, 9.0)):
+        town.network.receive([RadioFrame(phy, gateway, 1e9, 868_100_000, 7, 125_000, -80.0, snr, 1)])
+    town.after(1.0)
+    assert [heard.gateway for heard in town.published.uplinks[-1].heard] == ["bb" * 8, "aa" * 8]
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
@@ -174,41 +282,33 @@ def test_a_node_that_was_removed_and_added_again_must_join_again(
     town.hear(device.uplink(b"\xff"))
     town.registry.remove("amsel")
     town.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
-    town.hear(device.uplink(b"\x01\x4b\x00", confirmed=confirmed))  # before the nest has looked
-    assert (town.counters["unknown_session"], town.counters["readings"]) == (1, 0)
+    town.hear(device.uplink(READING, confirmed=confirmed))
+    assert town.counters["readings"] == 0
+    assert town.counters["unknown_session"] == 1
     assert town.sent == []
     assert town.archive.sessions() == []
-    assert town.network.forget_removed(0) == []
-    town.hear(device.join_request())
-    device.join_accept(town.sent.pop().phy)
-    town.hear(device.uplink(b"\x01\x4b\x00"))
+    town.join(device)
+    town.hear(device.uplink(READING))
     assert town.counters["readings"] == 1
 
 
-def test_a_removed_node_is_told_of_once_even_when_it_asks_to_join(town: Town, device: EndDevice) -> None:
+def test_a_removed_node_is_forgotten_by_the_publisher(town: Town, device: EndDevice) -> None:
     town.registry.remove("amsel")
     town.hear(device.join_request())
     assert town.sent == []
-    assert town.network.forget_removed(0) == ["amsel"]
-    assert town.network.forget_removed(0) == []
-
-
-def test_a_downlink_counter_that_cannot_be_stored_is_not_used(
-    town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(town.archive, "store_session", full_disk)
-    town.hear(device.uplink(b"\x00", confirmed=True))
-    assert town.sent == []
-    assert town.counters["not_stored"] == 1
+    assert town.published.forgotten == ["amsel"]
+    town.network.keep_house()
+    assert town.published.forgotten == ["amsel"]
 
 
 def test_a_registry_that_cannot_be_read_stops_nothing(
     town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(town.registry, "device", full_disk)
-    town.hear(device.join_request())
-    assert town.sent == []
-    assert town.counters["not_stored"] == 1
+    town.registry.add("meise", EndDevice(3).dev_eui)
+    with monkeypatch.context() as broken:
+        broken.setattr(town.registry, "changed_since", full_disk)
+        town.hear(device.uplink(READING))
+    assert town.counters["readings"] == 1
 
 
 def test_an_ordered_downlink_waits_while_no_gateway_can_be_reached(town: Town, device: EndDevice) -> None:
@@ -226,13 +326,22 @@ def test_an_ordered_downlink_waits_while_no_gateway_can_be_reached(town: Town, d
     assert found.state == "sent"
 
 
+def test_an_ordered_downlink_outlives_a_restart(town: Town, device: EndDevice) -> None:
+    node = town.registry.get("amsel")
+    assert node
+    town.queue.add(node.id, 10, b"hello")
+    town.network.keep_house()
+    town.start()
+    town.hear(device.uplink(b"\x00"))
+    assert device.downlink(town.sent[-1].phy).payload == b"hello"
+
+
 def test_a_node_with_a_new_key_joins_with_it_while_the_nest_runs(town: Town, device: EndDevice) -> None:
     town.registry.remove("amsel")
     device.app_key = bytes(range(16))
     town.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
-    town.hear(device.join_request())
-    device.join_accept(town.sent.pop().phy)
-    town.hear(device.uplink(b"\x01\x4b\x00"))
+    town.join(device)
+    town.hear(device.uplink(READING))
     assert town.counters["readings"] == 1
 
 
@@ -242,3 +351,9 @@ def test_the_downlinks_of_a_removed_node_wait_for_nobody(town: Town, device: End
     town.queue.add(node.id, 10, b"hello")
     town.registry.remove("amsel")
     assert town.queue.count() == 0
+
+
+def test_errors_of_the_journal_that_mean_a_replaced_database_are_not_tried_again(town: Town, device: EndDevice) -> None:
+    with FullDisk(town, ReplacedError):
+        town.hear(device.uplink(READING))
+    assert town.replaced == 1
