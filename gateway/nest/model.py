@@ -107,7 +107,8 @@ class Device:
     """A registered node: who it is and its root key.
 
     `rising_dev_nonce`: the DevNonce counts up, as LoRaWAN 1.0.4 demands. False for devices of 1.0.3 and before, which
-    draw it at random; for them only reuse is refused.
+    draw it at random; for them only reuse is refused. `join_nonce_floor`: it may have been given JoinNonces up to this
+    one of which no record is left (the database was restored from a backup); the next is higher.
     """
 
     dev_eui: bytes
@@ -115,6 +116,7 @@ class Device:
     app_key: bytes
     slug: str
     rising_dev_nonce: bool = True
+    join_nonce_floor: int = 0
 
     def __repr__(self) -> str:
         return f"Device({self.slug!r}, dev_eui={self.dev_eui.hex()})"  # never the key
