@@ -69,8 +69,8 @@ class RunningNest:
             self.process.kill()
             self.process.wait()
 
-    def start(self) -> None:
-        """Start it and wait until every part listens."""
+    def start(self, *, wait: bool = True) -> None:
+        """Start it and, unless told otherwise, wait until every part listens."""
         log = (self.folder / "log.txt").open("a")
         self.process = subprocess.Popen(
             [NEST, "run", str(self.folder), "--json"], stdout=subprocess.PIPE, stderr=log, text=True, env=environment()
@@ -78,7 +78,13 @@ class RunningNest:
         log.close()
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        if wait:
+            self.until_ready()
+
+    def until_ready(self) -> None:
+        """Wait until every part listens."""
         while (event := json.loads(self._lines.get(timeout=LIMIT_S)))["event"] != "ready":
+            assert event["event"] != "ended", event["log"]
             if event["event"] == "listening":
                 self.ports[event["part"]] = event["port"]
 
