@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from typing import NamedTuple
 
 from nest.quantities import Quantity, by_bit
 
@@ -33,43 +34,62 @@ def decode(fport: int | None, payload: bytes) -> Decoded:
     """
     if fport != FPORT_READING:
         raise PayloadError(f"fPort {fport} carries no reading")
-    present, bitmap_size = _presence(payload)
-    size = bitmap_size + (sum(quantity.bits for quantity in present) + 7) // 8
+    bitmap_size = 1
+    for byte in payload:
+        if byte < _MORE:
+            break
+        bitmap_size += 1
+    layout = _layout(payload[:bitmap_size])
+    size = bitmap_size + layout.size
     if size > len(payload):
         raise PayloadError(f"{len(payload)} bytes, but the presence bitmap promises {size}")
+    number = int.from_bytes(payload[bitmap_size:size], "big")
+    if number & layout.padding:
+        raise PayloadError("the padding behind the values is not zero")
     decoded = Decoded({}, set(), set(), trailing=len(payload) - size)
-    for quantity, code in _codes(present, payload[bitmap_size:size]):
-        if code == quantity.code_failed:
-            decoded.failed.add(quantity.name)
-        elif code == quantity.code_out_of_range:
-            decoded.out_of_range.add(quantity.name)
+    for name, shift, mask, minimum, resolution, decimals in layout.places:
+        code = number >> shift & mask
+        if code < mask - 1:
+            decoded.values[name] = round(minimum + code * resolution, decimals)
+        elif code == mask:
+            decoded.failed.add(name)
         else:
-            decoded.values[quantity.name] = quantity.value(code)
+            decoded.out_of_range.add(name)
     return decoded
 
 
-def _presence(payload: bytes) -> tuple[list[Quantity], int]:
-    """The present quantities in the order of their bits, and how many bytes the bitmap takes."""
+class _Layout(NamedTuple):
+    """Where the values of one presence bitmap stand."""
+
+    size: int  # bytes behind the bitmap
+    padding: int  # the bits that must be zero
+    # name, shift, mask (all ones: failed; one less: out of range), value of code 0, value of one step, decimals
+    places: tuple[tuple[str, int, int, float, float, int], ...]
+
+
+@functools.lru_cache(maxsize=1024)  # a town's nodes have a few; a strange one costs only itself
+def _layout(bitmap: bytes) -> _Layout:
+    present = _presence(bitmap)
+    size = (sum(quantity.bits for quantity in present) + 7) // 8
+    left, places = size * 8, []
+    for quantity in present:
+        left -= quantity.bits
+        mask = (1 << quantity.bits) - 1
+        places.append((quantity.name, left, mask, quantity.minimum, quantity.resolution, quantity.decimals))
+    return _Layout(size, (1 << left) - 1, tuple(places))
+
+
+def _presence(bitmap: bytes) -> list[Quantity]:
+    """The present quantities in the order of their bits."""
     table = by_bit()
     present: list[Quantity] = []
-    for index, byte in enumerate(payload):
+    for index, byte in enumerate(bitmap):
         for place in range(_BITS_PER_BITMAP_BYTE):
             if byte >> place & 1:
                 bit = index * _BITS_PER_BITMAP_BYTE + place
                 if bit not in table:
                     raise PayloadError(f"presence bit {bit} is not in the table of quantities")
                 present.append(table[bit])
-        if not byte & _MORE:
-            return present, index + 1
-    raise PayloadError("the presence bitmap does not end" if payload else "empty")
-
-
-def _codes(present: Sequence[Quantity], packed: bytes) -> Iterator[tuple[Quantity, int]]:
-    """Each quantity's code, from bits packed most significant first; PayloadError when the padding is not zero."""
-    left = len(packed) * 8
-    number = int.from_bytes(packed, "big")
-    for quantity in present:
-        left -= quantity.bits
-        yield quantity, number >> left & (1 << quantity.bits) - 1
-    if number & (1 << left) - 1:
-        raise PayloadError("the padding behind the values is not zero")
+    if not bitmap or bitmap[-1] & _MORE:
+        raise PayloadError("the presence bitmap does not end" if bitmap else "empty")
+    return present
