@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 from typing import Any
 
+from nest.errors import UserError
+from nest.i18n import tr
+
 _SHUTDOWN_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedBroker:
-    """A broker in this process and event loop. Anonymous, so it listens on this computer only unless told otherwise."""
+    """A broker in this process and event loop. Anonymous, so it listens on this computer only unless told otherwise.
+
+    It takes about a thousand messages a second; when the nest has more for it, they wait in the outbox.
+    """
 
     def __init__(self) -> None:
         self._broker: Any = None
@@ -40,6 +48,8 @@ class EmbeddedBroker:
             raise _os_error(error) from error
         self._broker = broker
         self.port = _listening_port(broker)
+        if (warning := open_to_others(host)) is not None:
+            _log.warning("%s %s", warning.message, warning.next_step)
 
     async def stop(self) -> None:
         """Close every connection and the port."""
@@ -49,8 +59,25 @@ class EmbeddedBroker:
             async with asyncio.timeout(_SHUTDOWN_S):
                 await self._broker.shutdown()
         except TimeoutError:
-            logging.getLogger(__name__).warning("the broker did not close in %s s", _SHUTDOWN_S)
+            _log.warning("the broker did not close in %s s", _SHUTDOWN_S)
         self._broker = None
+
+
+def open_to_others(host: str) -> UserError | None:
+    """What to tell an operator whose broker without passwords listens where others reach it; else None."""
+    try:
+        own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = host == "localhost"
+    if own:
+        return None
+    return UserError(
+        tr(
+            "The nest's own MQTT broker listens on {host}: whoever reaches it may read and write.",
+            host=host,
+        ),
+        tr('Use a broker with passwords, such as mosquitto: url under [mqtt] in town.toml; or set host = "127.0.0.1".'),
+    )
 
 
 def _listening_port(broker: Any) -> int:
