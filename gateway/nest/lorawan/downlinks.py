@@ -1,22 +1,40 @@
 """Where and when a downlink can be sent: the receive windows of a class A device (TS001-1.0.4 section 3.3).
 
-An answer is planned once as a list of attempts, best first. When a gateway refuses one (TX_ACK with an error) the next
-is tried, as long as there is time: the same bytes in the other window or through another gateway. What the duty cycle
-and other transmissions of a gateway forbid is left to the gateway to say.
+Every gateway that heard an uplink can answer it in RX1 and in RX2. `plan` lists these ways, `Way.cost` weighs them:
+
+- A way on which the answer would probably not be understood comes last. A downlink reaches about as far as the uplink
+  did; what the gateway sends louder than the node helps, and RX2 has a data rate of its own.
+- Airtime costs, for a gateway that sends is deaf: twice as much when it has been busy for half of the last minute, and
+  more the less of the sub-band's hour is left.
+- The strongest copy's gateway answers; one that heard the node within 3 dB of it is as good, what is weaker costs more.
+
+What is taken already, or forbidden, is the schedule's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nest.lorawan import eu868
+from nest.lorawan.airtime import airtime_us
 from nest.lorawan.dedup import Copy
-from nest.lorawan.sessions import QueuedDownlink, Session
+from nest.lorawan.schedule import Schedule
 from nest.model import Downlink, SessionState
 
 PHY_OVERHEAD = 5  # MHDR and MIC; the rest is the MACPayload that a data rate limits
-LEAD_S = 0.05  # a gateway must have a downlink at least this long before it starts
+LEAD_S = 0.1  # a gateway must have a downlink so long before it starts: 42.5 ms for itself, and the way to it
+NODE_EIRP_DBM = 16.0  # TXPower 0; each step is 2 dB less
+LOUD_BAND_DB = 13.0  # how much more than elsewhere is allowed in the sub-band of RX2
+
+SURE_DB = 3.0  # above the floor: fading takes less than this most of the time
+AS_STRONG_DB = 3.0
+WEAKER_COST = 0.02  # seconds of airtime for each dB weaker than that
+WEAKEST_COST = 0.5
+UNSURE_COST = 10.0
+HOPELESS_COST = 100.0
+LOAD_FACTOR = 2.0
+SCARCE_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,64 +54,134 @@ class Windows:
 JOIN_WINDOWS = Windows(eu868.JOIN_ACCEPT_DELAY_S[0], 0, eu868.RX2_DR, eu868.RX2_FREQ_HZ)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One way to send: gateway, window, channel. `starts_at` is on the server's clock, `tmst` on the gateway's."""
+@dataclass(slots=True, eq=False)
+class Way:
+    """One way to send: gateway, window, channel. `starts_at` is on the server's clock, `tmst` on the gateway's.
+
+    `margin_db`: how far above its floor the node will probably hear it; None where no SNR was told. `weaker_db`: how
+    much weaker than the strongest this gateway heard the node.
+    """
 
     gateway: str
     window: int
     tmst: int
     starts_at: float
+    delay_s: int
     freq_hz: int
     dr: int
+    band: int
+    eirp_dbm: float
+    margin_db: float | None
+    weaker_db: float
+    context: object
 
     @property
     def max_phy(self) -> int:
         """The longest PHYPayload in bytes at this data rate."""
         return eu868.MAX_MAC_PAYLOAD[self.dr] + PHY_OVERHEAD
 
-    def downlink(self, phy: bytes, dev_eui: bytes, eirp_dbm: float, number: int) -> Downlink:
+    @property
+    def bw_hz(self) -> int:
+        return eu868.DATA_RATES[self.dr][1]
+
+    def airtime_us(self, size: int) -> int:
+        """Of a PHYPayload of `size` bytes."""
+        return airtime_us(*eu868.DATA_RATES[self.dr], size, crc=False)
+
+    def refusal(self, size: int, schedule: Schedule, now: float) -> str | None:
+        """Why the gateway cannot send this now; None: it can."""
+        return schedule.refusal(self.gateway, self.starts_at, self.airtime_us(size), self.freq_hz, self.bw_hz, now)
+
+    def cost(self, size: int, schedule: Schedule, now: float) -> float:
+        """What it costs to send so many bytes this way; the least is best. In seconds of airtime."""
+        load = schedule.load(self.gateway, now)
+        used = schedule.used(self.gateway, self.band, now)
+        cost = self.airtime_us(size) / 1e6 * (1 + LOAD_FACTOR * load) * (1 + SCARCE_FACTOR * used * used)
+        cost += min(max(self.weaker_db - AS_STRONG_DB, 0.0) * WEAKER_COST, WEAKEST_COST)
+        if self.margin_db is not None and self.margin_db < SURE_DB:
+            cost += UNSURE_COST if self.margin_db >= 0 else HOPELESS_COST - self.margin_db
+        return cost
+
+    def downlink(
+        self, phy: bytes, dev_eui: bytes, number: int, loudest_dbm: float | None, fallback: Way | None
+    ) -> Downlink:
+        """What the gateway is asked for; `loudest_dbm`: it cannot send louder."""
         sf, bw_hz = eu868.DATA_RATES[self.dr]
-        limit = eu868.max_eirp_dbm(self.freq_hz)
-        power = eirp_dbm if limit is None else min(eirp_dbm, limit)
-        return Downlink(self.gateway, self.tmst, self.freq_hz, sf, bw_hz, power, phy, dev_eui, self.window, number)
+        other = None
+        if fallback is not None:
+            power = fallback.eirp_dbm if loudest_dbm is None else min(fallback.eirp_dbm, loudest_dbm)
+            other = (fallback.freq_hz, *eu868.DATA_RATES[fallback.dr], power)
+        return Downlink(
+            self.gateway,
+            self.tmst,
+            self.freq_hz,
+            sf,
+            bw_hz,
+            self.eirp_dbm if loudest_dbm is None else min(self.eirp_dbm, loudest_dbm),
+            phy,
+            dev_eui,
+            self.window,
+            number,
+            self.delay_s,
+            self.context,
+            other,
+        )
 
 
-@dataclass(slots=True)
-class Outgoing:
-    """A frame on its way to a gateway, what is left to try, and what it was for."""
+def plan(
+    copies: Sequence[Copy],
+    windows: Windows,
+    heard_at: Callable[[str, int, float], float],
+    *,
+    eirp_dbm: float,
+    node_eirp_dbm: float = NODE_EIRP_DBM,
+) -> list[Way]:
+    """All ways to answer an uplink with these copies (strongest first), RX1 before RX2 for each gateway.
 
-    phy: bytes
-    dev_eui: bytes
-    attempts: list[Attempt]
-    session: Session | None = None  # None for a JoinAccept
-    item: QueuedDownlink | None = None
-    until: float = 0.0  # forgotten after this
-
-
-def window_order(wish: int) -> tuple[int, ...]:
-    """Which windows to try, first to last. Whoever wishes RX2 wants to spare the uplink channels, so not RX1 then."""
-    return (1, 2) if wish == 1 else (2,)
-
-
-def plan(copies: Sequence[Copy], windows: Windows, order: Sequence[int]) -> list[Attempt]:
-    """All attempts for an uplink with these copies (strongest first): the strongest gateway in each window, then the
-    other gateways in the last window, where there is most time left. A gateway that gave no `tmst` cannot answer."""
-    able = [(copy, copy.frame.tmst) for copy in copies if copy.frame.tmst is not None]
-    ways = [(*able[0], window) for window in order] + [(*way, order[-1]) for way in able[1:]] if able else []
-    attempts = (_attempt(copy, heard_tmst, windows, window) for copy, heard_tmst, window in ways)
-    return [attempt for attempt in attempts if attempt is not None]
-
-
-def _attempt(copy: Copy, heard_tmst: int, windows: Windows, window: int) -> Attempt | None:
-    frame = copy.frame
-    if window == 1:
-        delay_s, freq_hz = windows.rx1_delay_s, frame.freq_hz
+    A gateway that gave no `tmst` cannot answer, nor can a copy that it held back. `heard_at(gateway, tmst, arrival)`:
+    see Schedule. `eirp_dbm`: what gateways send with; 13 dB more in the sub-band of RX2, never more than is allowed.
+    """
+    ways: list[Way] = []
+    for copy in copies:
+        frame = copy.frame
+        if frame.tmst is None or frame.buffered:
+            continue
+        at = heard_at(frame.gateway, frame.tmst, copy.at)
+        strongest = copies[0].frame.snr
+        weaker_db = 0.0 if strongest is None or frame.snr is None else strongest - frame.snr
         uplink_dr = eu868.DR_OF.get((frame.sf, frame.bw_hz))
-        if uplink_dr is None or eu868.max_eirp_dbm(freq_hz) is None:
-            return None
-        dr = eu868.RX1_DR[uplink_dr][windows.rx1_dr_offset]
-    else:
-        delay_s, freq_hz, dr = windows.rx1_delay_s + 1, windows.rx2_freq_hz, windows.rx2_dr
-    tmst = (heard_tmst + delay_s * 1_000_000) & 0xFFFFFFFF  # the counter wraps every 71.6 minutes
-    return Attempt(frame.gateway, window, tmst, copy.at + delay_s, freq_hz, dr)
+        channels = [(2, windows.rx2_freq_hz, windows.rx2_dr)]
+        if uplink_dr is not None:
+            channels.insert(0, (1, frame.freq_hz, eu868.RX1_DR[uplink_dr][windows.rx1_dr_offset]))
+        for window, freq_hz, dr in channels:
+            sf, bw_hz = eu868.DATA_RATES[dr]
+            band = eu868.band_of(freq_hz, bw_hz)
+            if band is None:
+                continue
+            allowed_dbm = eu868.SUB_BANDS[band].max_eirp_dbm
+            louder = LOUD_BAND_DB if allowed_dbm >= eu868.SUB_BANDS[1].max_eirp_dbm + LOUD_BAND_DB else 0.0
+            power_dbm = min(eirp_dbm + louder, allowed_dbm)
+            margin_db = None
+            if frame.snr is not None:
+                # In twice the bandwidth there is twice the noise.
+                wider_db = 3.0 * (bw_hz // 125_000 - frame.bw_hz // 125_000)
+                margin_db = frame.snr + power_dbm - node_eirp_dbm - wider_db - eu868.SNR_FLOOR_DB[sf]
+            delay_s = windows.rx1_delay_s + window - 1
+            tmst = (frame.tmst + delay_s * 1_000_000) & 0xFFFFFFFF  # the counter wraps every 71.6 minutes
+            ways.append(
+                Way(
+                    frame.gateway,
+                    window,
+                    tmst,
+                    at + delay_s,
+                    delay_s,
+                    freq_hz,
+                    dr,
+                    band,
+                    power_dbm,
+                    margin_db,
+                    weaker_db,
+                    frame.context,
+                )
+            )
+    return ways

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 JOIN_ACCEPT_DELAY_S = (5, 6)  # RX1, RX2 after a JoinRequest (RP002-1.0.4 section 2.3)
 RX2_FREQ_HZ = 869_525_000
 RX2_DR = 0
@@ -35,23 +37,44 @@ RX1_DR: dict[int, tuple[int, ...]] = {
 # Frequencies of channels 3..7, given to every node in the JoinAccept.
 CF_LIST_HZ = (867_100_000, 867_300_000, 867_500_000, 867_700_000, 867_900_000)
 
-# Sub-bands: from Hz, to Hz, largest EIRP in dBm (ERP + 2.15, rounded down), share of time on air.
-SUB_BANDS: tuple[tuple[int, int, float, float], ...] = (
-    (863_000_000, 865_000_000, 16.0, 0.001),
-    (865_000_000, 868_000_000, 16.0, 0.01),
-    (868_000_000, 868_600_000, 16.0, 0.01),
-    (868_700_000, 869_200_000, 16.0, 0.001),
-    (869_400_000, 869_650_000, 29.0, 0.1),
-    (869_700_000, 870_000_000, 16.0, 0.01),
+# The weakest SNR in dB that a frame of each spreading factor is understood at (SX1272/73 data sheet, table 13).
+SNR_FLOOR_DB: dict[int, float] = {5: -2.5, 6: -5.0, 7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
+
+
+class SubBand(NamedTuple):
+    """Where one may send, how loud (EIRP in dBm) and what share of any hour one transmitter may be on air."""
+
+    low_hz: int
+    high_hz: int
+    max_eirp_dbm: float
+    duty: float
+    name: str  # in MHz, as people are told it
+
+
+# The law limits ERP, power over a dipole: 14 dBm ERP = 16.15 dBm EIRP, 27 dBm ERP = 29.15 dBm EIRP.
+SUB_BANDS: tuple[SubBand, ...] = (
+    SubBand(863_000_000, 865_000_000, 16.15, 0.001, "863.0-865.0"),
+    SubBand(865_000_000, 868_000_000, 16.15, 0.01, "865.0-868.0"),
+    SubBand(868_000_000, 868_600_000, 16.15, 0.01, "868.0-868.6"),
+    SubBand(868_700_000, 869_200_000, 16.15, 0.001, "868.7-869.2"),
+    SubBand(869_400_000, 869_650_000, 29.15, 0.1, "869.4-869.65"),
+    SubBand(869_700_000, 870_000_000, 16.15, 0.01, "869.7-870.0"),
 )
 
 
-def max_eirp_dbm(freq_hz: int) -> float | None:
-    """The largest EIRP allowed on this frequency in dBm; None: no sending there at all."""
-    for low, high, eirp, _duty in SUB_BANDS:
-        if low <= freq_hz <= high:
-            return eirp
+def band_of(freq_hz: int, bw_hz: int = 125_000) -> int | None:
+    """The sub-band (index in SUB_BANDS) that the whole channel lies in; None: no sending there at all."""
+    half = bw_hz // 2
+    for index, band in enumerate(SUB_BANDS):
+        if band.low_hz <= freq_hz - half and freq_hz + half <= band.high_hz:
+            return index
     return None
+
+
+def max_eirp_dbm(freq_hz: int, bw_hz: int = 125_000) -> float | None:
+    """The largest EIRP allowed on this channel in dBm; None: no sending there at all."""
+    band = band_of(freq_hz, bw_hz)
+    return None if band is None else SUB_BANDS[band].max_eirp_dbm
 
 
 def cf_list(frequencies_hz: tuple[int, ...] = CF_LIST_HZ) -> bytes:

@@ -1,84 +1,186 @@
-"""Making downlinks and seeing them on their way: what follows an uplink, and what a gateway's refusal."""
+"""Making downlinks and seeing them on their way: what follows an uplink, and what a gateway's refusal.
+
+The life of a downlink: its ways are planned (`downlinks`), the best one that the schedule has room for is booked, the
+frame is built, its FCntDown used up and told to be stored. Then it waits: a gateway is given a downlink 0.8 s before it
+starts, not earlier, for many forwarders hold only one at a time and a second one would overwrite the first. When the
+gateway refuses, what was booked is given back and the next way is tried, with the same bytes, while there is time.
+
+Joins. After a power cut a whole town's nodes ask at the same moment. A JoinRequest that is not answered costs nothing:
+the node asks again, later each time. One that is answered badly costs the others: while a gateway sends for 1.6 s at
+SF12 it is deaf to a dozen requests, and twenty such answers are all that the law allows in an hour. So a JoinAccept
+goes out where it is quick, and one that is slow only while gateways have been quiet (`_is_worth_it`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from nest.lorawan import crypto
 from nest.lorawan.dedup import Copy
-from nest.lorawan.downlinks import JOIN_WINDOWS, LEAD_S, Attempt, Outgoing, Windows, plan, window_order
-from nest.lorawan.effects import Count, DownlinkOutcome, Effect, SendDownlink, StoreDownlinkCounter
+from nest.lorawan.downlinks import JOIN_WINDOWS, LEAD_S, NODE_EIRP_DBM, Way, Windows, plan
+from nest.lorawan.effects import COUNT, DownlinkOutcome, Effect, SendDownlink, StoreSession
 from nest.lorawan.frames import build_data_down
+from nest.lorawan.schedule import Booking, Schedule
 from nest.lorawan.sessions import QueuedDownlink, Session, Sessions
 from nest.lorawan.settings import Settings
 
-PAYLOAD_OVERHEAD = 13  # MHDR 1, FHDR 7, FPort 1, MIC 4
+SEND_AHEAD_S = 0.8  # before a downlink starts
 RESULT_WITHIN_S = 5.0  # a gateway's word on a downlink that comes later than this is of no use
+PAYLOAD_OVERHEAD = 13  # MHDR 1, FHDR 7, FPort 1, MIC 4
+EMPTY_FRAME = 12  # without FPort
+JOIN_ACCEPT_SIZE = 33  # with a CFList
+TX_POWER_STEP_DB = 2.0
+LOUD_DBM = 16.0  # a gateway that refuses a power is asked for this much from then on, and then for less and less
+QUIETER_DB = 2.0
+LEAST_DBM = 8.0
+
+JOIN_LOAD = 0.25  # share of a minute that a gateway may be deaf for joins
+JOIN_SHARE = 0.75  # of a sub-band's hour; the rest is for those who have joined
+QUICK_JOIN_US = 250_000  # up to SF9 in RX1
+SLOW_JOIN_LOAD = 0.05  # slower ones only below this
+
+# What a refusal says of the other ways.
+GATEWAY_IS_OUT = frozenset({"NO_DOWNLINK_PATH", "GPS_UNLOCKED"})
+CHANNEL_IS_OUT = "TX_FREQ"
+TOO_LOUD = "TX_POWER"
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """A frame on its way to a gateway, what is left to try, and what it was for."""
+
+    phy: bytes
+    dev_eui: bytes
+    ways: list[Way]
+    session: Session | None = None  # None for a JoinAccept
+    item: QueuedDownlink | None = None
+    first: int | None = None  # window to be tried before the other, whatever it costs
+    way: Way | None = None
+    fallback: Way | None = None
+    bookings: tuple[Booking, ...] = ()  # of `way` and of `fallback`
+    told: bool = False  # the queue has been told "sent"
+    held: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class JoinWay:
+    """That a JoinAccept can be sent, and how."""
+
+    ways: list[Way]
 
 
 class Sender:
     """Builds answers and keeps those in flight until the gateway has spoken or their time has passed."""
 
-    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, schedule: Schedule | None = None) -> None:
         self._settings = settings
         self._sessions = sessions
-        self._in_flight: dict[int, Outgoing] = {}
+        self._schedule = schedule or Schedule()
+        self._in_flight: dict[int, _Outgoing] = {}
+        self._held: list[tuple[float, int]] = []  # heap: when to give it to the gateway, number
+        self._until: list[tuple[float, int]] = []  # heap: when to forget it, number
+        self._loudest: dict[str, float] = {}  # what gateways that refused a power are asked for, dBm EIRP
         self._last_id = 0
+        self._now = 0.0
 
-    def send_join_accept(self, dev_eui: bytes, phy: bytes, copies: Sequence[Copy], now: float) -> list[Effect]:
-        """Send a JoinAccept in RX1, five seconds after the request; RX2 comes when RX1 is refused."""
-        return self._send(Outgoing(phy, dev_eui, plan(copies, JOIN_WINDOWS, (1, 2))), now)
+    # -- joins
+
+    def join_way(self, copies: Sequence[Copy], now: float) -> JoinWay | None:
+        """How a JoinAccept can follow this JoinRequest; None: the node shall ask again."""
+        self._forget_past(now)
+        ways = [way for way in self._ways(copies, JOIN_WINDOWS, now) if self._is_worth_it(way, now)]
+        return JoinWay(ways) if self._best(ways, JOIN_ACCEPT_SIZE, now) else None
+
+    def send_join_accept(self, way: JoinWay, dev_eui: bytes, phy: bytes, now: float) -> list[Effect]:
+        """Send a JoinAccept five seconds after the request, or six; `way`: what `join_way` has just given."""
+        outgoing = _Outgoing(phy, dev_eui, way.ways)
+        effects = self._send(outgoing, now)
+        return self._give_up(outgoing) if effects is None else effects
+
+    def _is_worth_it(self, way: Way, now: float) -> bool:
+        airtime_us = way.airtime_us(JOIN_ACCEPT_SIZE)
+        load = self._schedule.load(way.gateway, now)
+        most = JOIN_LOAD if airtime_us <= QUICK_JOIN_US else SLOW_JOIN_LOAD
+        return load < most and self._schedule.used(way.gateway, way.band, now) < JOIN_SHARE
+
+    # -- data
 
     def answer(
-        self, session: Session, copies: Sequence[Copy], *, acknowledge: bool, must_answer: bool, now: float
+        self,
+        session: Session,
+        copies: Sequence[Copy],
+        *,
+        acknowledge: bool,
+        fopts: bytes,
+        must_answer: bool,
+        now: float,
     ) -> list[Effect]:
-        """Answer an uplink: the next queued downlink, an acknowledgement, both, or nothing.
+        """Answer an uplink: the next queued downlink, an acknowledgement, MAC commands, all of them, or nothing.
 
-        The FCntDown is used up and stored before the frame exists outside.
+        `fopts` (at most 15 bytes) go with whatever is sent; they are worth a downlink only when `must_answer`. MAC
+        commands go first: data that does not fit beside them waits. The FCntDown is used up and stored before the frame
+        exists outside. `session.control` hears whether its commands were given to a gateway.
         """
-        queue = self._sessions.queue(session.device.dev_eui)
-        if not queue and not must_answer:
+        dev_eui = session.device.dev_eui
+        must_answer = must_answer or acknowledge
+        if not must_answer and not self._sessions.queued(dev_eui):
             return []
-        wish = (queue[0].window if queue else None) or self._settings.downlink_window
-        attempts = _in_time(plan(copies, Windows.of(session.state), window_order(wish)), now)
-        if not attempts:
-            return [Count("downlink_failed")]
+        self._forget_past(now)
+        queue = self._sessions.queue(dev_eui)
+        node_eirp_dbm = NODE_EIRP_DBM - TX_POWER_STEP_DB * session.state.tx_power
+        ways = self._ways(copies, Windows.of(session.state), now, node_eirp_dbm)
         effects: list[Effect] = []
-        room = max(attempt.max_phy for attempt in attempts)
-        while queue and PAYLOAD_OVERHEAD + len(queue[0].payload) > room:
-            effects.append(Count("downlink_too_long"))
-            effects.append(DownlinkOutcome(session.device.dev_eui, queue.popleft().reference, "too_long"))
-        item = queue.popleft() if queue else None
-        if item is None and not must_answer:
+        if ways:
+            while queue:
+                room = max((way.max_phy for way in self._wished(ways, queue[0])), default=0)
+                if not room or PAYLOAD_OVERHEAD + len(queue[0].payload) <= room:
+                    break
+                effects.append(COUNT["downlink_too_long"])
+                effects.append(DownlinkOutcome(dev_eui, queue.popleft().reference, "too_long"))
+        if not must_answer and not queue:
             return effects
-        phy = self._build(session, item, acknowledge, f_pending=bool(queue))
-        effects.append(StoreDownlinkCounter(session.state))
-        if item is not None and item.confirmed:
-            session.awaiting_ack = item
-        attempts = [attempt for attempt in attempts if attempt.max_phy >= len(phy)]
-        return effects + self._send(Outgoing(phy, session.device.dev_eui, attempts, session, item), now)
+        item = None
+        found: list[Way] = []
+        if queue:
+            item = queue[0]
+            size = PAYLOAD_OVERHEAD + len(fopts) + len(item.payload)
+            found = self._wished(ways, item)
+            if not self._best(found, size, now):
+                item, found = None, []
+        if item is None and must_answer:
+            found = self._wished(ways, None)
+            if not self._best(found, EMPTY_FRAME + len(fopts), now):
+                found = []
+        if not found:
+            session.control.not_sent()
+            return [*effects, COUNT["downlink_no_room" if ways else "downlink_failed"]]
+        if item is not None:
+            queue.popleft()
+            if item.confirmed:
+                session.awaiting_ack = item
+        phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
+        effects.append(StoreSession(session.state))
+        outgoing = _Outgoing(phy, dev_eui, found, session, item, item and item.window)
+        sent = self._send(outgoing, now)
+        return effects + (self._give_up(outgoing) if sent is None else sent)
 
-    def result(self, number: int, error: str | None, now: float) -> list[Effect]:
-        """A gateway took (`error` None) or refused the downlink with this id."""
-        outgoing = self._in_flight.pop(number, None)
-        if outgoing is None or error is None:
-            return []
-        if _in_time(outgoing.attempts, now):
-            return [Count("downlink_retried"), *self._send(outgoing, now)]
-        return self._give_up(outgoing)
+    def _wished(self, ways: list[Way], item: QueuedDownlink | None) -> list[Way]:
+        """Those in the windows that the queue or the town wish for. Whoever wishes RX2 wants to spare the uplink
+        channels, so not RX1 then."""
+        wish = (item.window if item is not None else None) or self._settings.downlink_window
+        return ways if wish == 1 else [way for way in ways if way.window == 2]
 
-    def give_up(self, number: int) -> None:
-        """The downlink with this id never reached a gateway; what was queued waits for the next uplink."""
-        if outgoing := self._in_flight.pop(number, None):
-            self._give_up(outgoing)
-
-    def _build(self, session: Session, item: QueuedDownlink | None, ack: bool, *, f_pending: bool) -> bytes:
+    def _build(
+        self, session: Session, item: QueuedDownlink | None, ack: bool, fopts: bytes, *, f_pending: bool
+    ) -> bytes:
         state, cipher = session.state, session.cipher
         fcnt = state.fcnt_down
-        session.state = replace(state, fcnt_down=fcnt + 1)
+        state.fcnt_down = fcnt + 1
         if item is None:
-            message = build_data_down(state.dev_addr, fcnt, ack=ack, f_pending=f_pending)
+            message = build_data_down(state.dev_addr, fcnt, ack=ack, f_pending=f_pending, fopts=fopts)
         else:
             message = build_data_down(
                 state.dev_addr,
@@ -86,31 +188,166 @@ class Sender:
                 confirmed=item.confirmed,
                 ack=ack,
                 f_pending=f_pending,
+                fopts=fopts,
                 fport=item.port,
                 frm_payload=cipher.crypt(crypto.DOWN, fcnt, item.port, item.payload),
             )
         return message + cipher.mic(crypto.DOWN, fcnt, message)
 
-    def _send(self, outgoing: Outgoing, now: float) -> list[Effect]:
+    # -- on the way
+
+    def poll(self, now: float) -> list[Effect]:
+        """Give to the gateways what starts soon."""
         self._forget_past(now)
-        attempts = _in_time(outgoing.attempts, now)
-        if not attempts:
-            return self._give_up(outgoing)
-        attempt, *outgoing.attempts = attempts
-        outgoing.until = attempt.starts_at + RESULT_WITHIN_S
+        effects: list[Effect] = []
+        while self._held and self._held[0][0] <= now:
+            number = heapq.heappop(self._held)[1]
+            outgoing = self._in_flight.get(number)
+            if outgoing is not None and outgoing.way is not None:
+                effects += self._give(outgoing, outgoing.way, number)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `poll` has something to give to a gateway; None: nothing waits."""
+        while self._held and self._held[0][1] not in self._in_flight:
+            heapq.heappop(self._held)
+        return self._held[0][0] if self._held else None
+
+    def result(self, number: int, error: str | None, now: float, window: int | None = None) -> list[Effect]:
+        """A gateway took the downlink with this id (`error` None; it chose `window`) or refused it."""
+        outgoing = self._in_flight.pop(number, None)
+        way = outgoing and outgoing.way
+        if outgoing is None or way is None:
+            return []
+        if error is None:
+            self._settle(outgoing, window or way.window)
+            return []
+        for booking in outgoing.bookings:
+            self._schedule.release(booking)
+        outgoing.bookings = ()
+        if error == TOO_LOUD:
+            loud = self._power(way)
+            if loud > LEAST_DBM:
+                self._loudest[way.gateway] = LOUD_DBM if loud > LOUD_DBM else loud - QUIETER_DB
+                outgoing.ways.append(way)
+        elif error == CHANNEL_IS_OUT:
+            outgoing.ways = [
+                other for other in outgoing.ways if (other.gateway, other.freq_hz) != (way.gateway, way.freq_hz)
+            ]
+        elif error in GATEWAY_IS_OUT:
+            outgoing.ways = [other for other in outgoing.ways if other.gateway != way.gateway]
+        again = self._send(outgoing, now)
+        return [COUNT["downlink_retried"], *again] if again is not None else self._give_up(outgoing)
+
+    def drop(self, dev_eui: bytes) -> None:
+        """Forget what is on its way to a device that is not known any more."""
+        for number, outgoing in list(self._in_flight.items()):
+            if outgoing.dev_eui == dev_eui:
+                del self._in_flight[number]
+                if outgoing.held:
+                    for booking in outgoing.bookings:
+                        self._schedule.release(booking)
+
+    # -- airtime
+
+    def airtime_left(self, now: float | None = None) -> dict[str, dict[str, float]]:
+        """For each gateway that has sent in the last hour, by sub-band, the share of its airtime that is left."""
+        return self._schedule.left(self._now if now is None else now)
+
+    def export_airtime(self, now: float, unix: float) -> dict[str, Any]:
+        """What `restore_airtime` needs after a restart; see Schedule.export."""
+        return self._schedule.export(now, unix)
+
+    def restore_airtime(self, data: dict[str, Any], now: float, unix: float, unsaved_s: float = 2.0) -> None:
+        """Take up the airtime that an earlier process has used; see Schedule.restore."""
+        self._schedule.restore(data, now, unix, unsaved_s)
+
+    # -- ways
+
+    def _ways(
+        self, copies: Sequence[Copy], windows: Windows, now: float, node_eirp_dbm: float = NODE_EIRP_DBM
+    ) -> list[Way]:
+        ways = plan(
+            copies,
+            windows,
+            self._schedule.heard_at,
+            eirp_dbm=self._settings.downlink_eirp_dbm,
+            node_eirp_dbm=node_eirp_dbm,
+        )
+        return [way for way in ways if way.starts_at - LEAD_S >= now]
+
+    def _best(self, ways: Iterable[Way], size: int, now: float, first: int | None = None) -> Way | None:
+        """The cheapest way that a frame of `size` bytes fits, and that the schedule has room for."""
+        schedule = self._schedule
+        able = [way for way in ways if size <= way.max_phy and way.starts_at - LEAD_S >= now]
+        for way in sorted(able, key=lambda way: (first not in (None, way.window), way.cost(size, schedule, now))):
+            if way.refusal(size, schedule, now) is None:
+                return way
+        return None
+
+    def _send(self, outgoing: _Outgoing, now: float) -> list[Effect] | None:
+        """Book the best way that is left and hold the frame until it is time. None: there is no way."""
+        self._now = max(self._now, now)
+        size = len(outgoing.phy)
+        way = self._best(outgoing.ways, size, now, outgoing.first)
+        if way is None:
+            return None
+        outgoing.ways.remove(way)
+        outgoing.way = way
+        bookings = [self._book(way, size, now)]
+        outgoing.fallback = self._fallback(outgoing, way, size, now)
+        if outgoing.fallback is not None:
+            bookings.append(self._book(outgoing.fallback, size, now))
+        outgoing.bookings = tuple(bookings)
         self._last_id += 1
         self._in_flight[self._last_id] = outgoing
-        downlink = attempt.downlink(
-            outgoing.phy, outgoing.dev_eui, self._settings.downlink_eirp_dbm, number=self._last_id
-        )
-        effects: list[Effect] = [Count("downlink_sent")]
-        if outgoing.item is not None:
+        heapq.heappush(self._until, (way.starts_at + RESULT_WITHIN_S, self._last_id))
+        due = way.starts_at - SEND_AHEAD_S
+        if due <= now:
+            return self._give(outgoing, way, self._last_id)
+        outgoing.held = True
+        heapq.heappush(self._held, (due, self._last_id))
+        return []
+
+    def _book(self, way: Way, size: int, now: float) -> Booking:
+        return self._schedule.book(way.gateway, way.starts_at, way.airtime_us(size), way.freq_hz, way.bw_hz, now)
+
+    def _fallback(self, outgoing: _Outgoing, way: Way, size: int, now: float) -> Way | None:
+        """RX2 of the same gateway, for one that chooses by itself: those leave a context in their receptions."""
+        if way.window != 1 or way.context is None:
+            return None
+        for other in outgoing.ways:
+            if other.gateway == way.gateway and other.window == 2 and size <= other.max_phy:
+                return other if other.refusal(size, self._schedule, now) is None else None
+        return None
+
+    def _power(self, way: Way) -> float:
+        return min(way.eirp_dbm, self._loudest.get(way.gateway, way.eirp_dbm))
+
+    def _give(self, outgoing: _Outgoing, way: Way, number: int) -> list[Effect]:
+        """Into the gateway's hands."""
+        outgoing.held = False
+        loudest = self._loudest.get(way.gateway)
+        downlink = way.downlink(outgoing.phy, outgoing.dev_eui, number, loudest, outgoing.fallback)
+        effects: list[Effect] = [COUNT["downlink_sent"]]
+        if outgoing.session is not None:
+            outgoing.session.control.sent()
+        if outgoing.item is not None and not outgoing.told:
+            outgoing.told = True
             effects.append(DownlinkOutcome(outgoing.dev_eui, outgoing.item.reference, "sent"))
         return [*effects, SendDownlink(downlink)]  # last, for the gateway's refusal may come at once
 
-    def _give_up(self, outgoing: Outgoing) -> list[Effect]:
-        effects: list[Effect] = [Count("downlink_failed")]
+    def _settle(self, outgoing: _Outgoing, window: int) -> None:
+        """It was, or will be, sent in this window: give back what was booked for the other one."""
+        if len(outgoing.bookings) == 2:
+            self._schedule.release(outgoing.bookings[0 if window == 2 else 1])
+        outgoing.bookings = ()
+
+    def _give_up(self, outgoing: _Outgoing) -> list[Effect]:
+        effects: list[Effect] = [COUNT["downlink_failed"]]
         item, session = outgoing.item, outgoing.session
+        if session is not None:
+            session.control.not_sent()
         if item is not None and session is not None:
             if session.awaiting_ack is item:
                 session.awaiting_ack = None
@@ -120,12 +357,10 @@ class Sender:
         return effects
 
     def _forget_past(self, now: float) -> None:
-        while self._in_flight:
-            oldest = next(iter(self._in_flight))
-            if self._in_flight[oldest].until >= now:
-                break
-            del self._in_flight[oldest]
-
-
-def _in_time(attempts: Sequence[Attempt], now: float) -> list[Attempt]:
-    return [attempt for attempt in attempts if attempt.starts_at - LEAD_S >= now]
+        """Nothing was heard of these: they count as sent, of two windows in the one that takes longer."""
+        self._now = max(self._now, now)
+        while self._until and self._until[0][0] < now:
+            outgoing = self._in_flight.pop(heapq.heappop(self._until)[1], None)
+            if outgoing is not None and len(outgoing.bookings) == 2:
+                first, second = outgoing.bookings
+                self._settle(outgoing, 1 if first.end_us - first.start_us >= second.end_us - second.start_us else 2)
