@@ -3,23 +3,24 @@
 Copies are recognised by the PHYPayload alone: gateways close to a node also hear "ghosts" of it on neighbouring
 channels, which are the same frame. The first copy opens a window; what comes within it belongs to the same group, and
 the answer waits for the window's end so that it can go through the gateway that heard the node best. What comes later
-is either a late copy (a slow way to the nest) or the device sending the same bytes again; a device does that only after
-its second receive window (TS001-1.0.4 section 4.3.1.4), and then the gateway's `tmst` has moved on.
+is either a late copy (a slow way to the nest, a gateway that held it back) or the device sending the same bytes again;
+a device does that only after its second receive window (TS001-1.0.4 section 4.3.1.4), and then the gateway's `tmst` has
+moved on.
 
-Only frames with a valid MIC are remembered, so forged frames cost no memory.
+Only frames with a valid MIC are remembered, so forged frames cost no memory; and of those a bounded number.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nest.model import MOST_HEARD, Heard, RadioFrame
 
 MEMORY_S = 60.0  # copies later than this are judged by their frame counter only
+MEMORY_FRAMES = 20_000  # and so are those of frames before this many others; a frame takes about 1 kB
 SAME_EMISSION_US = 1_000_000  # one gateway, tmst closer than this: one emission (longer than any ghost's difference)
 
 T = TypeVar("T")
@@ -45,49 +46,56 @@ class Copy:
 
 @dataclass(slots=True)
 class Group(Generic[T]):
-    """All copies of one emission. `subject` is what the server makes of it.
+    """All copies of one emission, the strongest of each gateway. `subject` is what the server makes of it.
 
-    From `repeat_from` on, the same bytes with another tmst are a new emission. `repeated` marks a group that is one.
+    From `repeat_from` on, the same bytes with another tmst are a new emission. `repeated` marks a group that is one, or
+    that has nothing to be done at its end for another reason.
     """
 
-    phy: bytes
     subject: T
     due: float
     repeat_from: float
-    copies: dict[str, Copy] = field(default_factory=dict)  # the strongest of each gateway
+    copies: list[Copy]
     repeated: bool = False
 
     def add(self, frame: RadioFrame, now: float) -> bool:
         """Take a copy. True when its gateway is new or has now heard it better."""
         copy = Copy(frame, now)
-        known = self.copies.get(frame.gateway)
-        if known is not None and known.strength >= copy.strength:
+        for at, known in enumerate(self.copies):
+            if known.frame.gateway == frame.gateway:
+                if known.strength >= copy.strength:
+                    return False
+                self.copies[at] = copy
+                return True
+        if len(self.copies) >= MOST_HEARD:
             return False
-        if known is None and len(self.copies) >= MOST_HEARD:
-            return False
-        self.copies[frame.gateway] = copy
+        self.copies.append(copy)
         return True
 
     def strongest_first(self) -> list[Copy]:
-        return sorted(self.copies.values(), key=lambda copy: copy.strength, reverse=True)
+        """The copies, sorted; do not change the list."""
+        if len(self.copies) > 1:
+            self.copies.sort(key=_strength, reverse=True)
+        return self.copies
 
     def is_new_emission(self, frame: RadioFrame, now: float) -> bool:
-        """Has the device sent again, or is this a late copy?"""
-        if now < self.repeat_from:
+        """Has the device sent again, or is this a late copy? What a gateway held back tells nothing new."""
+        if now < self.repeat_from or frame.buffered:
             return False
-        known = self.copies.get(frame.gateway)
-        if known is None or known.frame.tmst is None or frame.tmst is None:
+        known = next((copy.frame.tmst for copy in self.copies if copy.frame.gateway == frame.gateway), None)
+        if known is None or frame.tmst is None:
             return True
-        apart = (frame.tmst - known.frame.tmst) & 0xFFFFFFFF
+        apart = (frame.tmst - known) & 0xFFFFFFFF
         return min(apart, 0x100000000 - apart) > SAME_EMISSION_US
 
 
 class Dedup(Generic[T]):
     """Remembers groups for one to two `memory_s`, by their bytes, and says which windows have closed."""
 
-    def __init__(self, window_s: float, memory_s: float = MEMORY_S) -> None:
+    def __init__(self, window_s: float, memory_s: float = MEMORY_S, memory_frames: int = MEMORY_FRAMES) -> None:
         self._window_s = window_s
         self._memory_s = memory_s
+        self._memory_frames = memory_frames
         self._young: dict[bytes, Group[T]] = {}
         self._old: dict[bytes, Group[T]] = {}
         self._turn_at = -math.inf
@@ -98,36 +106,41 @@ class Dedup(Generic[T]):
 
     def find(self, phy: bytes, now: float) -> Group[T] | None:
         """The group these bytes belong to."""
-        self._turn(now)
+        if now >= self._turn_at:
+            self._old = self._young if now < self._turn_at + self._memory_s else {}
+            self._young = {}
+            self._turn_at = now + self._memory_s
         return self._young.get(phy) or self._old.get(phy)
 
     def open(
         self, frame: RadioFrame, subject: T, now: float, repeat_after_s: float, repeated: bool = False
     ) -> Group[T]:
         """Open a window for a frame with its first copy, in place of an earlier emission of the same bytes."""
-        self._turn(now)
-        group = Group(frame.phy, subject, now + self._window_s, now + repeat_after_s, repeated=repeated)
-        group.add(frame, now)
+        if len(self._young) >= self._memory_frames:
+            self._turn_at = now  # a whole generation has come already
+            self.find(frame.phy, now)
+        group = Group(subject, now + self._window_s, now + repeat_after_s, [Copy(frame, now)], repeated)
         self._young[frame.phy] = group
         self._open.append(group)
         return group
 
-    def withdraw(self, group: Group[T]) -> None:
-        """Forget a group as if its frame had never come."""
-        self._young.pop(group.phy, None)
-        self._open = deque(other for other in self._open if other is not group)
-
-    def closed(self, now: float) -> Iterator[Group[T]]:
+    def closed(self, now: float) -> list[Group[T]]:
         """Every group whose window has ended, once, oldest first."""
-        while self._open and self._open[0].due <= now:
-            yield self._open.popleft()
+        groups: list[Group[T]] = []
+        waiting = self._open
+        while waiting and waiting[0].due <= now:
+            groups.append(waiting.popleft())
+        return groups
 
     def next_due(self) -> float | None:
         """When the next window ends."""
         return self._open[0].due if self._open else None
 
-    def _turn(self, now: float) -> None:
-        if now >= self._turn_at:
-            self._old = self._young if now < self._turn_at + self._memory_s else {}
-            self._young = {}
-            self._turn_at = now + self._memory_s
+
+def live(copies: list[Copy]) -> list[Copy]:
+    """The copies that can still be answered: not those that a gateway held back."""
+    return [copy for copy in copies if not copy.frame.buffered]
+
+
+def _strength(copy: Copy) -> tuple[float, float]:
+    return copy.strength

@@ -139,10 +139,12 @@ class Publish:
 
 @dataclass(slots=True)
 class Count:
-    """One more of `kind`, a key of `KINDS`."""
+    """One more of `kind`, a key of `KINDS`; `COUNT` has one of each, ready made."""
 
     kind: str
 
+
+COUNT: dict[str, Count] = {kind: Count(kind) for kind in KINDS}
 
 Stored = StoreJoin | StoreUplink | StoreLate | MergeCopy | StoreSession | StoreStatus | DownlinkOutcome
 Effect = Stored | SendDownlink | Publish | Count

@@ -12,6 +12,8 @@ JOIN_REQUEST, JOIN_ACCEPT = 0, 1
 UNCONFIRMED_UP, UNCONFIRMED_DOWN, CONFIRMED_UP, CONFIRMED_DOWN = 2, 3, 4, 5
 REJOIN_REQUEST, PROPRIETARY = 6, 7
 
+_DATA_HEAD = struct.Struct("<BIBH")  # MHDR, DevAddr, FCtrl, FCnt
+
 MIN_DATA_FRAME = 12  # MHDR 1, DevAddr 4, FCtrl 1, FCnt 2, MIC 4
 MAX_FRAME = 255  # what a LoRa radio can carry
 MAX_FOPTS = 15
@@ -31,7 +33,7 @@ class JoinRequest:
     mic: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DataFrame:
     """A data frame, still encrypted (4.1 to 4.3). `fcnt16` is the counter's lower half; `fport` None when absent.
 
@@ -91,21 +93,22 @@ def parse_join_request(phy: bytes) -> JoinRequest:
 
 def parse_data(phy: bytes) -> DataFrame:
     """Parse a data frame, up or down. Raises FrameError for anything else and for what section 4.3.1 forbids."""
-    mtype = message_type(phy)
-    if not UNCONFIRMED_UP <= mtype <= CONFIRMED_DOWN:
-        raise FrameError(f"MType {mtype} is no data frame")
-    if not MIN_DATA_FRAME <= len(phy) <= MAX_FRAME:
-        raise FrameError(f"{len(phy)} bytes")
-    dev_addr, fctrl, fcnt16 = struct.unpack_from("<IBH", phy, 1)
-    port_at = 8 + (fctrl & 0x0F)
-    end = len(phy) - 4
-    if port_at > end:
-        raise FrameError("FOptsLen reaches beyond the frame")
-    fopts = phy[8:port_at]
-    fport = phy[port_at] if port_at < end else None
-    if fport == 0 and fopts:
+    size = len(phy)
+    if not MIN_DATA_FRAME <= size <= MAX_FRAME:
+        raise FrameError(f"{size} bytes")
+    mhdr, dev_addr, fctrl, fcnt16 = _DATA_HEAD.unpack_from(phy)
+    mtype = mhdr >> 5
+    if mhdr & 0x03 or not UNCONFIRMED_UP <= mtype <= CONFIRMED_DOWN:
+        raise FrameError(f"MHDR {mhdr:02x} is that of no data frame")
+    port_at, end = 8 + (fctrl & 0x0F), size - 4
+    if port_at >= end:
+        if port_at > end:
+            raise FrameError("FOptsLen reaches beyond the frame")
+        return DataFrame(mtype, dev_addr, fctrl, fcnt16, phy[8:end], None, b"", phy[end:])
+    fport = phy[port_at]
+    if fport == 0 and port_at > 8:
         raise FrameError("FOpts together with FPort 0")
-    return DataFrame(mtype, dev_addr, fctrl, fcnt16, fopts, fport, phy[port_at + 1 : end], phy[end:])
+    return DataFrame(mtype, dev_addr, fctrl, fcnt16, phy[8:port_at], fport, phy[port_at + 1 : end], phy[end:])
 
 
 def build_data_down(
@@ -125,7 +128,7 @@ def build_data_down(
     fctrl = ack << 5 | f_pending << 4 | len(fopts)
     mhdr = (CONFIRMED_DOWN if confirmed else UNCONFIRMED_DOWN) << 5
     port = b"" if fport is None else bytes((fport,))
-    return struct.pack("<BIBH", mhdr, dev_addr, fctrl, fcnt & 0xFFFF) + fopts + port + frm_payload
+    return _DATA_HEAD.pack(mhdr, dev_addr, fctrl, fcnt & 0xFFFF) + fopts + port + frm_payload
 
 
 def build_join_accept(

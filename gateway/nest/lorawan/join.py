@@ -2,6 +2,8 @@
 
 Every DevNonce a device has used is remembered and never accepted again; a 1.0.4 device must also count it up (6.2.2).
 The JoinNonce counts up for each device and is never used twice (6.2.3), so a node can refuse a replayed JoinAccept.
+
+A DevNonce counts as used once it is answered. A request that could not be answered has used nothing up.
 """
 
 from __future__ import annotations
@@ -48,19 +50,17 @@ class JoinNonces:
     def refusal(self, device: Device, dev_nonce: int) -> str | None:
         """Why this DevNonce is refused, as a kind of `effects.KINDS`; None when it is good."""
         nonces = self._of.get(device.dev_eui)
-        if nonces is None:
-            return None
-        if dev_nonce in nonces.used:
-            return "dev_nonce_used"
-        if device.rising_dev_nonce and dev_nonce < nonces.highest:
-            return "dev_nonce_low"
-        if nonces.join_nonce >= MAX_JOIN_NONCE:
-            return "join_nonce_exhausted"
-        return None
+        if nonces is not None:
+            if dev_nonce in nonces.used:
+                return "dev_nonce_used"
+            if device.rising_dev_nonce and dev_nonce < nonces.highest:
+                return "dev_nonce_low"
+        return "join_nonce_exhausted" if self.next_join_nonce(device) > MAX_JOIN_NONCE else None
 
-    def next_join_nonce(self, dev_eui: bytes) -> int:
-        nonces = self._of.get(dev_eui)
-        return 1 if nonces is None else nonces.join_nonce + 1
+    def next_join_nonce(self, device: Device) -> int:
+        """Above all that the device was given, as far as is known."""
+        nonces = self._of.get(device.dev_eui)
+        return max(device.join_nonce_floor, 0 if nonces is None else nonces.join_nonce) + 1
 
 
 def mic_is_good(device: Device, phy: bytes, request: JoinRequest) -> bool:

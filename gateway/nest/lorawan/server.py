@@ -1,57 +1,75 @@
 """The network server: frames and time in, effects out (TS001-1.0.4, class A).
 
-The way of a frame: radio checksum, copy of a known one?, parse, find the device or session, MIC, counter. A fresh frame
-is to be stored at once; its answer and its publication wait until the deduplication window has closed (`poll`).
+The life of a frame:
+
+1. `receive`: radio checksum; a copy of a known one? (`dedup`: then it is merged and that is all); parse; find the
+   device or the sessions with its DevAddr; MIC, which also says the upper half of the counter.
+2. A data frame with a counter above the last one is *fresh*: it is to be stored at once. The last counter once more is
+   a retransmission: merged, and perhaps answered again. A lower one is a replay, unless a gateway held the frame back
+   and had heard it before the last one (`StoreLate`; the archive knows whether it has it already).
+3. Its window stays open for further copies. When it closes (`poll`), the strongest copy speaks for the frame: the
+   MAC commands are concluded (`control`), an answer is planned (`sender`), and the frame is published with all who
+   heard it. A frame that a gateway held back is never answered: its device has long stopped listening.
+4. A JoinRequest stores nothing when it is received. When its window closes and a gateway has lawful time for the
+   JoinAccept, the nonces are used up and the session is made; without, it has not happened, and the device asks again.
+
+The server runs ahead of the database: what it wants stored it takes as stored, and whoever carries out the effects
+keeps their order and lets nothing be seen outside before it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from nest.lorawan import crypto, frames, join
-from nest.lorawan.dedup import Copy, Dedup, Group
-from nest.lorawan.downlinks import JOIN_WINDOWS
+from nest.lorawan import crypto, eu868, frames, join
+from nest.lorawan.dedup import Copy, Dedup, Group, live
 from nest.lorawan.effects import (
-    KINDS,
-    Count,
+    COUNT,
     DownlinkOutcome,
     Effect,
-    MergeCopy,
     Publish,
-    SendDownlink,
     StoreJoin,
+    StoreLate,
+    StoreSession,
+    StoreStatus,
     StoreUplink,
 )
 from nest.lorawan.sender import Sender
 from nest.lorawan.sessions import MAX_REPEATED_ANSWERS, QueuedDownlink, Randomness, Session, Sessions
 from nest.lorawan.settings import Settings
+from nest.lorawan.uplinks import as_heard, merge, read
 from nest.model import Device, Downlink, JoinRecord, RadioFrame, SessionState, Uplink
 
 MAX_FCNT = 0xFFFFFFFF
 MAX_DOWNLINK_PAYLOAD = 242  # bytes at DR4 and faster (RP002-1.0.4 EU868)
+
+_ADR, _ADR_ACK_REQ, _ACK = 0x80, 0x40, 0x20  # FCtrl of an uplink (TS001-1.0.4 section 4.3.1)
+_ACCEPTED = COUNT["accepted"]
+_JOIN_REPEAT_S = eu868.JOIN_ACCEPT_DELAY_S[1]  # a device does not ask again before its second window
 
 
 class UnknownDeviceError(LookupError):
     """No device with this DevEUI is registered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Join:
-    """A JoinRequest that was good, and its answer."""
+    """A JoinRequest that is good. `answered`: its nonce is used up."""
 
-    dev_eui: bytes
-    session: Session
-    accept: bytes
+    request: frames.JoinRequest
+    answered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Data:
-    """A data frame that was good."""
+    """A data frame that was good. `must_answer`: there is something that a repetition of it must be told again."""
 
     session: Session
     uplink: Uplink
-    adr_ack_req: bool
+    fctrl: int
+    must_answer: bool = False
 
 
 class NetworkServer:
@@ -59,7 +77,7 @@ class NetworkServer:
 
     `now` is everywhere the same steadily rising clock in seconds (`time.monotonic()`); received times travel inside the
     frames. `random` should be `random.SystemRandom()`; tests give a seeded one. `sessions` and `nonces` are what the
-    Store… effects have told to keep. `counters` counts every kind of `effects.KINDS` since the start.
+    Store… effects have told to keep.
     """
 
     def __init__(
@@ -70,17 +88,16 @@ class NetworkServer:
         nonces: Iterable[JoinRecord],
         random: Randomness,
     ) -> None:
-        self.counters: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._settings = settings
         self._random = random
         self._devices = {device.dev_eui: device for device in devices}
-        self._sessions = Sessions()
+        self._sessions = Sessions(settings)
         self._sessions.load(self._devices, sessions)
         self._nonces = join.JoinNonces()
         self._nonces.remember(nonces)
         self._sender = Sender(settings, self._sessions)
         self._dedup: Dedup[_Join | _Data] = Dedup(settings.dedup_window_s)
-        self._undo: Callable[[], None] = _nothing  # takes back what the last `receive` wanted stored
+        self._asking: dict[bytes, _Join] = {}  # the newest JoinRequest of each device whose window is open
 
     def add_device(self, device: Device, nonces: Iterable[JoinRecord] = ()) -> None:
         """Register a device while running, or give a registered one new data.
@@ -101,21 +118,40 @@ class NetworkServer:
 
     def receive(self, frame: RadioFrame, now: float) -> list[Effect]:
         """Take one reception of a frame; whatever it holds, it is only counted when it is no good."""
-        return self._tally(self._receive(frame, now))
+        if frame.crc_ok is False:
+            return [COUNT["crc_bad"]]
+        group = self._dedup.find(frame.phy, now)
+        if group is not None:
+            return self._receive_copy(group, frame, now)
+        try:
+            mtype = frames.message_type(frame.phy)
+            if mtype == frames.UNCONFIRMED_UP or mtype == frames.CONFIRMED_UP:
+                return self._receive_data(frames.parse_data(frame.phy), frame, now)
+            if mtype == frames.JOIN_REQUEST:
+                return self._receive_join(frames.parse_join_request(frame.phy), frame, now)
+        except frames.FrameError:
+            return [COUNT["malformed"]]
+        return [COUNT["unexpected_type"]]
 
     def poll(self, now: float) -> list[Effect]:
-        """What is due by `now`: answers and publications of frames whose deduplication window has closed."""
+        """What is due by `now`: answers and publications of frames whose deduplication window has closed, and
+        transmissions whose moment has come."""
         effects: list[Effect] = []
         for group in self._dedup.closed(now):
-            if isinstance(group.subject, _Join):
-                effects += self._answer_join(group.subject, group.strongest_first(), now)
+            subject = group.subject
+            if type(subject) is _Data:
+                self._conclude(subject, group, now, effects)
             else:
-                effects += self._conclude(group.subject, group, now)
-        return self._tally(effects)
+                effects += self._decide_join(subject, group, now)
+        effects += self._sender.poll(now)
+        return effects
 
     def next_deadline(self) -> float | None:
         """When `poll` has something to do next, on the clock of `now`; None: nothing waits."""
-        return self._dedup.next_due()
+        window, transmission = self._dedup.next_due(), self._sender.next_deadline()
+        if window is None or transmission is None:
+            return transmission if window is None else window
+        return min(window, transmission)
 
     def enqueue(
         self,
@@ -144,213 +180,217 @@ class NetworkServer:
 
     def queued(self, dev_eui: bytes) -> int:
         """How many downlinks wait for this device."""
-        return len(self._sessions.queue(dev_eui)) if dev_eui in self._devices else 0
+        return self._sessions.queued(dev_eui)
 
     def session(self, dev_eui: bytes) -> SessionState | None:
         """The device's active session."""
         session = self._sessions.active(dev_eui)
         return None if session is None else session.state
 
-    def transmit_result(self, downlink: Downlink, error: str | None, now: float) -> list[Effect]:
-        """What became of a SendDownlink: `error` None, the gateway took it; else its refusal, which makes the server
-        try the next window or gateway while there is time. A downlink of which nothing is heard counts as sent."""
-        return self._tally(self._sender.result(downlink.id, error, now))
+    def airtime_left(self, now: float | None = None) -> dict[str, dict[str, float]]:
+        """For each gateway that has sent in the last hour, by sub-band, the share of its airtime that is left."""
+        return self._sender.airtime_left(now)
 
-    def not_done(self, effect: Effect) -> None:
-        """`effect` of the last call was not carried out; say so before the next call.
+    def export_airtime(self, now: float, unix: float) -> dict[str, Any]:
+        """The airtime used up, for `restore_airtime` after a restart (see `schedule.Schedule.export`)."""
+        return self._sender.export_airtime(now, unix)
 
-        A frame or join that was not stored is neither answered nor published and has not happened: the same frame may
-        come again and is fresh then. A downlink that was not sent waits for the next uplink.
-        """
-        if isinstance(effect, StoreJoin | StoreUplink):
-            self._undo()
-            self._undo = _nothing
-        elif isinstance(effect, SendDownlink):
-            self._sender.give_up(effect.downlink.id)
+    def restore_airtime(self, data: dict[str, Any], now: float, unix: float, unsaved_s: float = 2.0) -> None:
+        """Take up the airtime that an earlier process has used (see `schedule.Schedule.restore`)."""
+        self._sender.restore_airtime(data, now, unix, unsaved_s)
+
+    def transmit_result(
+        self, downlink: Downlink, error: str | None, now: float, window: int | None = None
+    ) -> list[Effect]:
+        """What became of a SendDownlink: `error` None, the gateway took it (and used `window`, where it chose by
+        itself); else its refusal, which makes the server try the next window or gateway while there is time. A downlink
+        of which nothing is heard counts as sent."""
+        return self._sender.result(downlink.id, error, now, window)
 
     # -- receiving
-
-    def _receive(self, frame: RadioFrame, now: float) -> list[Effect]:
-        if frame.crc_ok is False:
-            return [Count("crc_bad")]
-        group = self._dedup.find(frame.phy, now)
-        if group is not None:
-            return self._receive_copy(group, frame, now)
-        try:
-            mtype = frames.message_type(frame.phy)
-            if mtype == frames.JOIN_REQUEST:
-                return self._receive_join(frames.parse_join_request(frame.phy), frame, now)
-            if mtype in (frames.UNCONFIRMED_UP, frames.CONFIRMED_UP):
-                return self._receive_data(frames.parse_data(frame.phy), frame, now)
-        except frames.FrameError:
-            return [Count("malformed")]
-        return [Count("unexpected_type")]
 
     def _receive_copy(self, group: Group[_Join | _Data], frame: RadioFrame, now: float) -> list[Effect]:
         subject = group.subject
         if group.is_new_emission(frame, now):
             if isinstance(subject, _Join):
-                return [Count("dev_nonce_used")]
+                if subject.answered:
+                    return [COUNT["dev_nonce_used"]]
+                return self._receive_join(subject.request, frame, now)  # it was not answered: a new chance
             if subject.uplink.fcnt == subject.session.state.fcnt_up and self._is_current(subject.session):
                 return self._receive_again(subject, frame, now)
-            return [Count("replay")]
-        count = Count("duplicate" if now < group.due else "late_copy")
+            return [COUNT["replay"]]
+        count = COUNT["duplicate" if now < group.due else "late_copy"]
         if group.add(frame, now) and isinstance(subject, _Data):
-            return [_merge(subject, frame, now), count]
+            return [merge(subject.session, subject.uplink.fcnt, frame), count]
         return [count]
 
     def _receive_join(self, request: frames.JoinRequest, frame: RadioFrame, now: float) -> list[Effect]:
         device = self._devices.get(request.dev_eui)
         if device is None or device.join_eui != request.join_eui:
-            return [Count("unknown_device")]
+            return [COUNT["unknown_device"]]
         if not join.mic_is_good(device, frame.phy, request):
-            return [Count("mic_bad")]
+            return [COUNT["mic_bad"]]
         refusal = self._nonces.refusal(device, request.dev_nonce)
         if refusal is not None:
-            return [Count(refusal)]
-        state = join.open_session(
-            device,
-            request,
-            self._settings,
-            self._nonces.next_join_nonce(device.dev_eui),
-            self._sessions.free_address(self._settings.net_id, self._random),
-            frame.received_at,
-        )
-        record = JoinRecord(device.dev_eui, request.dev_nonce, state.join_nonce)
-        self._nonces.remember((record,))
-        earlier = self._sessions.pending(device.dev_eui)
-        session = self._sessions.add(device, state)
-        accept = join.join_accept(device, state, self._settings.net_id)
-        group = self._dedup.open(frame, _Join(device.dev_eui, session, accept), now, JOIN_WINDOWS.rx1_delay_s + 1)
-
-        def undo() -> None:  # but for the nonces: a number that was not used does no harm
-            self._dedup.withdraw(group)
-            self._sessions.take_back(session, earlier)
-
-        self._undo = undo
-        return [StoreJoin(record, state), Count("join_accepted")]
+            return [COUNT[refusal]]
+        earlier = self._asking.get(device.dev_eui)
+        if earlier is not None and device.rising_dev_nonce and request.dev_nonce < earlier.request.dev_nonce:
+            return [COUNT["dev_nonce_low"]]
+        subject = self._asking[device.dev_eui] = _Join(request)
+        self._dedup.open(frame, subject, now, _JOIN_REPEAT_S)
+        return []
 
     def _receive_data(self, data: frames.DataFrame, frame: RadioFrame, now: float) -> list[Effect]:
         candidates = self._sessions.at(data.dev_addr)
         if not candidates:
-            return [Count("unknown_session")]
+            return [COUNT["unknown_session"]]
         message = frame.phy[:-4]
-        counters = [(session, *frames.rebuild_fcnt(session.state.fcnt_up, data.fcnt16)) for session in candidates]
-        for session, fcnt, _ in counters:
+        for session in candidates:
+            fcnt, _ = frames.rebuild_fcnt(session.state.fcnt_up, data.fcnt16)
             if fcnt <= MAX_FCNT and crypto.same(session.cipher.mic(crypto.UP, fcnt, message), data.mic):
                 return self._receive_fresh(session, data, fcnt, frame, now)
-        for session, _, fcnt in counters:
+        for session in candidates:
+            _, fcnt = frames.rebuild_fcnt(session.state.fcnt_up, data.fcnt16)
             if fcnt >= 0 and crypto.same(session.cipher.mic(crypto.UP, fcnt, message), data.mic):
-                if fcnt != session.state.fcnt_up:
-                    return [Count("replay")]
-                return self._receive_again(self._read(session, data, fcnt, frame, now), frame, now)
-        return [Count("mic_bad")]
+                return self._receive_old(session, data, fcnt, frame, now)
+        return [COUNT["mic_bad"]]
 
     def _receive_fresh(
         self, session: Session, data: frames.DataFrame, fcnt: int, frame: RadioFrame, now: float
     ) -> list[Effect]:
-        before, earlier = session.state, self._sessions.active(session.device.dev_eui)
-        activates = not before.active
-        session.state = replace(session.state, fcnt_up=fcnt, active=True)
-        session.repeats_left = MAX_REPEATED_ANSWERS
+        state = session.state
+        uplink = read(session, data, fcnt, frame)
+        activates = not state.active
         if activates:
+            state.active = True
             self._sessions.activate(session)
-        subject = self._read(session, data, fcnt, frame, now)
-        effects: list[Effect] = [StoreUplink(subject.uplink, session.state, activates), Count("accepted")]
-        item, session.awaiting_ack = session.awaiting_ack, None
-        if item is not None:
-            outcome = "acknowledged" if data.ack else "unacknowledged"
-            effects.append(DownlinkOutcome(session.device.dev_eui, item.reference, outcome))
-        group = self._dedup.open(frame, subject, now, _until_repeat(session))
+        state.fcnt_up = fcnt
+        state.heard_at = frame.received_at
+        session.repeats_left = MAX_REPEATED_ANSWERS
+        self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1)
+        item = session.awaiting_ack
+        if item is None:
+            return [StoreUplink(uplink, state, activates), _ACCEPTED]
+        session.awaiting_ack = None
+        outcome = "acknowledged" if data.fctrl & _ACK else "unacknowledged"
+        told = DownlinkOutcome(state.dev_eui, item.reference, outcome)
+        return [StoreUplink(uplink, state, activates), _ACCEPTED, told]
 
-        def undo() -> None:
-            self._dedup.withdraw(group)
-            session.state, session.awaiting_ack = before, item
-            if activates:
-                self._sessions.deactivate(session, earlier)
-
-        self._undo = undo
-        return effects
+    def _receive_old(
+        self, session: Session, data: frames.DataFrame, fcnt: int, frame: RadioFrame, now: float
+    ) -> list[Effect]:
+        """A frame whose counter is not above the last one, and which is not remembered."""
+        state = session.state
+        if fcnt == state.fcnt_up:
+            if frame.buffered:
+                return [merge(session, fcnt, frame), COUNT["late_copy"]]
+            return self._receive_again(_Data(session, read(session, data, fcnt, frame), data.fctrl), frame, now)
+        if frame.buffered and frame.received_at < state.heard_at:  # heard in the order of the counters: no replay
+            uplink = read(session, data, fcnt, frame)
+            self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1, repeated=True)
+            return [StoreLate(uplink, state)]
+        return [COUNT["replay"]]
 
     def _receive_again(self, subject: _Data, frame: RadioFrame, now: float) -> list[Effect]:
         """The device's last frame once more: it missed the answer, or repeats everything (NbTrans)."""
-        self._dedup.open(frame, subject, now, _until_repeat(subject.session), repeated=True)
-        return [_merge(subject, frame, now), Count("retransmission")]
-
-    def _read(self, session: Session, data: frames.DataFrame, fcnt: int, frame: RadioFrame, now: float) -> _Data:
-        fport = data.fport
-        clear = b"" if fport is None else session.cipher.crypt(crypto.UP, fcnt, fport, data.frm_payload)
-        uplink = Uplink(
-            node=session.device.slug,
-            dev_eui=session.device.dev_eui,
-            received_at=frame.received_at,
-            fcnt=fcnt,
-            fport=fport,
-            payload=clear if fport else b"",
-            confirmed=data.confirmed,
-            heard=(Copy(frame, now).heard(),),
-            sf=frame.sf,
-            bw_hz=frame.bw_hz,
-            freq_hz=frame.freq_hz,
-            phy=frame.phy,
-            mac_commands=clear if fport == 0 else data.fopts,
-        )
-        return _Data(session, uplink, data.adr_ack_req)
+        session = subject.session
+        self._dedup.open(frame, subject, now, session.state.rx1_delay_s + 1, repeated=True)
+        return [merge(session, subject.uplink.fcnt, frame), COUNT["retransmission"]]
 
     def _forget(self, dev_eui: bytes) -> None:
+        self._sender.drop(dev_eui)
         self._sessions.drop(dev_eui)
         self._nonces.forget_dev_nonces(dev_eui)
+        self._asking.pop(dev_eui, None)
 
-    # -- answering
+    # -- when a window has closed
 
-    def _answer_join(self, subject: _Join, copies: list[Copy], now: float) -> list[Effect]:
-        if self._sessions.pending(subject.dev_eui) is not subject.session:
+    def _decide_join(self, subject: _Join, group: Group[_Join | _Data], now: float) -> list[Effect]:
+        request = subject.request
+        if self._asking.get(request.dev_eui) is not subject:
             return []  # the device has asked again meanwhile, or was removed
-        return self._sender.send_join_accept(subject.dev_eui, subject.accept, copies, now)
+        del self._asking[request.dev_eui]
+        way = self._sender.join_way(live(group.strongest_first()), now)
+        if way is None:
+            return [COUNT["join_deferred"]]
+        subject.answered = True
+        device = self._devices[request.dev_eui]
+        state = join.open_session(
+            device,
+            request,
+            self._settings,
+            self._nonces.next_join_nonce(device),
+            self._sessions.free_address(self._settings.net_id, self._random),
+            group.copies[0].frame.received_at,
+        )
+        record = JoinRecord(device.dev_eui, request.dev_nonce, state.join_nonce)
+        self._nonces.remember((record,))
+        self._sessions.add(device, state)
+        accept = join.join_accept(device, state, self._settings.net_id)
+        return [
+            StoreJoin(record, state),
+            COUNT["join_accepted"],
+            *self._sender.send_join_accept(way, device.dev_eui, accept, now),
+        ]
 
-    def _conclude(self, subject: _Data, group: Group[_Join | _Data], now: float) -> list[Effect]:
+    def _conclude(self, subject: _Data, group: Group[_Join | _Data], now: float, effects: list[Effect]) -> None:
         session, uplink = subject.session, subject.uplink
         copies = group.strongest_first()
-        effects: list[Effect] = []
-        # A later frame of the device has closed the windows of this one.
-        if self._is_current(session) and session.state.fcnt_up == uplink.fcnt:
-            effects += self._answer(subject, group.repeated, copies, now)
+        if self._is_current(session) and (answerable := live(copies)):
+            # A later frame of the device has closed the windows of this one.
+            newest = session.state.fcnt_up == uplink.fcnt
+            if not group.repeated:
+                self._answer(subject, answerable, newest, now, effects)
+            elif newest and session.repeats_left:
+                self._answer_again(subject, answerable, now, effects)
         if uplink.fport and not group.repeated:
-            best = copies[0].frame
-            heard = tuple(copy.heard() for copy in copies)
-            effects.append(Publish(replace(uplink, heard=heard, sf=best.sf, bw_hz=best.bw_hz, freq_hz=best.freq_hz)))
-        return effects
+            effects.append(Publish(uplink if len(copies) == 1 else as_heard(uplink, copies)))
 
-    def _answer(self, subject: _Data, repeated: bool, copies: list[Copy], now: float) -> list[Effect]:
-        session = subject.session
-        if repeated:
-            if not session.repeats_left:
-                return []
-            session.repeats_left -= 1
-        acknowledge = subject.uplink.confirmed
-        return self._sender.answer(
-            session, copies, acknowledge=acknowledge, must_answer=acknowledge or subject.adr_ack_req, now=now
+    def _answer(
+        self, subject: _Data, copies: Sequence[Copy], newest: bool, now: float, effects: list[Effect]
+    ) -> None:
+        session, uplink, best = subject.session, subject.uplink, copies[0].frame
+        adr_ack_req = subject.fctrl & _ADR_ACK_REQ != 0
+        reply = session.control.conclude(
+            uplink.mac_commands,
+            adr=subject.fctrl & _ADR != 0,
+            adr_ack_req=adr_ack_req,
+            fcnt=uplink.fcnt,
+            dr=eu868.DR_OF.get((best.sf, best.bw_hz)),
+            snr=best.snr,
+            gateways=len(copies),
+            heard_at=uplink.received_at,
+        )
+        if reply.status is not None:
+            battery, margin_db = reply.status
+            effects.append(StoreStatus(uplink.dev_eui, uplink.received_at, battery, margin_db))
+        if reply.changed:
+            effects.append(StoreSession(session.state))
+        for kind in reply.kinds:
+            effects.append(COUNT[kind])
+        if not newest:
+            return
+        subject.must_answer = reply.must_answer or uplink.confirmed or adr_ack_req
+        effects += self._sender.answer(
+            session,
+            copies,
+            acknowledge=uplink.confirmed,
+            fopts=reply.fopts,
+            must_answer=subject.must_answer,
+            now=now,
+        )
+
+    def _answer_again(self, subject: _Data, copies: Sequence[Copy], now: float, effects: list[Effect]) -> None:
+        session, confirmed = subject.session, subject.uplink.confirmed
+        session.repeats_left -= 1
+        effects += self._sender.answer(
+            session,
+            copies,
+            acknowledge=confirmed,
+            fopts=session.control.again(),
+            must_answer=confirmed or subject.must_answer or subject.fctrl & _ADR_ACK_REQ != 0,
+            now=now,
         )
 
     def _is_current(self, session: Session) -> bool:
-        return self._sessions.active(session.device.dev_eui) is session
-
-    def _tally(self, effects: list[Effect]) -> list[Effect]:
-        for effect in effects:
-            if isinstance(effect, Count):
-                self.counters[effect.kind] += 1
-        return effects
-
-
-def _merge(subject: _Data, frame: RadioFrame, now: float) -> MergeCopy:
-    uplink = subject.uplink
-    return MergeCopy(uplink.dev_eui, subject.session.state.join_nonce, uplink.fcnt, Copy(frame, now).heard())
-
-
-def _nothing() -> None:
-    pass
-
-
-def _until_repeat(session: Session) -> float:
-    """How soon after a frame its device can send again: not before its second receive window (TS001-1.0.4 3.3)."""
-    return session.state.rx1_delay_s + 1
+        return self._sessions.active(session.state.dev_eui) is session
