@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 
 from nest.archive import Archive
@@ -15,7 +15,7 @@ from nest.quantities import all_quantities, by_name
 from nest.town import Town
 from nest.web import models, views
 from nest.web.events import EventStreams
-from nest.web.security import API
+from nest.web.security import API, address_of
 
 LONGEST_RANGE_S = 31 * 86400 + 3600  # October has an hour more when clocks are set back
 MOST_READINGS = 50_000
@@ -89,12 +89,12 @@ def router(
         return models.Quantities(quantities=[views.quantity_model(quantity) for quantity in all_quantities()])
 
     @api.get("/status", summary="How the nest is doing")
-    def nest_status() -> models.Status:
+    async def nest_status() -> models.Status:  # in the event loop, where what it counts is changed
         return models.Status.model_validate({**status(), "time": iso(clock())})
 
     @api.get("/events", summary="New readings as they arrive", response_class=Response, responses=_STREAM)
-    async def events() -> Response:
-        return streams.response()
+    async def events(request: Request) -> Response:
+        return streams.response(address_of(request.scope))
 
     return api
 

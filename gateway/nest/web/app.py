@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
@@ -25,12 +26,18 @@ from nest.errors import UserError
 from nest.i18n import tr
 from nest.live import Live
 from nest.town import Town
-from nest.web import api, pages, views
+from nest.web import api, machines, pages, views
 from nest.web.events import EventStreams
-from nest.web.security import API, SecurityHeaders, content_security_policy
+from nest.web.guard import Guard
+from nest.web.operations import Operations
+from nest.web.security import API, BodyLimit, SecurityHeaders, content_security_policy
 
 _LOG = logging.getLogger(__name__)
 _OWN = Path(__file__).parent / "static"
+
+# readings told at once, and the pause behind them: at most 640 a second, whatever arrives
+_AT_ONCE = 32
+_PAUSE_S = 0.05
 
 
 def create_app(
@@ -41,10 +48,12 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
     streams: EventStreams | None = None,
+    operations: Operations | None = None,
 ) -> FastAPI:
     """The application for one town.
 
-    `status` gives what `/api/v1/status` publishes: it must hold no secrets. `clock` gives Unix seconds.
+    `status` gives what `/api/v1/status` publishes: it must hold no secrets. `clock` gives Unix seconds. With
+    `operations` there are `/metrics` (where the town's settings allow it) and the admin API as well.
     Whoever stops the server calls `app.state.events.close()` first: uvicorn waits for open streams.
 
     Raises UserError: `town.toml` switches tiles on and `tiles_url` is no address.
@@ -80,16 +89,19 @@ def create_app(
     )
     app.state.events = streams
     app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(BodyLimit)
+    if operations is not None:
+        app.add_middleware(Guard, engine=operations.engine)
     app.add_middleware(SecurityHeaders, policy=policy)
     site = pages.Pages(archive, town, _mount_static(app), clock)
     app.include_router(api.router(archive, town, status, streams, clock))
     app.include_router(pages.router(site, app))
 
-    @app.get("/health", include_in_schema=False)
-    def health() -> dict[str, str]:
-        """For a watchdog: 200 when the archive answers."""
-        archive.nodes()
-        return {"status": "ok", "town": town.slug}
+    if operations is not None:
+        from nest.web import admin
+
+        app.include_router(admin.router(operations, clock))
+    app.include_router(machines.router(archive, town, operations, clock))
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
@@ -102,18 +114,33 @@ def create_app(
         sentences = [f"{'.'.join(str(part) for part in wrong['loc'][1:])}: {wrong['msg']}" for wrong in error.errors()]
         return JSONResponse({"detail": "; ".join(sentences)}, 422)
 
+    @app.exception_handler(SQLAlchemyError)
+    async def refused(_: Request, error: SQLAlchemyError) -> Response:
+        _LOG.error("the database refuses a request: %s", getattr(error, "orig", None) or type(error).__name__)
+        problem = {"detail": "the database does not answer now; ask again later"}
+        return JSONResponse(problem, 503, headers={"Retry-After": "5"})
+
     return app
 
 
 async def _tell(live: Live, streams: EventStreams, clock: Callable[[], float]) -> None:
-    """Hand every new reading to the open streams, written once for all of them."""
-    with live.subscribe() as queue:
-        while True:
-            event = await queue.get()
-            try:
-                streams.send("reading", views.event_model(event, clock()).model_dump_json())
-            except Exception:  # one odd event must not silence all that follow
-                _LOG.exception("an event could not be told: %r", event)
+    """Hand every new reading to the open streams, written once for all of them. While nobody listens, nobody here does
+    either: then an event costs nothing. While a backlog arrives, the page gets what it can read."""
+    while True:
+        await streams.wanted.wait()
+        with live.subscribe() as queue:
+            told = 0
+            while streams.wanted.is_set():
+                event = await queue.get()
+                if not streams.wanted.is_set():
+                    break
+                try:
+                    streams.send("reading", views.event_model(event, clock()).model_dump_json())
+                except Exception:  # one odd event must not silence all that follow
+                    _LOG.exception("an event could not be told: %r", event)
+                told += 1
+                if told % _AT_ONCE == 0:
+                    await asyncio.sleep(_PAUSE_S)
 
 
 class _Unchanging(StaticFiles):

@@ -4,7 +4,8 @@ Rules:
 
 1. A slow client never holds up another one, nor the nest: each has its own bounded queue, and one that does not take
    its bytes for `SEND_TIMEOUT_S` is let go. The page's EventSource comes back by itself and asks for the latest values.
-2. Their number is limited; one too many gets 503 and a time to come back.
+2. Their number is limited, of all and of one address (a school has one for all its children); one too many gets 503 and
+   a time to come back.
 3. A comment every `HEARTBEAT_S` keeps proxies and phones from giving up, and finds clients that are gone.
 4. `close()` ends every stream. uvicorn waits for open answers before it calls the application's shutdown, so whoever
    stops the server calls `close()` first.
@@ -13,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.responses import JSONResponse, Response
@@ -21,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 HEARTBEAT_S = 15.0
 SEND_TIMEOUT_S = 30.0
 MAX_CLIENTS = 200
+MAX_OF_ADDRESS = 50
 QUEUE_SIZE = 64  # events one client may be behind
 RETRY_MS = 3000
 
@@ -28,11 +31,20 @@ RETRY_MS = 3000
 class EventStreams:
     """The open streams. All methods belong to the event loop's thread."""
 
-    def __init__(self, *, max_clients: int = MAX_CLIENTS, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self,
+        *,
+        max_clients: int = MAX_CLIENTS,
+        max_of_address: int = MAX_OF_ADDRESS,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self.max_clients = max_clients
+        self.max_of_address = max_of_address
         self.heartbeat_s = heartbeat_s
         self.closed = False
+        self.wanted = asyncio.Event()  # set while anybody listens
         self._queues: set[asyncio.Queue[bytes | None]] = set()
+        self._addresses: Counter[str] = Counter()  # streams that have not ended yet
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -49,20 +61,35 @@ class EventStreams:
         for queue in list(self._queues):
             self._offer(queue, None)
 
-    def response(self) -> Response:
-        """The answer to one client: its stream, or 503."""
-        if self.closed or len(self._queues) >= self.max_clients:
+    def response(self, address: str = "") -> Response:
+        """The answer to one client at `address`: its stream, or 503."""
+        full = len(self._queues) >= self.max_clients or self._addresses[address] >= self.max_of_address
+        if self.closed or full:
             problem = {"detail": "too many open event streams; ask again later"}
             return JSONResponse(problem, status_code=503, headers={"Retry-After": "30"})
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_SIZE)
         self._queues.add(queue)
-        return _EventStream(queue, self.heartbeat_s, lambda: self._queues.discard(queue))
+        self._addresses[address] += 1
+        self.wanted.set()
+
+        def gone() -> None:
+            self._drop(queue)
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+        return _EventStream(queue, self.heartbeat_s, gone)
+
+    def _drop(self, queue: asyncio.Queue[bytes | None]) -> None:
+        self._queues.discard(queue)
+        if not self._queues:
+            self.wanted.clear()
 
     def _offer(self, queue: asyncio.Queue[bytes | None], message: bytes | None) -> None:
         try:
             queue.put_nowait(message)
         except asyncio.QueueFull:  # too far behind: everything it has not taken is old by now, let it come back
-            self._queues.discard(queue)
+            self._drop(queue)
             while not queue.empty():
                 queue.get_nowait()
             queue.put_nowait(None)

@@ -19,7 +19,7 @@ from nest.town import Town
 from nest.web import models, views
 from nest.web.language import choose_language
 from nest.web.present import STALE_AFTER_S, words
-from nest.web.security import API
+from nest.web.security import ADMIN, API
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SPANS = ((24, "The last 24 hours"), (7 * 24, "The last 7 days"), (31 * 24, "The last 31 days"))
@@ -172,6 +172,8 @@ def _endpoints(openapi: dict[str, Any], values: dict[str, str]) -> list[dict[str
     """The API's addresses for a page that needs no CDN. `values` fill in what an example needs, by parameter."""
     endpoints = []
     for path, operations in openapi["paths"].items():
+        if path.startswith(f"{ADMIN}/"):  # the operator's; OpenAPI describes them
+            continue
         operation = operations["get"]
         parameters = operation.get("parameters", [])
         required = [given["name"] for given in parameters if given["required"] and given["in"] == "query"]

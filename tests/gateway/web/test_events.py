@@ -31,7 +31,6 @@ class Running:
     async def ready(self) -> None:
         await until(lambda: self.server.started)
         self.port: int = self.server.servers[0].sockets[0].getsockname()[1]
-        await until(lambda: self.live.subscribers == 1)
 
     async def stop(self) -> None:
         self.streams.close()
