@@ -105,8 +105,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
     us = {name: f"{seconds * 1e6:.1f}" for name, seconds in best.items()}
     ratio = {name: f"{sorted(values)[ROUNDS // 2]:.2f}" for name, values in ratios.items()}
     yield f"core: us per uplink, {FEW} nodes", f"<= {ASKED_US:.0f}", us["few"]
-    yield f"  {FEW} senders among {MANY} nodes, to {FEW} nodes", f"<= {ASKED_RATIO}", f"{ratio['spread']} ({us['spread']} us)"
-    yield f"  {MANY} nodes, each sends (no cipher is warm)", "", f"{ratio['all']} ({us['all']} us)"
+    for name, what in (("spread", f"{FEW} of {MANY} nodes send"), ("all", f"all {MANY} send, no cipher is warm")):
+        yield f"  times that, {what}", f"<= {ASKED_RATIO}", f"{ratio[name]} ({us[name]} us)"
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ KINDS: dict[str, str] = {
     "unknown_session": "data frame with a DevAddr that no session has: a neighbour's, or a node that must join again",
     "mic_bad": "known device or address, but the signature is wrong",
     "replay": "valid signature, but the counter was used before",
-    "late_frame": "frame that a gateway held back while later ones came: stored under the time it was heard, if it is new",
+    "late_frame": "frame that a gateway held back while later ones came, and new: stored under the time it was heard",
     "dev_nonce_used": "JoinRequest with a DevNonce used before: a replay",
     "dev_nonce_low": "JoinRequest with a DevNonce below an earlier one",
     "join_nonce_exhausted": "the device has joined 2^24 times",

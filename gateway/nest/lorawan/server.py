@@ -139,7 +139,7 @@ class NetworkServer:
         effects: list[Effect] = []
         for group in self._dedup.closed(now):
             subject = group.subject
-            if type(subject) is _Data:
+            if isinstance(subject, _Data):
                 self._conclude(subject, group, now, effects)
             else:
                 effects += self._decide_join(subject, group, now)
@@ -346,9 +346,7 @@ class NetworkServer:
         if uplink.fport and not group.repeated:
             effects.append(Publish(uplink if len(copies) == 1 else as_heard(uplink, copies)))
 
-    def _answer(
-        self, subject: _Data, copies: Sequence[Copy], newest: bool, now: float, effects: list[Effect]
-    ) -> None:
+    def _answer(self, subject: _Data, copies: Sequence[Copy], newest: bool, now: float, effects: list[Effect]) -> None:
         session, uplink, best = subject.session, subject.uplink, copies[0].frame
         adr_ack_req = subject.fctrl & _ADR_ACK_REQ != 0
         reply = session.control.conclude(
@@ -366,8 +364,8 @@ class NetworkServer:
             effects.append(StoreStatus(uplink.dev_eui, uplink.received_at, battery, margin_db))
         if reply.changed:
             effects.append(StoreSession(session.state))
-        for kind in reply.kinds:
-            effects.append(COUNT[kind])
+        if reply.kinds:
+            effects += [COUNT[kind] for kind in reply.kinds]
         if not newest:
             return
         subject.must_answer = reply.must_answer or uplink.confirmed or adr_ack_req
