@@ -57,6 +57,7 @@ class Group(Generic[T]):
     repeat_from: float
     copies: list[Copy]
     repeated: bool = False
+    merged: bool = False  # there are others than the first copy
 
     def add(self, frame: RadioFrame, now: float) -> bool:
         """Take a copy. True when its gateway is new or has now heard it better."""
@@ -66,10 +67,12 @@ class Group(Generic[T]):
                 if known.strength >= copy.strength:
                     return False
                 self.copies[at] = copy
-                return True
-        if len(self.copies) >= MOST_HEARD:
-            return False
-        self.copies.append(copy)
+                break
+        else:
+            if len(self.copies) >= MOST_HEARD:
+                return False
+            self.copies.append(copy)
+        self.merged = True
         return True
 
     def strongest_first(self) -> list[Copy]:

@@ -325,6 +325,8 @@ class NetworkServer:
         )
         record = JoinRecord(device.dev_eui, request.dev_nonce, state.join_nonce)
         self._nonces.remember((record,))
+        if self._sessions.pending(device.dev_eui) is not None:
+            self._sender.drop(device.dev_eui)  # the device does not listen for that JoinAccept any more
         self._sessions.add(device, state)
         accept = join.join_accept(device, state, self._settings.net_id)
         return [
@@ -344,7 +346,7 @@ class NetworkServer:
             elif newest and session.repeats_left:
                 self._answer_again(subject, answerable, now, effects)
         if uplink.fport and not group.repeated:
-            effects.append(Publish(uplink if len(copies) == 1 else as_heard(uplink, copies)))
+            effects.append(Publish(as_heard(uplink, copies) if group.merged else uplink))
 
     def _answer(self, subject: _Data, copies: Sequence[Copy], newest: bool, now: float, effects: list[Effect]) -> None:
         session, uplink, best = subject.session, subject.uplink, copies[0].frame

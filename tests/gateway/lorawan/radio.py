@@ -1,7 +1,7 @@
 """A network server with a clock, gateways and a memory that outlives it, for the scenarios of the tests.
 
-It keeps what the effects say must be kept, and nothing else; `restart()` makes a new server from that alone. It also
-watches the promises that hold for every list of effects.
+It keeps what the effects say must be kept, as it is at that moment, and nothing else; `restart()` makes a new server
+from that alone. It also watches the promises that hold for every list of effects.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from nest.lorawan import (
     Publish,
     SendDownlink,
     Settings,
-    StoreDownlinkCounter,
     StoreJoin,
+    StoreLate,
+    StoreSession,
+    StoreStatus,
     StoreUplink,
 )
 from nest.model import Device, Downlink, Heard, JoinRecord, RadioFrame, SessionState, Uplink
@@ -40,10 +42,12 @@ class Radio:
         self.published: list[Uplink] = []
         self.outcomes: list[tuple[int | None, str]] = []
         self.sent: list[Downlink] = []
+        self.statuses: list[tuple[bytes, int, int]] = []
         self.restart()
 
     def restart(self) -> None:
-        self.server = NetworkServer(self.settings, self.devices, self.sessions.values(), self.joins, random.Random(1))  # noqa: S311
+        sessions = [replace(session) for session in self.sessions.values()]  # the server's own from now on
+        self.server = NetworkServer(self.settings, self.devices, sessions, self.joins, random.Random(1))  # noqa: S311
 
     def hear(
         self,
@@ -56,9 +60,12 @@ class Radio:
         sf: int = 7,
         bw_hz: int = 125_000,
         crc_ok: bool | None = True,
+        held_s: float | None = None,
     ) -> list[str]:
-        """One reception now. Returns the kinds counted."""
-        frame = RadioFrame(phy, gateway, self.now + 1.7e9, freq_hz, sf, bw_hz, -90.0, snr, tmst, crc_ok)
+        """One reception now, or one that the gateway has held back for `held_s`. Returns the kinds counted."""
+        at = self.now + 1.7e9 - (held_s or 0.0)
+        held = held_s is not None
+        frame = RadioFrame(phy, gateway, at, freq_hz, sf, bw_hz, -90.0, snr, tmst, crc_ok, held)
         return self.carry_out(self.server.receive(frame, self.now))
 
     def after(self, seconds: float) -> list[str]:
@@ -76,11 +83,11 @@ class Radio:
 
     def join(self, device: EndDevice) -> Downlink:
         """A whole join."""
-        assert self.hear(device.join_request()) == ["join_accepted"]
-        self.after(0.3)
+        assert self.hear(device.join_request()) == []
+        assert self.after(5) == ["join_accepted", "downlink_sent"]
         downlink = self.sent[-1]
         device.join_accept(downlink.phy)
-        self.after(10)
+        self.after(5)
         return downlink
 
     def joined(self, device: EndDevice) -> EndDevice:
@@ -100,7 +107,7 @@ class Radio:
                         if key[0] == record.dev_eui and not other.active:
                             del self.sessions[key]
                     self.joins.append(record)
-                    self.sessions[session.dev_eui, session.join_nonce] = session
+                    self._keep(session)
                 case StoreUplink(uplink, session, activates):
                     key = (session.dev_eui, session.join_nonce, uplink.fcnt)
                     assert key not in self.frames, "stored twice"
@@ -108,11 +115,18 @@ class Radio:
                     self.frames[key] = uplink
                     if activates:
                         self.sessions = {k: v for k, v in self.sessions.items() if k[0] != session.dev_eui}
-                    self.sessions[session.dev_eui, session.join_nonce] = session
+                    self._keep(session)
+                case StoreLate(uplink, session):
+                    key = (session.dev_eui, session.join_nonce, uplink.fcnt)
+                    if key not in self.frames:
+                        self.frames[key] = uplink
+                        kinds.append("late_frame")  # which whoever stores it counts
                 case MergeCopy(dev_eui, join_nonce, fcnt, heard):
                     self._merge((dev_eui, join_nonce, fcnt), heard)
-                case StoreDownlinkCounter(session):
-                    self.sessions[session.dev_eui, session.join_nonce] = session
+                case StoreSession(session):
+                    self._keep(session)
+                case StoreStatus(dev_eui, _, battery, margin_db):
+                    self.statuses.append((dev_eui, battery, margin_db))
                 case SendDownlink(downlink):
                     self._check_counter_is_used(downlink)
                     self.sent.append(downlink)
@@ -125,6 +139,13 @@ class Radio:
                 case Count(kind):
                     kinds.append(kind)
         return kinds
+
+    def _keep(self, session: SessionState) -> None:
+        known = self.sessions.get((session.dev_eui, session.join_nonce))
+        if known is not None:
+            assert session.fcnt_up >= known.fcnt_up, "FCntUp moved back"
+            assert session.fcnt_down >= known.fcnt_down, "FCntDown moved back"
+        self.sessions[session.dev_eui, session.join_nonce] = replace(session)
 
     def _merge(self, key: tuple[bytes, int, int], heard: Heard) -> None:
         uplink = self.frames[key]

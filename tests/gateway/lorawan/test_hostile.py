@@ -50,6 +50,6 @@ def test_changed_frames_of_a_known_device_are_refused(changes: list[tuple[int, i
     if bytes(bad) == good or bad[1:] == good[1:]:
         return
     kinds = radio.hear(bytes(bad))
-    assert set(kinds) <= KINDS.keys() - {"accepted", "join_accepted", "retransmission"}
+    assert set(kinds) <= KINDS.keys() - {"accepted", "join_accepted", "retransmission", "late_frame"}
     assert radio.after(1) == []
     assert radio.hear(good) == ["accepted"]
