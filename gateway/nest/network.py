@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nest import lorawan
 from nest.archive import Archive
 from nest.archive.downlinks import QUEUED, DownlinkQueue
-from nest.archive.journal import Journal, RefusedError
+from nest.archive.journal import Committed, Journal, RefusedError, ReplacedError
 from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
 from nest.model import Downlink, RadioFrame, Uplink
@@ -92,7 +92,9 @@ class Publisher(Protocol):
 class Network:
     """A `NetworkServer` with everything it needs around it. Restores its sessions and nonces from the archive.
 
-    `send` gives a downlink to its gateway's forwarder, False: there is no way. `clock` is a steady clock in seconds.
+    `send` gives a downlink to its gateway's forwarder, False: there is no way. `replaced` is called when another database
+    has taken the place of ours: nothing is taken from then on, a new Network must be made. `clock` is a steady clock in
+    seconds.
     """
 
     def __init__(
@@ -105,11 +107,13 @@ class Network:
         publisher: Publisher,
         live: Live,
         send: Callable[[Downlink], bool],
+        replaced: Callable[[], None],
         counters: Counter[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry, self._archive, self._journal, self._downlinks = registry, archive, journal, downlinks
         self._publisher, self._live, self._send, self._clock = publisher, live, send, clock
+        self._replaced, self._closed = replaced, False
         self.counters = counters
         self.trouble: str | None = None  # why the database refuses, while it does
         self._batch: list[effects.Stored] = []
@@ -137,7 +141,7 @@ class Network:
 
         `stored` is called when everything that came of them is on the disk.
         """
-        if self.trouble is not None and len(self._batch) >= MOST_WAITING:
+        if self._closed or (self.trouble is not None and len(self._batch) >= MOST_WAITING):
             self.counters["not_taken"] += len(frames)
             return None
         useful = 0
@@ -198,7 +202,7 @@ class Network:
 
     def commit(self, *, mark_only: bool = False) -> None:
         """Write what waits; then acknowledge, send and publish. When the database refuses, all of it waits on."""
-        while self._batch or self._after or mark_only:
+        while not self._closed and (self._batch or self._after or mark_only):
             mark_only = False
             batch, after, acknowledge = self._batch, self._after, self._acknowledge
             done = None
@@ -208,6 +212,9 @@ class Network:
                     done = self._journal.commit(batch, mark if mark != self._mark else None)
                 except RefusedError as refused:
                     self._refused(str(refused))
+                    return
+                except ReplacedError:
+                    self._close()
                     return
                 self._mark = mark
             self._recovered()
@@ -235,19 +242,29 @@ class Network:
         self.trouble = reason
         self._commit_at = self._clock() + RETRY_S
 
+    def _close(self) -> None:
+        """Our counters are another database's: nothing of ours may be written or sent any more, nothing acknowledged."""
+        _log.warning("another database stands in the place of ours (a backup was restored); starting anew from it")
+        self._closed = True
+        self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
+        self._replaced()
+
     def _recovered(self) -> None:
         if self.trouble is not None:
             _log.warning("the database takes again; %d effects had waited", len(self._batch))
             self.trouble = None
 
-    def _count_stored(self, done: object) -> None:
-        counters = self.counters
-        counters["readings"] += len(done.readings)  # type: ignore[attr-defined]
-        counters["no_reading"] += done.no_reading  # type: ignore[attr-defined]
-        counters["undecodable"] += done.undecodable  # type: ignore[attr-defined]
-        counters["late_frame"] += done.late  # type: ignore[attr-defined]
-        counters["unknown_session"] += len(done.ended)  # type: ignore[attr-defined]
-        counters["broken"] += len(done.failed)  # type: ignore[attr-defined]
+    def _count_stored(self, done: Committed) -> None:
+        for kind, count in (
+            ("readings", len(done.readings)),
+            ("no_reading", done.no_reading),
+            ("undecodable", done.undecodable),
+            ("late_frame", done.late),
+            ("unknown_session", len(done.ended)),
+            ("broken", len(done.failed)),
+        ):
+            if count:
+                self.counters[kind] += count
 
     def _take(self, wanted: list[effects.Effect]) -> int:
         """Sort effects by when they can be done; 1 when they speak for a frame of ours."""
