@@ -7,8 +7,9 @@ node that cannot be heard cannot be told; its own backoff does that (4.3.1.2).
 
 Where this differs from the usual, it is for stability:
 
-- Power is raised when the node is 3 dB below the margin, not at 0: a step takes 2 dB away and the best of 20 wavers by
-  as much, so that without a gap between the two thresholds power would go up and down for ever.
+- One lucky reception does not decide that a node may do with less: the third best of the 20 must have the steps to
+  spare. More power needs that even the best is 3 dB below the margin. The best of 20 wavers by some dB and a step takes
+  2 away: without a gap between the thresholds, which grows with the spread, power would go up and down for ever.
 - Whoever needed more (power, repetitions, or a data rate it lowered itself) is not soon told to do with less: each time
   four times as many uplinks must have been heard before. A node on the edge between two settings comes to rest.
 - NbTrans hides the loss that it was raised for. That patience keeps it from falling back at once.
@@ -20,7 +21,6 @@ Where this differs from the usual, it is for stability:
 
 from __future__ import annotations
 
-from array import array
 from math import ceil
 from typing import NamedTuple
 
@@ -61,9 +61,12 @@ class History:
 
     __slots__ = ("_fcnts", "_snrs", "count", "patience")
 
+    _fcnts: list[int]
+    _snrs: list[float]
+
     def __init__(self) -> None:
-        self._fcnts = array("L")
-        self._snrs = array("f")
+        self._fcnts = []
+        self._snrs = []
         self.count = 0  # uplinks since it began
         self.patience = HISTORY  # how many must have been heard before less is advised
 
@@ -93,9 +96,14 @@ class History:
         return self.count >= HISTORY
 
     @property
-    def snr_db(self) -> float:
-        """The best. Raises ValueError: nothing was heard."""
+    def best_db(self) -> float:
+        """The best SNR. Raises ValueError: nothing was heard."""
         return max(self._snrs)
+
+    @property
+    def sure_db(self) -> float:
+        """The third best. Raises IndexError: fewer than three were heard."""
+        return sorted(self._snrs)[-3]
 
     @property
     def loss_percent(self) -> float:
@@ -119,16 +127,18 @@ def advise(history: History, dr: int, tx_power: int, nb_trans: int, margin_db: f
     now = Advice(dr, tx_power, nb_trans)
     if not history.full or not 0 <= dr <= MAX_DR:
         return now
+    enough_db = REQUIRED_SNR_DB[dr] + margin_db
+    spare_db = history.best_db - enough_db
+    loss = history.loss_percent
+    if -STEP_DB < spare_db < STEP_DB and nb_trans == 1 and loss == 0:
+        return now  # most nodes, most of the time
     may_do_with_less = history.count >= history.patience
-    spare_db = history.snr_db - REQUIRED_SNR_DB[dr] - margin_db
     if spare_db <= -STEP_DB:
         tx_power = max(0, tx_power - ceil(-spare_db / POWER_STEP_DB))
-    elif may_do_with_less:
-        steps = max(0, int(spare_db / STEP_DB))
+    elif may_do_with_less and (steps := int((history.sure_db - enough_db) / STEP_DB)) > 0:
         faster = min(steps, MAX_DR - dr)
         dr += faster
         tx_power = max(tx_power, min(tx_power + steps - faster, MAX_TX_POWER))
-    loss = history.loss_percent
     column = min(max(nb_trans, 1), 3) - 1
     wanted = next(row[column] for limit, row in _NB_TRANS if loss < limit)
     if wanted > nb_trans or may_do_with_less:

@@ -85,6 +85,7 @@ class Control:
         "_fopts",
         "_heard_at",
         "_history",
+        "_in_doubt",
         "_kinds",
         "_link_check",
         "_must",
@@ -115,7 +116,8 @@ class Control:
         self._fopts = b""  # of the last reply, without DeviceTimeAns
         self._heard_at = 0.0
         self._question: Advice | None = None  # the advice that state.adr_tries counts for
-        self._tell_again = False
+        self._tell_again = 0 < state.adr_tries < MAX_TRIES  # asked by an earlier process: nobody knows what came of it
+        self._in_doubt = state.adr_tries >= MAX_TRIES
         self._adr_limits = (MAX_DR, adaptive.MAX_TX_POWER)
         self._ch_mask = _ALL_CHANNELS
         self._quiet_fcnt: int | None = None  # last FCnt without ADRACKReq
@@ -159,23 +161,19 @@ class Control:
             self._must = self._sticky = self._sticky and self._may_ask(heard_at)
         advice = self._advice(adr, adr_ack_req, fcnt, dr, snr)
         requests = self._requests(advice, heard_at)
-        self._offered = requests
-        fopts = b""
+        if requests is _NONE and not (commands or adr_ack_req or self._changed or self._kinds):
+            self._fopts = b""
+            return _NOTHING  # most uplinks
+        link_check = time = b""
         if self._link_check:
-            fopts = mac.link_check_ans(adaptive.link_margin(dr, snr), min(max(gateways, 1), 255))
-        self._fopts = fopts
-        if requests is not _NONE:
-            room = mac.MAX_FOPTS - len(fopts) - (6 if self._time else 0)
-            asking, self._offered = self._build(requests, room)
-            self._fopts += asking
-            fopts = self._fopts
+            link_check = mac.link_check_ans(adaptive.link_margin(dr, snr), min(max(gateways, 1), 255))
         if self._time:
-            fopts = mac.device_time_ans(heard_at) + fopts
+            time = mac.device_time_ans(heard_at)
+        asking, self._offered = self._build(requests, mac.MAX_FOPTS - len(link_check) - len(time))
+        self._fopts = link_check + asking
         must = self._must or self._link_check or self._time or adr_ack_req
-        if not (fopts or must or self._changed or self._status or self._kinds):
-            return _NOTHING
         kinds, self._kinds = tuple(self._kinds), []
-        return Reply(fopts, must, self._changed, self._status, kinds)
+        return Reply(link_check + time + asking, must, self._changed, self._status, kinds)
 
     def again(self) -> bytes:
         """The MAC commands for a repetition of the last frame. Without DeviceTimeAns: it would tell the time of
@@ -188,11 +186,15 @@ class Control:
             return
         if self._asked is _NONE and self._offered.adr is not None:
             self._kinds.append("adr_request")  # told with the next uplink
+            self._state.adr_tries += 1  # stored with the FCntDown of that downlink
         self._asked = self._offered
         self._sent_at = [*self._sent_at[1 - MAX_REQUESTS_PER_DAY :], self._heard_at]
 
     def not_sent(self) -> None:
-        """No gateway could send it: nothing is outstanding, the node cannot know of it."""
+        """No gateway could send it after all: nothing is outstanding, the node cannot know of it."""
+        if self._asked.adr is not None:
+            self._kinds.remove("adr_request")
+            self._state.adr_tries -= 1
         self._asked = _NONE
 
     # -- what the node says
@@ -225,7 +227,8 @@ class Control:
                 case _:
                     pass  # an answer to what this network never asks
         if asked.adr is not None and not adr_answered:
-            self._count_try(asked.adr)
+            self._in_doubt = True  # perhaps it was taken, and the answer was lost
+            self._without_a_yes()
         if asked.status and not status_answered:
             self._status_tries += 1
             if self._status_tries >= MAX_TRIES:
@@ -248,23 +251,20 @@ class Control:
             self._adr_limits = fastest, weakest
             if not answer.ch_mask_ok:
                 self._ch_mask = _ALL_DEFINED
-            self._count_try(asked)
+            self._without_a_yes()
             return
         more = adaptive.needs_more(Advice(self._dr or 0, state.tx_power, state.nb_trans), asked)
         self._history.begin_anew(needed_more=more)
         self._dr = asked.dr
-        self._tell_again = False
+        self._tell_again = self._in_doubt = False
         self._question = None
         state.tx_power, state.nb_trans, state.adr_tries = asked.tx_power, asked.nb_trans, 0
         self._changed = True
 
-    def _count_try(self, asked: Advice) -> None:
-        """`asked` was refused or not answered."""
-        state = self._state
-        self._question = asked
-        state.adr_tries += 1
+    def _without_a_yes(self) -> None:
+        """A LinkADRReq was refused or not answered."""
         self._changed = True
-        if state.adr_tries >= MAX_TRIES:
+        if self._state.adr_tries >= MAX_TRIES:
             self._tell_again = False
             self._history.begin_anew(needed_more=True)
 
@@ -305,6 +305,9 @@ class Control:
             self._quiet_fcnt = fcnt
         elif self._quiet_fcnt is None or fcnt - self._quiet_fcnt > _ADR_ACK_DELAY:
             self._tell_again |= state.tx_power > 0 or state.nb_trans > 1
+        if self._in_doubt and not 0 < state.adr_tries < MAX_TRIES and history.count >= history.patience:
+            self._in_doubt, self._tell_again = False, True
+            self._ask_anew()
         now = Advice(dr, state.tx_power, state.nb_trans)
         if self._question is not None and 0 < state.adr_tries < MAX_TRIES and self._within_limits(self._question):
             advice = self._question._replace(dr=max(dr, self._question.dr))  # asked already, and not answered
@@ -312,20 +315,25 @@ class Control:
             fastest, weakest = self._adr_limits
             found = adaptive.advise(history, *now, self._settings.adr_margin_db)
             advice = Advice(max(dr, min(found.dr, fastest)), min(found.tx_power, weakest), found.nb_trans)
-        else:
+        elif self._tell_again:
             advice = now
-        if advice == now and not self._tell_again:
-            if state.adr_tries and self._question is not None:
-                self._question, state.adr_tries = None, 0
-                self._changed = True
+        else:
             return None
-        if self._question is None and state.adr_tries:
-            self._question = advice  # the tries are those of an earlier process
+        if advice == now and not self._tell_again:
+            if state.adr_tries < MAX_TRIES:
+                self._ask_anew()
+            return None
         if self._question is not None and advice != self._question:
-            state.adr_tries = 0
-            self._changed = True
+            self._ask_anew()
         self._question = advice
         return advice if state.adr_tries < MAX_TRIES else None
+
+    def _ask_anew(self) -> None:
+        """Nothing was asked of what is to be asked now."""
+        self._question = None
+        if self._state.adr_tries:
+            self._state.adr_tries = 0
+            self._changed = True
 
     def _within_limits(self, advice: Advice) -> bool:
         return advice.dr <= self._adr_limits[0] and advice.tx_power <= self._adr_limits[1]
