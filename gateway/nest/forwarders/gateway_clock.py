@@ -60,18 +60,20 @@ class GatewayClock:
             elif settled is not None:
                 self.error = settled
             return 0.0
-        if tmst is not None:
-            line = arrival - tmst / 1e6
-            settled = self._lines.add(line, arrival)
-            if settled is not None:
-                self._line = settled
-            if self._line is not None and abs(_distance(line, self._line, COUNTER_WRAP_S)) <= LIVE_S:
-                return 0.0
         settled = self._delays.add(delay, arrival)
         if settled is not None:
             self.error = settled
             return 0.0
+        if tmst is not None and self._on_line(arrival - tmst / 1e6, arrival):
+            return 0.0
         return held if held < OLDEST_S else 0.0
+
+    def _on_line(self, line: float, arrival: float) -> bool:
+        """True: by the counter this frame came as fast as others that came as they were heard."""
+        settled = self._lines.add(line, arrival)
+        if settled is not None:
+            self._line = settled
+        return self._line is not None and abs(_distance(line, self._line, COUNTER_WRAP_S)) <= LIVE_S
 
     def statistics(self, told: float, arrival: float) -> None:
         """The time in the statistics, which come about twice a minute even when no node sends."""
@@ -86,26 +88,29 @@ class GatewayClock:
 class _Steady:
     """Notices values that stay alike. `wrap`: they are equal modulo this; 0: they are not."""
 
-    __slots__ = ("_count", "_low", "_since", "_wrap")
+    __slots__ = ("_count", "_low", "_since", "_span", "_wrap")
 
     def __init__(self, wrap: float = 0.0) -> None:
         self._wrap = wrap
         self._count = 0
-        self._low = self._since = 0.0
+        self._low = self._span = self._since = 0.0
 
     def add(self, value: float, at: float) -> float | None:
         """The lowest of the values, once enough of them were alike over enough time; then it begins anew."""
         difference = _distance(value, self._low, self._wrap)
-        if self._count and abs(difference) <= LIVE_S:
+        span = max(self._span, difference, self._span - difference)  # from the lowest to the highest, this one included
+        if self._count and span <= LIVE_S:
             self._count += 1
+            self._span = span
             if difference < 0:
                 self._low = value
             if self._count < STEADY_COUNT or at - self._since < STEADY_S:
                 return None
-            settled, self._low, self._since, self._count = self._low, value, at, 1
-            return settled
-        self._low, self._since, self._count = value, at, 1
-        return None
+            settled = self._low
+        else:
+            settled = None
+        self._low, self._span, self._since, self._count = value, 0.0, at, 1
+        return settled
 
 
 def _distance(a: float, b: float, wrap: float) -> float:

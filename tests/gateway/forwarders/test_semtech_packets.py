@@ -1,17 +1,23 @@
-"""The Semtech UDP packets, with what gateways in the field make of them."""
+"""The Semtech UDP packets, with what gateways in the field make of them (`corpus/`)."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nest.forwarders import semtech_packets as packets
+from nest.forwarders.gateway_clock import GatewayClock
 from nest.model import Downlink, RadioFrame
 
+CORPUS = {
+    path.stem: json.loads(path.read_text("utf-8")) for path in sorted(Path(__file__).with_name("corpus").glob("*.json"))
+}
 EUI = "a84041ffff1ec39f"
 PHY = bytes.fromhex("40f17dbe4900020001954378762b11ff0d")
 
@@ -40,26 +46,45 @@ def push(*rxpks: Any, version: int = 2, **more: Any) -> bytes:
 
 def one(**changes: Any) -> RadioFrame:
     body = packets.parse_push(push(RXPK | changes), EUI, 5.0)
-    assert body.problems == ()
+    assert body.problems == []
     return body.frames[0]
 
 
 def problems(rxpk: Any) -> tuple[str, ...]:
     body = packets.parse_push(push(rxpk), EUI, 5.0)
-    assert body.frames == ()
-    return body.problems
+    assert body.frames == []
+    assert body.unusable == 1
+    return tuple(body.problems)
 
 
 def test_a_frame_as_the_protocol_shows_it() -> None:
     assert one() == RadioFrame(PHY, EUI, 5.0, 866_349_800, 7, 125_000, -35, 5.1, 3512348611, True)
 
 
+@pytest.mark.parametrize("name", [name for name, case in CORPUS.items() if "frames" in case])
+def test_what_real_forwarders_push(name: str) -> None:
+    case = CORPUS[name]
+    datagram = bytes.fromhex(case["datagram"])
+    assert packets.header_problem(datagram) is None
+    body = packets.parse_push(datagram, EUI, case["arrival"], GatewayClock())
+    expect = [RadioFrame(gateway=EUI, **(frame | {"phy": bytes.fromhex(frame["phy"])})) for frame in case["frames"]]
+    assert [dataclasses.asdict(frame) for frame in body.frames] == [dataclasses.asdict(frame) for frame in expect]
+    assert (body.problems, body.stat) == (case["problems"], case["stat"])
+
+
+@pytest.mark.parametrize("name", [name for name, case in CORPUS.items() if "tx" in case])
+def test_what_real_forwarders_say_of_a_downlink(name: str) -> None:
+    datagram = bytes.fromhex(CORPUS[name]["datagram"])
+    assert packets.header_problem(datagram) is None
+    assert packets.parse_tx_ack(datagram) == packets.TxResult(**CORPUS[name]["tx"])
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_header_and_acknowledgement(version: int) -> None:
-    header = packets.parse_header(push(RXPK, version=version))
-    assert header == packets.Header(version, 0x1234, packets.PUSH_DATA, EUI)
-    assert packets.push_ack(header) == bytes([version, 0x12, 0x34, 1])
-    assert packets.pull_ack(header) == bytes([version, 0x12, 0x34, 4])
+    datagram = push(RXPK, version=version)
+    assert packets.header_problem(datagram) is None
+    assert packets.push_ack(datagram) == bytes([version, 0x12, 0x34, 1])
+    assert packets.pull_ack(datagram) == bytes([version, 0x12, 0x34, 4])
 
 
 @given(st.binary(min_size=1, max_size=255), st.booleans(), st.booleans())
@@ -94,7 +119,7 @@ def test_nulls_and_missing_fields_do_not_matter_where_nothing_hangs_on_them() ->
     frame = one(**nulls)
     assert (frame.phy, frame.snr, frame.tmst) == (PHY, None, None)
     rxpk = {name: RXPK[name] for name in ("freq", "datr", "rssi", "data")}
-    assert packets.parse_push(push(rxpk), EUI, 5.0).frames == (frame,)
+    assert packets.parse_push(push(rxpk), EUI, 5.0).frames == [frame]
 
 
 def test_signal_per_antenna() -> None:
@@ -108,7 +133,7 @@ def test_several_frames_and_statistics_in_one_datagram() -> None:
     odd = {"alti": None, "unknown": [], "txnb": "7"}
     body = packets.parse_push(push(RXPK, {"no": 1}, RXPK | {"tmst": 1}, stat=stat | odd), EUI, 5.0)
     assert [frame.tmst for frame in body.frames] == [3512348611, 1]
-    assert body.problems == ("rxpk_malformed",)
+    assert body.problems == ["rxpk_malformed"]
     assert body.stat == stat
 
 
@@ -121,7 +146,7 @@ def test_fsk_is_known_and_left_out() -> None:
 def test_a_wrong_size_is_counted_and_the_data_believed() -> None:
     body = packets.parse_push(push(RXPK | {"size": 5}), EUI, 5.0)
     assert body.frames[0].phy == PHY
-    assert body.problems == ("rxpk_size",)
+    assert body.problems == ["rxpk_size"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +174,8 @@ def test_a_wrong_size_is_counted_and_the_data_believed() -> None:
         RXPK | {"freq": 10**400},
         RXPK | {"rssi": None},
         RXPK | {"rssi": float("inf")},
+        RXPK | {"datr": ["SF7BW125"]},
+        RXPK | {"datr": {}},
     ],
     ids=repr,
 )
@@ -175,12 +202,12 @@ def test_odd_counters_do_not_cost_the_frame(tmst: Any) -> None:
     ],
 )
 def test_malformed_headers(datagram: bytes, kind: str) -> None:
-    with pytest.raises(packets.MalformedError) as caught:
-        packets.parse_header(datagram)
-    assert caught.value.kind == kind
+    assert packets.header_problem(datagram) == kind
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"{\xff}", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}"]
+)
 def test_malformed_bodies(body: bytes) -> None:
     with pytest.raises(packets.MalformedError) as caught:
         packets.parse_push(bytes(12) + body, EUI, 5.0)
@@ -190,7 +217,7 @@ def test_malformed_bodies(body: bytes) -> None:
 @pytest.mark.parametrize("body", [{"rxpk": {}}, {"rxpk": 5}, {"rxpk": [[]]}, {"stat": []}, {}, {"rxpk": None}])
 def test_odd_bodies_are_taken_apart(body: Any) -> None:
     got = packets.parse_push(bytes(12) + json.dumps(body).encode() + b"\0", EUI, 5.0)
-    assert got.frames == ()
+    assert got.frames == []
     assert set(got.problems) <= packets.KINDS.keys()
 
 
@@ -204,17 +231,20 @@ rxpks = st.dictionaries(st.sampled_from([*sorted(RXPK), "rsig"]), json_values).m
 
 @given(st.lists(rxpks | json_values, max_size=3), json_values)
 def test_any_json_body_gives_frames_and_problems(rxpk: list[Any], stat: Any) -> None:
-    body = packets.parse_push(push(*rxpk, stat=stat), EUI, 5.0)
-    assert len(body.frames) <= len(rxpk)
+    body = packets.parse_push(push(*rxpk, stat=stat), EUI, 5.0, GatewayClock())
+    assert len(body.frames) + body.unusable == len(rxpk)
     assert set(body.problems) <= packets.KINDS.keys()
     for frame in body.frames:
         assert isinstance(frame.freq_hz, int)
         assert 0 < len(frame.phy) <= 255
+        assert -200 <= frame.rssi <= 100
+        assert frame.received_at <= 5.0
 
 
 @given(st.binary(max_size=100), st.sampled_from([b"", b"\x02\0\0\0", b"\x01\0\0\x05", b"\x02\0\0\x02"]))
 def test_any_datagram_raises_nothing_else(tail: bytes, head: bytes) -> None:
-    for parse in (packets.parse_header, lambda d: packets.parse_push(d, EUI, 5.0), packets.parse_tx_ack):
+    assert packets.header_problem(head + tail) in {None, *packets.KINDS}
+    for parse in (lambda d: packets.parse_push(d, EUI, 5.0, GatewayClock()), packets.parse_tx_ack):
         try:
             parse(head + tail)
         except packets.MalformedError as error:
@@ -269,3 +299,27 @@ def test_pull_resp() -> None:
             "data": base64.b64encode(PHY).decode(),
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("eirp_dbm", "gain_dbi", "powe"),
+    [(16.0, 0.0, 16), (16.0, 2.15, 13), (16.15, 2.15, 14), (14.0 + 2.15, 2.15, 14), (16.0, 5.0, 11), (14.0, 20.0, 0)],
+)
+def test_the_antenna_s_gain_is_taken_off_and_the_eirp_never_exceeded(
+    eirp_dbm: float, gain_dbi: float, powe: int
+) -> None:
+    downlink = Downlink(EUI, 2**32 + 7, 868_100_000, 7, 250_000, eirp_dbm, PHY, bytes(8), 1)
+    txpk = json.loads(packets.pull_resp(1, 0, downlink, gain_dbi)[4:])["txpk"]
+    assert (txpk["powe"], txpk["datr"], txpk["tmst"]) == (powe, "SF7BW250", 7)
+
+
+def test_a_nonsensical_signal_does_not_cost_the_frame() -> None:
+    assert one(rssi=1e300, lsnr=-1e300).rssi == packets.STRONGEST_DBM
+    assert one(rssi=-(2**40), lsnr=1e9).rssi == packets.WEAKEST_DBM
+    assert one(lsnr=1e9).snr is None
+
+
+def test_statistics_hold_no_text_that_could_do_harm() -> None:
+    told = ["\ud800", "\x1b[2J", "x" * 41, "ä", 7]
+    for text in told:
+        assert packets.parse_push(push(stat={"time": text, "desc": "<b>", "rxnb": 1}), EUI, 5.0).stat == {"rxnb": 1}
