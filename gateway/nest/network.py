@@ -92,9 +92,9 @@ class Publisher(Protocol):
 class Network:
     """A `NetworkServer` with everything it needs around it. Restores its sessions and nonces from the archive.
 
-    `send` gives a downlink to its gateway's forwarder, False: there is no way. `replaced` is called when another database
-    has taken the place of ours: nothing is taken from then on, a new Network must be made. `clock` is a steady clock in
-    seconds.
+    `send` gives a downlink to its gateway's forwarder, False: there is no way. `replaced` is called when another
+    database has taken the place of ours: nothing is taken from then on, a new Network must be made. `clock` is a steady
+    clock in seconds.
     """
 
     def __init__(
@@ -128,6 +128,11 @@ class Network:
             settings, self._devices.values(), archive.sessions(), archive.joins(), random.SystemRandom()
         )
         self._take_waiting()
+
+    @property
+    def nodes(self) -> int:
+        """How many are registered."""
+        return len(self._devices)
 
     @property
     def waiting(self) -> int:
@@ -165,7 +170,8 @@ class Network:
         if self._after and not self._batch:
             self.commit()
         elif self._commit_at is not None and self.trouble is None:
-            if len(self._batch) >= COLLECT_MOST or self._clock() >= self._commit_at:
+            enough = len(self._batch) >= COLLECT_MOST
+            if enough or self._clock() >= self._commit_at:
                 self.commit()
 
     def transmit_result(self, downlink: Downlink, error: str | None, window: int | None = None) -> None:
@@ -243,7 +249,7 @@ class Network:
         self._commit_at = self._clock() + RETRY_S
 
     def _close(self) -> None:
-        """Our counters are another database's: nothing of ours may be written or sent any more, nothing acknowledged."""
+        """Our counters are another database's: nothing of ours may be written, sent or acknowledged any more."""
         _log.warning("another database stands in the place of ours (a backup was restored); starting anew from it")
         self._closed = True
         self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
@@ -270,7 +276,7 @@ class Network:
         """Sort effects by when they can be done; 1 when they speak for a frame of ours."""
         useful = 1
         for effect in wanted:
-            if type(effect) is effects.Count:
+            if isinstance(effect, effects.Count):
                 self.counters[effect.kind] += 1
                 if effect.kind in USELESS:
                     useful = 0

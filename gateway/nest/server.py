@@ -1,4 +1,4 @@
-"""One process, one event loop: forwarder, network server, archive, MQTT and the web side, wired together."""
+"""One process, one event loop: forwarders, network server, archive, MQTT and the web side, wired together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import socket
@@ -18,24 +19,36 @@ from typing import Any
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
-from nest import lorawan, status
-from nest.archive import Archive, NodeLatest, open_database
+from nest import lorawan, status, systemd
+from nest.archive import Archive, NodeLatest, meta, open_database
 from nest.archive.database import database_errors
 from nest.archive.downlinks import DownlinkQueue
+from nest.archive.journal import Journal
+from nest.archive.outbox import Outbox
 from nest.errors import UserError
+from nest.forwarders.basics_station import BasicsStation
+from nest.forwarders.gateways import Gateways
 from nest.forwarders.semtech_udp import SemtechUdp
+from nest.forwarders.station_door import tls_context
+from nest.gateways import GatewayRegistry
 from nest.i18n import tr
 from nest.live import Live, ReadingEvent
+from nest.model import Downlink
+from nest.moments import now_ms
 from nest.network import Network
 from nest.publish.broker import EmbeddedBroker
-from nest.publish.mqtt import Broker, MqttPublisher
+from nest.publish.login import Broker
+from nest.publish.mqtt import MqttPublisher
 from nest.registry import Registry
 from nest.town import Town
 from nest.web import create_app
+from nest.web.operations import Operations
 
 _log = logging.getLogger(__name__)
 
-HOUSEKEEPING_S = 2.0  # how soon a removed node is forgotten and the counters are on the disk
+_AIRTIME = "airtime"  # under this name `meta` keeps what gateways have sent
+
+HOUSEKEEPING_S = 2.0  # how soon a new gateway or node is known and the counters are on the disk
 _STOP_S = 1.0  # what open connections of the web side get to end by themselves
 
 Announce = Callable[[dict[str, Any]], None]
@@ -47,58 +60,75 @@ class Nest:
     def __init__(self, town: Town, announce: Announce = lambda _: None) -> None:
         self._town, self._announce = town, announce
         self._stopping = asyncio.Event()
+        self._again = False
         self.live = Live()
         self.ports: dict[str, int] = {}
 
     def stop(self) -> None:
         """Ask `run` to end. Call it from the event loop's thread, for example from a signal handler."""
+        self._again = False
         self._stopping.set()
 
     async def run(self) -> None:
         """Start every part, serve until `stop`, and close them in the opposite order.
 
+        When a backup is restored over the town meanwhile, everything starts anew on the same ports.
         Raises UserError: the town runs already, its database cannot be used, or a port is occupied.
         """
+        with _only_one(self._town.path):
+            while True:
+                self._again = False
+                self._stopping.clear()
+                await self._serve()
+                if not self._again:
+                    return
+
+    def _start_anew(self) -> None:
+        self._again = True
+        self._stopping.set()
+
+    async def _serve(self) -> None:
         async with contextlib.AsyncExitStack() as parts:
-            parts.enter_context(_only_one(self._town.path))
             engine = open_database(self._town.database, check=True)
             parts.callback(engine.dispose)
-            self._registry, self._archive = Registry(engine), Archive(engine)
-            self._queue = DownlinkQueue(engine)
             self._engine, self._started_at = engine, time.time()
+            self._registry, self._archive, self._queue = Registry(engine), Archive(engine), DownlinkQueue(engine)
+            self._gateway_registry, self._outbox = GatewayRegistry(engine), Outbox(engine)
             before = status.load(engine)
             self._counters = Counter(before["counters"] if before else {})
             with database_errors(self._town.database):
                 if late := self._archive.decode_waiting():
                     _log.info("decoded %d frames that the last run had stored", late)
+                self._journal = Journal(engine)
+                parts.callback(self._journal.close)
 
             broker = await self._open_broker(parts)
             web_socket = self._open_web_socket(parts)
-            await self._open_udp(parts)
-            self._publisher = MqttPublisher(
-                broker,
-                f"{self._town.settings.mqtt.prefix}/{self._town.slug}",
-                self.live,
-                lambda: [event for node in self._archive.latest() if (event := _latest_reading(node))],
-                self._registry.removed_slugs,
-            )
+            with database_errors(self._town.database):
+                self._open_network(broker)
+            await self._open_forwarders(parts)
             self._save_status(running=True)
             parts.callback(self._save_status, running=False)
+            parts.callback(self._save_airtime)
+            parts.callback(self._network.commit)  # what has been taken is stored before the end
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
             await self._start_web(parts, web_socket)
             self._announce({"event": "ready"})
+            systemd.notify("READY=1")
             await self._stopping.wait()
+            systemd.notify("STOPPING=1")
 
     # opening: everything that can be refused comes first
 
     async def _open_broker(self, parts: contextlib.AsyncExitStack) -> Broker:
         settings = self._town.settings.mqtt
         if settings.url:
-            return Broker.from_url(settings.url)
+            ca_file = self._town.path / settings.ca_file if settings.ca_file else None
+            return Broker.from_url(settings.url, ca_file)
         embedded = EmbeddedBroker()
         with _port_errors("mqtt", settings.host, settings.port):
-            await embedded.start(settings.host, settings.port)
+            await embedded.start(settings.host, self._port("mqtt", settings.port))
         parts.push_async_callback(embedded.stop)
         self._listening("mqtt", settings.host, embedded.port)
         return Broker(_reachable_as(settings.host), embedded.port)
@@ -108,59 +138,108 @@ class Nest:
         with _port_errors("web", settings.host, settings.port):
             family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
             both = settings.host == "::" and socket.has_dualstack_ipv6()  # as UDP does by itself
-            web_socket = socket.create_server((settings.host, settings.port), family=family, dualstack_ipv6=both)
+            address = (settings.host, self._port("web", settings.port))
+            web_socket = socket.create_server(address, family=family, dualstack_ipv6=both)
         parts.callback(web_socket.close)
         self._listening("web", settings.host, web_socket.getsockname()[1])
         return web_socket
 
-    async def _open_udp(self, parts: contextlib.AsyncExitStack) -> None:
-        settings = self._town.settings
-        with database_errors(self._town.database):
-            self._network = Network(
-                lorawan.Settings(net_id=settings.lorawan.net_id, rx1_delay_s=settings.lorawan.rx1_delay_s),
-                self._registry,
-                self._archive,
-                self._queue,
-                self.live,
-                lambda downlink: self._udp.send(downlink),
-                self._counters,
-            )
+    def _open_network(self, broker: Broker) -> None:
+        settings = self._town.settings.lorawan
+        self._publisher = MqttPublisher(
+            broker,
+            f"{self._town.settings.mqtt.prefix}/{self._town.slug}",
+            self._outbox,
+            self._outbox.mark(),
+            lambda: [event for node in self._archive.latest() if (event := _latest_reading(node))],
+            self._registry.removed_slugs,
+        )
+        self._network = Network(
+            lorawan.Settings(
+                net_id=settings.net_id,
+                rx1_delay_s=settings.rx1_delay_s,
+                rx2_dr=settings.rx2_dr,
+                adr=settings.adr,
+                adr_margin_db=settings.adr_margin_db,
+            ),
+            self._registry,
+            self._archive,
+            self._journal,
+            self._queue,
+            self._publisher,
+            self.live,
+            self._send,
+            self._start_anew,
+            self._counters,
+        )
+        self._airtime_saved = True
+        self._restore_airtime()
+
+    async def _open_forwarders(self, parts: contextlib.AsyncExitStack) -> None:
         self._timer: asyncio.TimerHandle | None = None
-        with _port_errors("semtech_udp", settings.semtech_udp.host, settings.semtech_udp.port):
-            self._udp = await SemtechUdp.listen(
-                settings.semtech_udp.host,
-                settings.semtech_udp.port,
-                self._and_wait_for_next(self._network.receive),
-                self._and_wait_for_next(self._network.transmit_result),
-                self._counters,
-            )
+        self._gateways = Gateways()
+        self._gateways_since = now_ms()
+        for info in self._gateway_registry.list():
+            self._gateways.admit(info)
+        engine = (self._network.receive, self._drained, self._result, self._counters)
+        udp = self._town.settings.semtech_udp
+        with _port_errors("semtech_udp", udp.host, udp.port):
+            port = self._port("semtech_udp", udp.port)
+            self._udp = await SemtechUdp.listen(udp.host, port, self._gateways, *engine)
         parts.callback(self._udp.close)
-        self._listening("semtech_udp", settings.semtech_udp.host, self._udp.port)
+        self._listening("semtech_udp", udp.host, self._udp.port)
+        station = self._town.settings.basics_station
+        tls = tls_context(self._town.path, station.certificate, station.key)
+        with _port_errors("basics_station", station.host, station.port):
+            port = self._port("basics_station", station.port)
+            lorawan_settings = self._town.settings.lorawan
+            self._station = await BasicsStation.listen(
+                station.host, port, self._gateways, lorawan_settings, *engine, ssl=tls
+            )
+        parts.push_async_callback(self._station.close)
+        self._listening("basics_station", station.host, self._station.port)
+
+    def _port(self, part: str, wanted: int) -> int:
+        """The port of the last start, when everything starts anew and any free one was wanted."""
+        return wanted or self.ports.get(part, 0)
 
     def _listening(self, part: str, host: str, port: int) -> None:
+        if self.ports.get(part) != port:
+            self._announce({"event": "listening", "part": part, "host": host, "port": port})
         self.ports[part] = port
-        self._announce({"event": "listening", "part": part, "host": host, "port": port})
 
     # running
 
-    def _and_wait_for_next(self, step: Callable[..., None]) -> Callable[..., None]:
-        """`step`, then a timer for whatever the network server has to do next."""
+    def _send(self, downlink: Downlink) -> bool:
+        gateway = self._gateways.get(downlink.gateway)
+        station = gateway is not None and gateway.protocol == "basics_station"
+        return (self._station if station else self._udp).send(downlink)
 
-        def stepped(*args: object) -> None:
-            try:
-                step(*args)
-            finally:  # an error in one frame must not leave the others waiting
-                self._set_timer()
+    def _drained(self) -> None:
+        self._network.drained()
+        self._set_timer()
 
-        return stepped
+    def _result(self, downlink: Downlink, error: str | None, window: int | None = None) -> None:
+        self._network.transmit_result(downlink, error, window)
+        self._set_timer()
+
+    def _poll(self) -> None:
+        self._timer = None
+        try:
+            self._network.poll()
+        finally:  # an error in one frame must not leave the others waiting
+            self._set_timer()
 
     def _set_timer(self) -> None:
+        due = self._network.due()
         if self._timer is not None:
+            if due is not None and self._timer.when() <= due:
+                return  # it looks again when it fires
             self._timer.cancel()
             self._timer = None
-        wait = self._network.seconds_to_wait()
-        if wait is not None:
-            self._timer = asyncio.get_running_loop().call_later(wait, self._and_wait_for_next(self._network.poll))
+        if due is not None:
+            # the loop's clock is time.monotonic, as the network's
+            self._timer = asyncio.get_running_loop().call_at(due, self._poll)
 
     async def _start(self, parts: contextlib.AsyncExitStack, work: Any) -> None:
         """Run `work` until the nest stops; should it end by itself, by an error of ours, the nest stops too."""
@@ -175,7 +254,14 @@ class Nest:
         parts.push_async_callback(end)
 
     async def _start_web(self, parts: contextlib.AsyncExitStack, web_socket: socket.socket) -> None:
-        app = create_app(self._archive, self.live, self._town, lambda: status.public(self._snapshot(running=True)))
+        operations = Operations(self._engine, lambda: self._snapshot(running=True))
+        app = create_app(
+            self._archive,
+            self.live,
+            self._town,
+            lambda: status.public(self._snapshot(running=True)),
+            operations=operations,
+        )
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=int(_STOP_S))
         server = _Uvicorn(config)
         task = asyncio.create_task(server.serve(sockets=[web_socket]))
@@ -192,15 +278,15 @@ class Nest:
         ready.cancel()
 
     async def _keep_house(self) -> None:
-        since, saved, saved_at = self._started_at, {}, 0.0
+        saved, saved_at = {}, 0.0
         while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
+            await asyncio.sleep(min(HOUSEKEEPING_S, systemd.watchdog_s() or HOUSEKEEPING_S))
+            systemd.notify("WATCHDOG=1")
             try:
                 now = time.time()
-                for slug in self._network.forget_removed(since):
-                    self._publisher.forget(slug)
-                self._network.decode_stored()
-                since = now - HOUSEKEEPING_S  # twice rather than never, should a removal be committed late
+                self._network.keep_house()
+                self._save_airtime()
+                self._look_for_gateways()
                 full = self._snapshot(running=True)
                 if full != saved or now - saved_at > status.HEARTBEAT_S:
                     status.save(self._engine, full)
@@ -208,15 +294,43 @@ class Nest:
             except SQLAlchemyError as error:
                 _log.error("the database refuses: %s", getattr(error, "orig", error))
 
+    def _save_airtime(self) -> None:
+        """What gateways have sent counts against the law in the next run, too."""
+        sent = self._network.core.export_airtime(time.monotonic(), time.time())
+        if sent["gateways"] or self._airtime_saved:
+            with contextlib.suppress(SQLAlchemyError):
+                meta.put(self._engine, _AIRTIME, json.dumps(sent))
+            self._airtime_saved = bool(sent["gateways"])
+
+    def _restore_airtime(self) -> None:
+        try:
+            sent = json.loads(meta.get(self._engine, _AIRTIME) or "null")
+            if sent is not None:
+                now, unix = time.monotonic(), time.time()
+                self._network.core.restore_airtime(sent, now, unix, HOUSEKEEPING_S)
+        except (KeyError, TypeError, ValueError):
+            _log.warning("what gateways have sent in the last hour cannot be read; it counts as nothing")
+
+    def _look_for_gateways(self) -> None:
+        since, self._gateways_since = self._gateways_since - int(HOUSEKEEPING_S * 2000), now_ms()
+        added, removed = self._gateway_registry.changed_since(since)
+        for info in added:
+            self._gateways.admit(info)
+        for eui in removed:
+            self._gateways.dismiss(eui)
     def _snapshot(self, *, running: bool) -> dict[str, Any]:
         return status.snapshot(
             running=running,
             started_at=self._started_at,
             ports=self.ports,
             counters=self._counters,
-            gateways=self._udp.gateways,
-            nodes=len(self._registry.list()),
+            gateways=self._gateways,
+            airtime_left=self._network.core.airtime_left(time.monotonic()),
+            nodes=self._network.nodes,
             downlinks_waiting=self._queue.count(),
+            outbox_waiting=self._outbox.waiting(),
+            batch_waiting=self._network.waiting,
+            trouble=self._network.trouble,
             mqtt=self._publisher.status(),
         )
 
