@@ -44,6 +44,7 @@ class Downlink:
     f_pending: bool
     fport: int | None
     payload: bytes
+    fopts: bytes = b""
 
 
 class EndDevice:
@@ -108,10 +109,10 @@ class EndDevice:
         assert int.from_bytes(phy[1:5], "little") == self.dev_addr
         fcnt = fcnt_upper << 16 | int.from_bytes(phy[6:8], "little")
         assert mic(self.nwk_skey, self._b0(1, fcnt, len(message)) + message) == phy[-4:]
-        rest = message[8 + (phy[5] & 0x0F) :]
+        fopts, rest = message[8 : 8 + (phy[5] & 0x0F)], message[8 + (phy[5] & 0x0F) :]
         fport = rest[0] if rest else None
         payload = b"" if fport is None else self._crypt(fport, 1, fcnt, rest[1:])
-        return Downlink(fcnt, phy[0] == 0xA0, bool(phy[5] & 0x20), bool(phy[5] & 0x10), fport, payload)
+        return Downlink(fcnt, phy[0] == 0xA0, bool(phy[5] & 0x20), bool(phy[5] & 0x10), fport, payload, fopts)
 
     def _b0(self, direction: int, fcnt: int, size: int) -> bytes:
         return self._block(0x49, direction, fcnt, size)

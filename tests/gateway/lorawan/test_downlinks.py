@@ -29,13 +29,22 @@ def begin(device: EndDevice, settings: Settings) -> Radio:
 
 
 def test_a_confirmed_uplink_is_acknowledged_in_rx1(radio: Radio, device: EndDevice) -> None:
-    radio.hear(device.uplink(b"x", confirmed=True), tmst=3_000_000, freq_hz=867_900_000, sf=10)
+    radio.hear(device.uplink(b"x", confirmed=True), tmst=3_000_000, freq_hz=867_900_000, sf=8)
     radio.after(1)
     (downlink,) = radio.sent
     assert (downlink.window, downlink.tmst) == (1, 4_000_000)
-    assert (downlink.freq_hz, downlink.sf, downlink.bw_hz) == (867_900_000, 10, 125_000)
+    assert (downlink.freq_hz, downlink.sf, downlink.bw_hz) == (867_900_000, 8, 125_000)
     got = device.downlink(downlink.phy)
     assert (got.fcnt, got.ack, got.confirmed, got.f_pending, got.fport) == (0, True, False, False, None)
+
+
+def test_an_answer_goes_where_it_is_quicker(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True), tmst=3_000_000, sf=10)
+    radio.after(2)
+    (downlink,) = radio.sent
+    assert (downlink.window, downlink.tmst, downlink.freq_hz, downlink.sf) == (2, 5_000_000, 869_525_000, 9)
+    assert downlink.power_dbm > 16  # which the law allows there
+    assert device.downlink(downlink.phy).ack
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -118,6 +127,7 @@ def test_rx2_when_it_is_asked_for(device: EndDevice) -> None:
     radio = begin(device, Settings(rx2_dr=3, rx1_delay_s=5))
     radio.server.enqueue(device.dev_eui, 10, b"one", window=2)
     radio.hear(device.uplink(b"x"), tmst=1_000_000)
+    assert radio.after(5) == []
     radio.after(1)
     (downlink,) = radio.sent
     assert (downlink.window, downlink.tmst, downlink.freq_hz, downlink.sf) == (2, 7_000_000, 869_525_000, 9)
@@ -136,10 +146,10 @@ def test_rx2_as_the_town_s_setting(device: EndDevice) -> None:
 
 @pytest.mark.parametrize(
     ("sf", "bw_hz", "offset", "expect"),
-    [(7, 125_000, 0, 7), (7, 125_000, 2, 9), (12, 125_000, 5, 12), (10, 125_000, 1, 11), (7, 250_000, 1, 7)],
+    [(7, 125_000, 0, 7), (7, 125_000, 2, 9), (8, 125_000, 2, 10), (10, 125_000, 1, 11), (7, 250_000, 1, 7)],
 )
 def test_rx1_data_rate_by_offset(device: EndDevice, sf: int, bw_hz: int, offset: int, expect: int) -> None:
-    radio = begin(device, Settings(rx1_dr_offset=offset))
+    radio = begin(device, Settings(rx1_dr_offset=offset, rx2_dr=0))
     radio.hear(device.uplink(b"x", confirmed=True), sf=sf, bw_hz=bw_hz)
     radio.after(1)
     assert (radio.sent[0].window, radio.sent[0].sf, radio.sent[0].bw_hz) == (1, expect, 125_000)
@@ -147,10 +157,10 @@ def test_rx1_data_rate_by_offset(device: EndDevice, sf: int, bw_hz: int, offset:
 
 def test_an_uplink_off_the_plan_is_answered_in_rx2(radio: Radio, device: EndDevice) -> None:
     radio.hear(device.uplink(b"x", confirmed=True), sf=6, bw_hz=125_000)
-    radio.after(1)
-    radio.hear(device.uplink(b"x", confirmed=True), freq_hz=869_300_000)
-    radio.after(1)
-    assert [(downlink.window, downlink.sf) for downlink in radio.sent] == [(2, 12), (2, 12)]
+    radio.after(10)
+    radio.hear(device.uplink(b"x", confirmed=True), freq_hz=869_300_000, tmst=11_000_000)
+    radio.after(10)
+    assert [(downlink.window, downlink.sf) for downlink in radio.sent] == [(2, 9), (2, 9)]
 
 
 def test_the_gateway_s_counter_wraps(radio: Radio, device: EndDevice) -> None:
@@ -165,7 +175,8 @@ def test_a_refused_downlink_is_tried_in_rx2_then_elsewhere_then_waits(radio: Rad
     radio.hear(phy, NEAR, snr=9.0, tmst=1_000_000)
     radio.hear(phy, FAR, snr=-9.0, tmst=50_000_000)
     radio.after(0.3)
-    assert radio.refuse(radio.sent[-1], "TX_FREQ") == ["downlink_retried", "downlink_sent"]
+    assert radio.refuse(radio.sent[-1], "TX_FREQ") == ["downlink_retried"]
+    assert radio.after(1) == ["downlink_sent"]
     assert radio.refuse(radio.sent[-1], "TOO_LATE") == ["downlink_retried", "downlink_sent"]
     assert [(d.gateway, d.window, d.tmst) for d in radio.sent] == [
         (NEAR, 1, 2_000_000),
@@ -182,13 +193,13 @@ def test_a_refused_downlink_is_tried_in_rx2_then_elsewhere_then_waits(radio: Rad
     got = device.downlink(radio.sent[-1].phy)
     assert (got.payload, got.fcnt) == (b"one", 1)  # never the same counter for a new frame
     assert radio.refuse(radio.sent[-1], None) == []
-    assert radio.outcomes == [(1, "sent")] * 3 + [(1, "queued"), (1, "sent")]
+    assert radio.outcomes == [(1, "sent"), (1, "queued"), (1, "sent")]
 
 
 def test_a_gateway_without_a_counter_cannot_answer(radio: Radio, device: EndDevice) -> None:
     phy = device.uplink(b"x", confirmed=True)
     radio.hear(phy, NEAR, tmst=None, snr=9.0)
-    radio.hear(phy, FAR, tmst=7, snr=-9.0)
+    radio.hear(phy, FAR, tmst=7, snr=-2.0)
     radio.after(1)
     assert [(d.gateway, d.window) for d in radio.sent] == [(FAR, 1)]
     radio.hear(device.uplink(b"x", confirmed=True), NEAR, tmst=None)
@@ -211,7 +222,7 @@ def test_what_does_not_fit_the_data_rate_goes_where_it_fits_or_is_dropped(device
     radio = begin(device, Settings(rx2_dr=5))
     radio.server.enqueue(device.dev_eui, 10, bytes(242), reference=1)
     radio.hear(device.uplink(b"x"), sf=12)
-    radio.after(1)
+    radio.after(2)
     assert [(downlink.window, downlink.sf) for downlink in radio.sent] == [(2, 7)]
 
     radio = begin(device := EndDevice(2), Settings())
@@ -228,6 +239,84 @@ def test_an_adr_ack_request_is_answered(radio: Radio, device: EndDevice) -> None
     radio.after(1)
     got = device.downlink(radio.sent[0].phy)
     assert (got.ack, got.fport) == (False, None)
+
+
+def test_mac_commands_are_answered_with_what_the_best_gateway_heard(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"21.4", fopts=b"\x02\x0d")  # LinkCheckReq, DeviceTimeReq
+    radio.hear(phy, FAR, snr=-6.0)
+    radio.after(0.1)
+    radio.hear(phy, NEAR, snr=5.5)
+    heard_at = radio.now - 0.1 + 1.7e9
+    radio.after(1)
+    (downlink,) = radio.sent
+    assert downlink.gateway == NEAR
+    got = device.downlink(downlink.phy)
+    assert (got.fport, got.ack, got.fcnt) == (None, False, 0)
+    check = bytes([2, 13, 2])  # 5.5 dB is 13 dB above what SF7 needs; two gateways
+    assert check in (got.fopts[:3], got.fopts[6:9])
+    time = got.fopts.replace(check, b"")
+    assert time[0] == 0x0D
+    gps_s = int.from_bytes(time[1:5], "little") + time[5] / 256
+    assert gps_s == pytest.approx(heard_at - 315_964_800 + 18, abs=0.01)  # GPS epoch, 18 leap seconds
+
+
+def test_mac_commands_in_a_payload_of_their_own_are_answered(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"\x02", fport=0))
+    radio.after(1)
+    assert device.downlink(radio.sent[0].phy).fopts[:1] == b"\x02"
+    assert radio.published == radio.published[:1]  # the one from joining
+
+
+def test_an_answer_that_was_missed_carries_its_mac_commands_again(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x", fopts=b"\x02")
+    for number in range(3):
+        radio.hear(phy, tmst=1_000_000 + number * 5_000_000)
+        radio.after(5)
+    got = [device.downlink(downlink.phy) for downlink in radio.sent]
+    assert [downlink.fcnt for downlink in got] == [0, 1, 2]
+    assert len({downlink.fopts for downlink in got}) == 1
+    radio.hear(device.uplink(b"x"))
+    radio.after(5)
+    assert len(radio.sent) == 3
+
+
+def test_queued_data_and_mac_commands_share_a_frame(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one")
+    radio.hear(device.uplink(b"x", fopts=b"\x02", confirmed=True))
+    radio.after(1)
+    got = device.downlink(radio.sent[0].phy)
+    assert (got.fport, got.payload, got.ack, got.fopts[:3]) == (10, b"one", True, bytes([2, 12, 1]))
+
+
+def test_the_battery_is_asked_for_and_told(radio: Radio, device: EndDevice) -> None:
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(10)
+    assert device.downlink(radio.sent[0].phy).fopts == b"\x06"  # DevStatusReq rides along
+    radio.hear(device.uplink(b"x", fopts=b"\x06\xfe\x3f", confirmed=True))  # DevStatusAns: full, -1 dB
+    radio.after(10)
+    assert radio.statuses == [(device.dev_eui, 254, -1)]
+    assert device.downlink(radio.sent[1].phy).fopts == b""
+    radio.restart()
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(10)
+    assert device.downlink(radio.sent[2].phy).fopts == b""  # it has told today
+
+
+def test_a_near_node_is_made_faster_and_the_network_remembers_what_it_took(device: EndDevice) -> None:
+    radio = begin(device, Settings(status_interval_s=0))
+    for number in range(20):
+        radio.hear(device.uplink(b"x", fctrl=0x80), sf=12, snr=9.0, tmst=number * 60_000_000)
+        radio.after(60)
+    (downlink,) = radio.sent
+    request = device.downlink(downlink.phy).fopts
+    assert (request[0], request[1] >> 4) == (0x03, 5)  # LinkADRReq, DR5
+    tx_power = request[1] & 0x0F
+    assert tx_power > 0
+    assert radio.sessions[device.dev_eui, 1].tx_power == 0  # it has not answered yet
+    assert radio.hear(device.uplink(b"x", fctrl=0x80, fopts=b"\x03\x07"), snr=9.0) == ["accepted"]
+    assert radio.after(60) == ["adr_request"]
+    assert radio.sessions[device.dev_eui, 1].tx_power == tx_power
+    assert len(radio.sent) == 1
 
 
 def test_counters_go_on_after_a_restart(radio: Radio, device: EndDevice) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from nest.lorawan import Settings
 from nest.lorawan.dev_addr import LAYOUT, compose
@@ -211,6 +213,119 @@ def test_a_device_that_returns_with_its_old_key_may_not_use_its_nonces_again(dev
     radio.server.remove_device(device.dev_eui)
     radio.server.add_device(radio.devices[0], radio.joins)
     assert radio.hear(request) == ["dev_nonce_used"]
+
+
+def test_a_join_that_no_gateway_can_answer_has_not_happened(device: EndDevice) -> None:
+    radio = Radio(device)
+    request = device.join_request()
+    assert radio.hear(request, tmst=None) == []  # a gateway without a counter cannot send
+    assert radio.after(10) == ["join_deferred"]
+    assert (radio.joins, radio.sessions, radio.sent) == ([], {}, [])
+    assert radio.hear(request, tmst=10_000_000) == []  # nothing was used up
+    assert radio.after(10) == ["join_accepted", "downlink_sent"]
+    assert device.join_accept(radio.sent[0].phy).join_nonce == 1
+    assert radio.hear(request, tmst=30_000_000) == ["dev_nonce_used"]
+
+
+def test_a_deferred_join_costs_a_joined_device_nothing(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.joined(device)
+    lost = EndDevice()
+    lost.__dict__.update(device.__dict__)
+    radio.hear(lost.join_request(), tmst=None)
+    assert radio.after(10) == ["join_deferred"]
+    radio.restart()
+    assert radio.hear(device.uplink(b"x")) == ["accepted"]
+
+
+def test_a_join_that_a_gateway_held_back_is_not_answered(device: EndDevice) -> None:
+    radio = Radio(device)
+    assert radio.hear(device.join_request(), held_s=3600) == []
+    assert radio.after(10) == ["join_deferred"]
+    assert radio.joins == []
+
+
+def test_when_no_gateway_has_time_the_others_are_deferred() -> None:
+    devices = [EndDevice(number) for number in range(1, 9)]
+    radio = Radio(*devices)
+    for number, device in enumerate(devices):  # all at once: one gateway can send one JoinAccept at a time
+        radio.hear(device.join_request(), freq_hz=868_100_000, sf=9, tmst=number)
+    kinds = radio.after(10)
+    assert kinds.count("join_accepted") + kinds.count("join_deferred") == 8
+    assert 1 <= kinds.count("join_accepted") < 8
+    assert kinds.count("downlink_sent") == kinds.count("join_accepted") == len(radio.joins) == len(radio.sessions)
+
+
+def test_a_lower_dev_nonce_does_not_push_aside_the_request_that_is_being_decided(device: EndDevice) -> None:
+    radio = Radio(device)
+    early = device.join_request(3)
+    assert radio.hear(early, tmst=None) == []
+    assert radio.after(100) == ["join_deferred"]
+    assert radio.hear(device.join_request(4)) == []
+    assert radio.hear(early, tmst=5) == ["dev_nonce_low"]
+    radio.after(10)
+    device.join_accept(radio.sent[0].phy)
+    assert radio.hear(device.uplink(b"x")) == ["accepted"]
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_replayed_joins_take_no_session_over(device: EndDevice, rising: bool) -> None:
+    """An attacker repeats all that the device ever sent, at every step of its join."""
+    radio = Radio(device, rising=rising)
+    requests = [device.join_request()]
+    radio.hear(requests[0], tmst=None)  # never answered
+    radio.after(100)
+
+    def attack() -> None:
+        for number, request in enumerate(requests):
+            radio.hear(request, FAR, tmst=round(radio.now * 1e6) + number)
+        radio.after(20)
+
+    for _ in range(2):
+        requests.append(device.join_request())
+        radio.hear(requests[-1], tmst=round(radio.now * 1e6))
+        radio.after(5)
+        device.join_accept(radio.sent[-1].phy)
+        assert radio.hear(device.uplink(b"mine")) == ["accepted"]
+        attack()
+        assert radio.hear(device.uplink(b"mine")) == ["accepted"]
+        radio.restart()
+        attack()
+        assert radio.hear(device.uplink(b"mine")) == ["accepted"]
+        radio.after(10)
+    assert len({record.dev_nonce for record in radio.joins}) == len(radio.joins)
+    assert [record.join_nonce for record in radio.joins] == list(range(1, len(radio.joins) + 1))
+
+
+def test_join_nonces_go_on_above_what_a_lost_database_may_have_given(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.devices = [replace(radio.devices[0], join_nonce_floor=41)]
+    radio.restart()
+    radio.join(device)
+    assert [record.join_nonce for record in radio.joins] == [42]
+    radio.join(device)
+    assert [record.join_nonce for record in radio.joins] == [42, 43]
+    radio.devices = [replace(radio.devices[0], join_nonce_floor=0xFFFFFF)]
+    radio.restart()
+    assert radio.hear(device.join_request()) == ["join_nonce_exhausted"]
+
+
+def test_a_device_renamed_while_its_join_is_decided(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request())
+    radio.server.add_device(replace(radio.devices[0], slug="amsel"))
+    radio.after(5)
+    device.join_accept(radio.sent[0].phy)
+    radio.hear(device.uplink(b"x"))
+    assert [uplink.node for uplink in radio.frames.values()] == ["amsel"]
+
+
+def test_a_device_removed_while_its_join_is_decided_is_not_answered(device: EndDevice) -> None:
+    radio = Radio(device)
+    radio.hear(device.join_request())
+    radio.server.remove_device(device.dev_eui)
+    assert radio.after(10) == []
+    assert (radio.joins, radio.sent) == ([], [])
 
 
 def test_every_device_gets_its_own_address_while_there_are_any() -> None:

@@ -134,6 +134,19 @@ def test_the_counter_goes_on_beyond_16_bits(radio: Radio, device: EndDevice) -> 
     assert radio.hear(device.uplink(b"x", fcnt=0x4)) == ["mic_bad"]  # two turns back is beyond recognition
 
 
+def test_the_counter_ends_at_32_bits(radio: Radio, device: EndDevice) -> None:
+    key = (device.dev_eui, 1)
+    radio.sessions[key] = replace(radio.sessions[key], fcnt_up=0xFFFFFFFE)
+    radio.restart()
+    last = device.uplink(b"x", fcnt=0xFFFFFFFF)
+    assert radio.hear(last) == ["accepted"]
+    radio.after(200)
+    assert radio.hear(device.uplink(b"x", fcnt=0)) == ["mic_bad"]
+    assert radio.hear(device.uplink(b"x", fcnt=1)) == ["mic_bad"]
+    assert radio.hear(last, tmst=200_000_000) == ["retransmission"]
+    assert radio.sessions[key].fcnt_up == 0xFFFFFFFF
+
+
 @given(st.integers(0, 0xFFFF_FFFF), st.integers(1, 0x10000))
 def test_counter_rebuilt_from_16_bits(last: int, gap: int) -> None:
     above, at_most = rebuild_fcnt(last, (last + gap) & 0xFFFF)
@@ -202,3 +215,42 @@ def test_remembered_frames_are_forgotten_in_time(radio: Radio, device: EndDevice
         radio.after(10)
     assert len(radio.server._dedup) <= 13  # at most 120 s worth
     assert radio.server.next_deadline() is None
+
+
+def test_repetitions_are_further_receptions_and_no_mistake(radio: Radio, device: EndDevice) -> None:
+    phy = device.uplink(b"x")
+    radio.hear(phy, NEAR, tmst=1_000_000, snr=-7.0)
+    for number in range(1, 4):  # NbTrans
+        radio.after(3)
+        assert radio.hear(phy, FAR, tmst=1_000_000 + number * 3_000_000, freq_hz=868_500_000) == ["retransmission"]
+    radio.after(3)
+    assert len(radio.published) == 1
+    assert {heard.gateway for heard in radio.frames[device.dev_eui, 1, 1].heard} == {NEAR, FAR}
+    assert radio.sent[1:] == []
+
+
+def test_ciphers_are_kept_for_those_heard_last_and_made_again() -> None:
+    devices = [EndDevice(number) for number in range(1, 13)]
+    radio = Radio(*devices)
+    ciphers = radio.server._sessions.ciphers
+    ciphers._half = 2
+    for device in devices:
+        radio.joined(device)
+    for _ in range(3):
+        for device in devices:
+            assert radio.hear(device.uplink(b"x", confirmed=True)) == ["accepted"]
+            radio.after(10)
+            assert device.downlink(radio.sent[-1].phy).ack
+        assert len(ciphers) <= 4
+
+
+def test_remembered_frames_are_bounded_whatever_comes(radio: Radio, device: EndDevice) -> None:
+    radio.server._dedup._memory_frames = 50
+    phys = [device.uplink(b"x") for _ in range(400)]
+    for phy in phys:
+        radio.now += 0.001
+        assert radio.hear(phy) == ["accepted"]
+        assert len(radio.server._dedup) <= 101
+    assert radio.hear(phys[-20], FAR) == ["duplicate"]  # those whose windows are open are among them
+    radio.after(1)
+    assert len(radio.published) == 400
