@@ -1,34 +1,26 @@
-"""`nest …`: the host's command line. A thin layer over the library; errors become one sentence and exit status 2."""
+"""`nest …`: the host's command line. A thin layer over the library; errors become one sentence and exit status 2.
+
+This file starts the nest and puts the groups of commands together; each group has a file of its own, `cli_*.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
-import re
 import signal
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy import Engine
 
-from nest import __version__, status, town
-from nest.archive import Archive, open_database
-from nest.archive.database import database_errors
+from nest import __version__, cli_gateways, cli_nodes, cli_status, cli_town, cli_usage, logs, town
+from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
+from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
 from nest.errors import UserError, run_command
-from nest.i18n import language_of_locale, tr
-from nest.moments import age
-from nest.registry import DEFAULT_PRECISION, Registry, unknown_node
+from nest.i18n import tr
+from nest.registry import Registry, unknown_node
 
 _EXIT_S = 0.8  # after everything is closed: how long a hanging name lookup may hold up the end
 
@@ -39,22 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-nodes_app = typer.Typer(help=tr("Which nodes belong to the town."), no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(nodes_app, name="nodes")
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help=tr("the town's folder"))]
-NodeName = Annotated[str, typer.Argument(metavar="NODE", help=tr("the node's name, for example amsel"))]
-AsJson = Annotated[bool, typer.Option("--json", help=tr("for programs: JSON"))]
 Port = Annotated[int, typer.Option(min=0, max=65535, help=tr("0 = any free port, at each start"))]
-Latitude = Annotated[float | None, typer.Option(min=-90, max=90, help=tr("degrees north"))]
-Longitude = Annotated[float | None, typer.Option(min=-180, max=180, help=tr("degrees east"))]
 
 
-def _examples(*lines: str) -> str:
-    return "\b\n" + tr("Examples:") + "\n" + "\n".join(f"  {line}" for line in lines)
-
-
-@app.command(help=tr("Make a town's folder."), epilog=_examples('nest init ./town --name "Bad Belzig" --language de'))
+@app.command(help=tr("Make a town's folder."), epilog=examples('nest init ./town --name "Bad Belzig" --language de'))
 def init(
     folder: Folder,
     name: Annotated[str, typer.Option(help=tr("the town's name, as citizens read it"))],
@@ -62,9 +43,11 @@ def init(
     longitude: Longitude = None,
     language: Annotated[str, typer.Option(help=tr("de or en"))] = "de",
     udp_port: Port = 1700,
+    station_port: Port = 8887,
     web_port: Port = 8080,
     mqtt_port: Port = 1883,
     mqtt_url: Annotated[str, typer.Option(help=tr("your own broker: mqtt://host:port"))] = "",
+    as_json: AsJson = False,
 ) -> None:
     made = town.create(
         folder,
@@ -73,24 +56,37 @@ def init(
         longitude=longitude,
         language=language,
         udp_port=udp_port,
+        station_port=station_port,
         web_port=web_port,
         mqtt_port=mqtt_port,
         mqtt_url=mqtt_url,
     )
+    with database(folder) as engine:
+        token = cli_town.new_admin_token(engine)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "town": made.slug, "admin_token": token}))
+        return
     print(tr("{name} is ready in {folder}.", name=made.name, folder=folder))
+    cli_town.show_admin_token(token)
     print("→ " + tr("Start it with: nest run {folder}", folder=folder))
 
 
-@app.command(help=tr("Run the town's nest until Ctrl-C."), epilog=_examples("nest run ./town"))
-def run(folder: Folder, as_json: AsJson = False) -> None:
+@app.command(
+    help=tr("Run the town's nest until Ctrl-C."),
+    epilog=examples("nest run ./town", "nest run ./town --log-format json --quiet"),
+)
+def run(
+    folder: Folder,
+    as_json: AsJson = False,
+    log_format: Annotated[logs.Format, typer.Option(help=tr("how logs are written to standard error"))] = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", help=tr("say nothing but warnings and errors"))] = False,
+) -> None:
     from nest.server import Nest  # here: the other commands need none of it
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for name in ("mqtt", "uvicorn", "uvicorn.error", "asyncio"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logs.configure(log_format, quiet=quiet)
 
     def announce(event: dict[str, Any]) -> None:
-        line = json.dumps(event) if as_json else _sentence(event)
+        line = json.dumps(event) if as_json else "" if quiet else _sentence(event)
         if line:
             print(line, flush=True)
 
@@ -112,7 +108,7 @@ def run(folder: Folder, as_json: AsJson = False) -> None:
 
 @app.command(
     help=tr("Check a town's folder before the nest runs: settings, database, broker."),
-    epilog=_examples("nest check ./town && nest run ./town"),
+    epilog=examples("nest check ./town && nest run ./town"),
 )
 def check(folder: Folder, as_json: AsJson = False) -> None:
     from nest.publish.mqtt import Broker, check_broker  # here: the other commands need none of it
@@ -131,6 +127,8 @@ def _sentence(event: dict[str, Any]) -> str:
             return tr("The page:  http://{host}:{port}/", host=shown, port=port)
         case {"event": "listening", "part": "semtech_udp", "port": port}:
             return tr("Gateways:  UDP port {port}", port=port)
+        case {"event": "listening", "part": "basics_station", "port": port}:
+            return tr("Stations:  port {port} (LoRa Basics Station)", port=port)
         case {"event": "listening", "part": "mqtt", "host": host, "port": port}:
             return tr("MQTT:      {host}, port {port}", host=host, port=port)
         case {"event": "ready"}:
@@ -140,132 +138,9 @@ def _sentence(event: dict[str, Any]) -> str:
     return ""
 
 
-@nodes_app.command(
-    "add",
-    help=tr("Register a node."),
-    epilog=_examples(
-        "nest nodes add ./town amsel --dev-eui 70b3d57ed0001234",
-        "nest nodes add ./town amsel --dev-eui 70b3d57ed0001234 --app-key-file key.txt",
-        "… | nest nodes add ./town amsel --dev-eui 70b3d57ed0001234 --app-key-file -",
-    ),
-)
-def nodes_add(
-    folder: Folder,
-    node: NodeName,
-    dev_eui: Annotated[str, typer.Option(help=tr("16 hex digits, from the node's label"))],
-    join_eui: Annotated[str, typer.Option(help=tr("16 hex digits"))] = "0000000000000000",
-    app_key_file: Annotated[
-        Path | None, typer.Option(help=tr("file with the AppKey, 32 hex digits; - = standard input; else one is made"))
-    ] = None,
-    name: Annotated[str | None, typer.Option(help=tr("as citizens read it"))] = None,
-    latitude: Latitude = None,
-    longitude: Longitude = None,
-    precision: Annotated[
-        int, typer.Option(min=0, max=6, help=tr("decimals of the position that everybody may see"))
-    ] = DEFAULT_PRECISION,
-    as_json: AsJson = False,
-) -> None:
-    app_key = None if app_key_file is None else _read_key(app_key_file)
-    with _database(folder) as engine:
-        added = Registry(engine).add(
-            node,
-            dev_eui,
-            join_eui,
-            app_key,
-            name=name,
-            latitude=latitude,
-            longitude=longitude,
-            precision=precision,
-        )
-    if as_json:
-        print(json.dumps({"slug": added.slug, "dev_eui": added.dev_eui, "join_eui": added.join_eui}))
-    else:
-        print(tr("{slug} is registered with DevEUI {dev_eui}.", slug=added.slug, dev_eui=added.dev_eui))
-
-
-@nodes_app.command("list", help=tr("Show the registered nodes."), epilog=_examples("nest nodes list ./town"))
-def nodes_list(folder: Folder, as_json: AsJson = False) -> None:
-    with _database(folder) as engine:
-        registered = Registry(engine).list()
-        last_seen = {info.slug: info.last_seen for info in Archive(engine).nodes()}
-    rows = [
-        {
-            "slug": node.slug,
-            "name": node.name,
-            "dev_eui": node.dev_eui,
-            "join_eui": node.join_eui,
-            "latitude": node.latitude,
-            "longitude": node.longitude,
-            "last_seen": last_seen.get(node.slug),
-        }
-        for node in registered
-    ]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    table = Table(tr("node"), tr("name"), "DevEUI", tr("position"), tr("last heard"))
-    for row in rows:
-        position = "" if row["latitude"] is None else f"{row['latitude']}, {row['longitude']}"
-        table.add_row(row["slug"], row["name"], row["dev_eui"], position, _ago(row["last_seen"]))
-    _console().print(table)
-
-
-@nodes_app.command(
-    "remove",
-    help=tr("Forget a node's key; its readings stay."),
-    epilog=_examples("nest nodes remove ./town amsel"),
-)
-def nodes_remove(folder: Folder, node: NodeName) -> None:
-    with _database(folder) as engine:
-        Registry(engine).remove(node)
-    print(tr("{slug} is removed; its readings stay.", slug=node))
-
-
-@app.command("status", help=tr("Show how the nest is doing."), epilog=_examples("nest status ./town --json"))
-def show_status(folder: Folder, as_json: AsJson = False) -> None:
-    with _database(folder) as engine:
-        full = status.load(engine) or {"running": False, "counters": {}, "gateways": [], "mqtt": {}, "updated_at": None}
-        full["archive"] = Archive(engine).counts()
-        full["nodes"] = len(Registry(engine).list())
-        full["downlinks_waiting"] = DownlinkQueue(engine).count()
-    if as_json:
-        print(json.dumps(full))
-        return
-    console = _console()
-    running = tr("The nest runs.") if full["running"] else tr("The nest does not run.")
-    console.print(running, tr("Last word: {ago}.", ago=_ago(full["updated_at"])))
-    archive = full["archive"]
-    console.print(
-        tr("{nodes} nodes, {frames} frames, {readings} readings, {waiting} downlinks waiting.",
-           nodes=full["nodes"], frames=archive["frames"], readings=archive["readings"],
-           waiting=full["downlinks_waiting"])
-    )  # fmt: skip
-    mqtt = full["mqtt"]
-    if mqtt and full["running"]:
-        state = tr("connected") if mqtt["connected"] else tr("away ({trouble})", trouble=mqtt["trouble"] or "…")
-        console.print(tr("MQTT broker {broker}: {state}, {published} readings published.",
-                         broker=mqtt["broker"], state=state, published=mqtt["published"]))  # fmt: skip
-    console.print(_gateways(full["gateways"]) if full["gateways"] else tr("No gateway has been heard yet."))
-    counters = Table(tr("what"), tr("how often"))
-    for kind, count in full["counters"].items():
-        if count:
-            counters.add_row(kind, str(count))
-    if counters.rows:
-        console.print(counters)
-
-
-def _gateways(heard: list[dict[str, Any]]) -> Table:
-    gateways = Table(tr("gateway"), tr("last heard"), tr("frames"), tr("downlinks"))
-    for gateway in heard:
-        gateways.add_row(
-            gateway["eui"], _ago(gateway["last_seen"]), str(gateway["frames"]), str(gateway["downlinks"])
-        )
-    return gateways
-
-
 @app.command(
     help=tr("Queue a downlink; it goes out after the node's next uplink."),
-    epilog=_examples("nest send ./town amsel --port 10 --hex 0102", "nest send ./town amsel --hex 01 --confirmed"),
+    epilog=examples("nest send ./town amsel --port 10 --hex 0102", "nest send ./town amsel --hex 01 --confirmed"),
 )
 def send(
     folder: Folder,
@@ -288,7 +163,7 @@ def send(
             tr("A downlink carries at most {most} bytes, this one has {size}.", most=242, size=len(content)),
             tr("Send less at once."),
         )
-    with _database(folder) as engine:
+    with database(folder) as engine:
         known = Registry(engine).get(node)
         if known is None:
             raise unknown_node(node)
@@ -296,45 +171,12 @@ def send(
     print(tr("Downlink {number} waits for the next uplink of {slug}.", number=number, slug=node))
 
 
-@contextmanager
-def _database(folder: Path) -> Iterator[Engine]:
-    """The town's database for one command; its errors become sentences."""
-    path = town.load(folder).database
-    engine = open_database(path)
-    try:
-        with database_errors(path):
-            yield engine
-    finally:
-        engine.dispose()
-
-
-def _read_key(path: Path) -> bytes:
-    """An AppKey from a file or standard input; no error ever repeats what was read."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "UTF-8"
-        raise UserError(
-            tr("{path} cannot be read: {reason}.", path=path, reason=reason), tr("Check that the file belongs to you.")
-        ) from error
-    digits = re.sub(r"[-:\s]", "", text)
-    if not re.fullmatch(r"[0-9a-fA-F]{32}", digits):
-        raise UserError(
-            tr("{path} holds no AppKey: 32 hex digits were expected.", path=path),
-            tr("Check the file, or leave the key out: the nest makes one."),
-        )
-    return bytes.fromhex(digits)
-
-
-def _console() -> Console:
-    """Prints names as they are: `[/b]` and `:snake:` in them mean nothing."""
-    return Console(markup=False, emoji=False)
-
-
-def _ago(moment: float | None) -> str:
-    if moment is None:
-        return tr("never")
-    return age(time.time() - moment, language_of_locale())
+app.add_typer(cli_nodes.app, name="nodes")
+app.add_typer(cli_gateways.app, name="gateways")
+app.command("status", help=tr("Show how the nest is doing."), epilog=examples("nest status ./town --json"))(
+    cli_status.show_status
+)
+app.add_typer(cli_town.app)
 
 
 @app.callback(invoke_without_command=True)
@@ -348,4 +190,4 @@ def _options(
 
 def main() -> None:
     """The console script `nest`."""
-    run_command(app)
+    run_command(cli_usage.spoken(app))
