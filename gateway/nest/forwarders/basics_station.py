@@ -42,7 +42,7 @@ DISCOVERY, STATIONS = "/router-info", "/station/"
 PING_S = 30.0
 PONG_S = 60.0  # two pings unanswered
 HANDSHAKE_S = 10.0
-CLOSE_S = 1.0
+CLOSE_S = 0.5
 TIMESYNC_S = 200.0
 FIRST_TIMESYNC_S = 2.0  # a first message soon: stations were seen deaf that had none for long [basicstation issue 128]
 CONFIRM_S = 3.0  # after its start a downlink without dntxed is lost
@@ -168,7 +168,7 @@ class BasicsStation:
         return next(iter(self._server.sockets)).getsockname()[1]
 
     async def close(self) -> None:
-        """Say goodbye to every station, for a second at most."""
+        """Say goodbye to every station, which has half a second to answer."""
         if self._server is None:
             return
         self._closing = True
