@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import importlib
 import json
 import logging
 import os
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan, status, systemd
@@ -41,15 +41,12 @@ from nest.publish.login import Broker
 from nest.publish.mqtt import MqttPublisher
 from nest.registry import Registry
 from nest.town import Town
-from nest.web import create_app
-from nest.web.operations import Operations
 
 _log = logging.getLogger(__name__)
 
 _AIRTIME = "airtime"  # under this name `meta` keeps what gateways have sent
 
 HOUSEKEEPING_S = 2.0  # how soon a new gateway or node is known and the counters are on the disk
-_STOP_S = 1.0  # what open connections of the web side get to end by themselves
 
 Announce = Callable[[dict[str, Any]], None]
 
@@ -254,22 +251,21 @@ class Nest:
         parts.push_async_callback(end)
 
     async def _start_web(self, parts: contextlib.AsyncExitStack, web_socket: socket.socket) -> None:
-        operations = Operations(self._engine, lambda: self._snapshot(running=True))
-        app = create_app(
+        # Half of the start is loading the web side: gateways are heard meanwhile.
+        web = await asyncio.to_thread(importlib.import_module, "nest.web.serving")
+        server = web.serve(
             self._archive,
             self.live,
             self._town,
             lambda: status.public(self._snapshot(running=True)),
-            operations=operations,
+            self._engine,
+            lambda: self._snapshot(running=True),
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=int(_STOP_S))
-        server = _Uvicorn(config)
         task = asyncio.create_task(server.serve(sockets=[web_socket]))
         task.add_done_callback(lambda _: self._stopping.set())
 
         async def end() -> None:
-            app.state.events.close()  # uvicorn would wait for the open event streams
-            server.should_exit = True
+            server.end()
             await task
 
         parts.push_async_callback(end)
@@ -337,22 +333,6 @@ class Nest:
     def _save_status(self, *, running: bool) -> None:
         with contextlib.suppress(SQLAlchemyError):
             status.save(self._engine, self._snapshot(running=running))
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn, leaving the signals to whoever runs the nest, and saying when it serves."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _latest_reading(node: NodeLatest) -> ReadingEvent | None:
