@@ -37,6 +37,9 @@ class Node:
     longitude: float | None
     precision: int  # decimals of the position that are published
     added_at: float  # Unix s
+    battery: int | None = None  # of its latest DevStatusAns: 0 external supply, 1..254 of 254, 255 unknown
+    margin_db: int | None = None  # SNR of the request it answered
+    status_at: float | None = None  # Unix s
 
 
 class Registry:
@@ -64,13 +67,13 @@ class Registry:
         """
         _check_slug(slug)
         name = slug if name is None else name
-        _check_name(name)
+        check_name(name)
         if (latitude is None) != (longitude is None):
             raise UserError(
                 tr("A position has two numbers, this one has only one."),
                 tr("Give both, --latitude and --longitude, or neither."),
             )
-        dev_eui, join_eui = _eui(dev_eui, "DevEUI"), _eui(join_eui, "JoinEUI")
+        dev_eui, join_eui = plain_eui(dev_eui, "DevEUI"), plain_eui(join_eui, "JoinEUI")
         if app_key is not None and len(app_key) != 16:
             raise UserError(
                 tr("An AppKey has 16 bytes (32 hex digits), this one has {size}.", size=len(app_key)),
@@ -89,6 +92,9 @@ class Registry:
             "added_at": now,
             "removed_at": None,
             "changed_at": now,
+            "battery": None,
+            "margin_db": None,
+            "status_at": None,
         }
         with writing(self._engine) as connection:
             known = connection.execute(select(nodes).where((nodes.c.slug == slug) | (nodes.c.dev_eui == dev_eui))).all()
@@ -155,6 +161,15 @@ class Registry:
         with self._engine.begin() as connection:
             return [bytes.fromhex(dev_eui) for dev_eui in connection.scalars(removed)]
 
+    def changed_since(self, moment_ms: int) -> tuple[builtins.list[Device], builtins.list[bytes]]:
+        """What was added or changed at or after `moment_ms` (Unix ms), and the DevEUIs of what was removed since."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(select(nodes).where(nodes.c.changed_at >= moment_ms)).all()
+        return (
+            [_device(row) for row in rows if row.removed_at is None],
+            [bytes.fromhex(row.dev_eui) for row in rows if row.removed_at is not None],
+        )
+
     def devices(self) -> builtins.list[Device]:
         """Every node that may join."""
         with self._engine.begin() as connection:
@@ -171,7 +186,8 @@ _registered = nodes.c.removed_at.is_(None)
 
 def _node(row: Row) -> Node:
     fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(Node)}
-    return Node(**{**fields, "added_at": row.added_at / 1000})
+    status_at = None if row.status_at is None else row.status_at / 1000
+    return Node(**{**fields, "added_at": row.added_at / 1000, "status_at": status_at})
 
 
 def _device(row: Row) -> Device:
@@ -205,7 +221,8 @@ def _check_slug(slug: str) -> None:
         )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UserError: it cannot be shown."""
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise UserError(
             tr("{name} cannot be shown as a name.", name=ascii(name)),
@@ -213,8 +230,8 @@ def _check_name(name: str) -> None:
         )
 
 
-def _eui(value: bytes | str, what: str) -> str:
-    """An EUI as 16 hex digits, whatever its spelling (bytes, upper case, with - or :)."""
+def plain_eui(value: bytes | str, what: str) -> str:
+    """An EUI as 16 hex digits, whatever its spelling (bytes, upper case, with - or :). Raises UserError."""
     text = value.hex() if isinstance(value, bytes) else re.sub(r"[-:\s]", "", value).lower()
     if not re.fullmatch(r"[0-9a-f]{16}", text):
         raise UserError(

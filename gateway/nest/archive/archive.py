@@ -1,4 +1,5 @@
-"""The archive as the rest of the nest sees it: every call is one transaction."""
+"""The archive as the rest of the nest reads it: every call is one transaction. What the network server wants remembered
+goes through `journal.Journal`."""
 
 from __future__ import annotations
 
@@ -6,12 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Engine, func, select
 
-from nest.archive import decoding, reading, schema, storing
+from nest.archive import decoding, reading, schema, sessions
 from nest.archive.database import writing
 from nest.archive.reading import NodeInfo, NodeLatest
-from nest.live import ReadingEvent
-from nest.model import Heard, JoinRecord, SessionState, Uplink
-from nest.moments import now_ms
+from nest.model import JoinRecord, SessionState
 
 
 class Archive:
@@ -20,51 +19,18 @@ class Archive:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    # what the network server wants remembered
-
-    def store_join(self, record: JoinRecord, session: SessionState) -> None:
-        """Remember both nonces and the new session. Raises LookupError: the node was never registered."""
-        with writing(self._engine) as connection:
-            storing.store_join(connection, record, session, now_ms())
-
-    def store_uplink(self, uplink: Uplink, session: SessionState, *, activates: bool = False) -> int:
-        """The raw frame and its session's counters, in one transaction, before anything is decoded.
-
-        Returns the frame's number, for `decode`. When it returns, both are on the disk.
-        Raises storing.SessionEndedError: the node was removed meanwhile.
-        """
-        with writing(self._engine) as connection:
-            return storing.store_uplink(connection, uplink, session, activates, now_ms())
-
-    def merge_copy(self, dev_eui: bytes, join_nonce: int, fcnt: int, heard: Heard) -> None:
-        """Add a further reception to a stored frame."""
-        with writing(self._engine) as connection:
-            storing.merge_copy(connection, dev_eui, join_nonce, fcnt, heard)
-
-    def store_session(self, session: SessionState) -> None:
-        """Write a session's counters; when it returns, they are on the disk. Raises storing.SessionEndedError."""
-        with writing(self._engine) as connection:
-            storing.store_session(connection, session)
-
     def sessions(self) -> list[SessionState]:
         """Every session that has not ended: what a network server starts with."""
         with self._engine.begin() as connection:
-            return storing.sessions(connection)
+            return sessions.sessions(connection)
 
     def joins(self, dev_eui: bytes | None = None) -> list[JoinRecord]:
-        """Every answered join, of one device or of all."""
+        """Every answered join, of one device or of all; and what must count as one, see `sessions.joins`."""
         with self._engine.begin() as connection:
-            return storing.joins(connection, dev_eui)
-
-    # from frames to readings
-
-    def decode(self, frame_id: int) -> ReadingEvent | None:
-        """Decode a stored frame and keep its readings; None where it carries none. Repeatable."""
-        with writing(self._engine) as connection:
-            return decoding.decode_frame(connection, frame_id)
+            return sessions.joins(connection, dev_eui)
 
     def decode_waiting(self) -> int:
-        """Decode every frame that was stored but not decoded, as after a crash; returns how many."""
+        """Decode every frame that was stored but not decoded, as an earlier version left them; returns how many."""
         total = 0
         while True:
             with writing(self._engine) as connection:

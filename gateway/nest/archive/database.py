@@ -13,16 +13,20 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inse
 from sqlalchemy.exc import DatabaseError
 
 from nest import quantities
-from nest.archive import schema
+from nest.archive import migrations, schema, snapshots
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.moments import now_ms
 
+_PATIENCE_MS = 5000
 _PRAGMAS = (
-    "PRAGMA busy_timeout = 5000",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns: what was acknowledged is never lost
     "PRAGMA foreign_keys = ON",
+)
+_JOURNAL_PRAGMAS = (
+    "PRAGMA foreign_keys = OFF",
+    "PRAGMA cache_size = -32000",
 )
 
 
@@ -53,6 +57,19 @@ def open_database(path: Path, *, check: bool = False) -> Engine:
             engine.dispose()
             raise
     return engine
+
+
+def journal_connection(engine: Engine, patience_ms: int) -> sqlite3.Connection:
+    """A connection outside the pool, for the one that writes what is heard; plain SQLite, for speed.
+
+    It waits for locks no longer than `patience_ms`. It does not look after foreign keys, for it takes every number from
+    the database itself in the transaction that uses it, and nothing there is ever deleted.
+    """
+    connection = sqlite3.connect(str(engine.url.database), isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
+    for pragma in (*_PRAGMAS, *_JOURNAL_PRAGMAS):
+        connection.execute(pragma)
+    return connection
 
 
 def writing(engine: Engine, *, patience_ms: int | None = None) -> contextlib.AbstractContextManager[Connection]:
@@ -112,6 +129,7 @@ def _make_private(path: Path) -> None:
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin
+    connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS:d}")
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 
@@ -152,6 +170,7 @@ def _bring_up_to_date(connection: Connection, path: Path) -> None:
     if not inspect(connection).has_table(versions.name):
         schema.metadata.create_all(connection)
         connection.execute(insert(versions).values(version=schema.VERSION, applied_at=now_ms()))
+        migrations.first_rows(connection)
     version = connection.execute(select(func.max(versions.c.version))).scalar_one() or 0
     if version > schema.VERSION:
         raise UserError(
@@ -159,8 +178,10 @@ def _bring_up_to_date(connection: Connection, path: Path) -> None:
                path=path, found=version, known=schema.VERSION),
             tr("Install the newer Funkspatz again: pip install --upgrade funkspatz"),
         )
+    if version < schema.VERSION:
+        snapshots.before_migration(path, version)
     while version < schema.VERSION:
-        schema.MIGRATIONS[version](connection)
+        migrations.MIGRATIONS[version](connection)
         version += 1
         connection.execute(insert(versions).values(version=version, applied_at=now_ms()))
     _name_quantities(connection)

@@ -1,13 +1,11 @@
-"""From stored frames to readings: repeatable, and apart from the storing.
-
-A frame whose decoding was cut off (the process died, the decoder knew less) is decoded by the next start; decoding one
-again replaces its readings with the same ones.
+"""From frames to readings. `read` is what the journal does with every frame as it stores it; the rest is for readings
+that come another way, and for frames that an earlier version stored and did not decode.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -19,25 +17,63 @@ from nest.model import Heard
 
 _log = logging.getLogger(__name__)
 
+_GOOD = schema.QUALITY_NAMES[schema.GOOD]
+QUALITY_CODES = {name: code for code, name in schema.QUALITY_NAMES.items()}
 
-def decode_frame(connection: Connection, frame_id: int) -> ReadingEvent | None:
-    """Decode one stored frame and write its readings; None where it carries none."""
-    return _decode(connection, connection.execute(_frames().where(schema.frames.c.id == frame_id)).one())
+Reading = tuple[dict[str, float | None], dict[str, str]]  # values and qualities by quantity
+
+
+def read(fport: int | None, content: bytes, slug: str, fcnt: int) -> tuple[int, Reading | None]:
+    """How far a frame comes (schema.DECODED …) and its reading, in the order of the table of quantities.
+
+    Whatever a decoder does, the frame is kept; `slug` and `fcnt` name it in the log.
+    """
+    decoder = _DECODERS.get(fport)
+    if decoder is None:
+        return schema.NO_READING, None
+    try:
+        decoded = decoder(fport, content)
+        values: dict[str, float | None] = {**decoded.values}
+        if decoded.failed or decoded.out_of_range:
+            return schema.DECODED, _with_gaps(decoded)
+        return schema.DECODED, (values, dict.fromkeys(values, _GOOD))
+    except payload.PayloadError as error:
+        _log.warning("frame %d of %s is kept but cannot be decoded: %s", fcnt, slug, error)
+    except Exception:
+        _log.exception("frame %d of %s is kept; its decoder is broken", fcnt, slug)
+    return schema.UNDECODABLE, None
 
 
 def decode_waiting(connection: Connection, limit: int = 1000) -> int:
-    """Decode up to `limit` frames that were stored but not decoded; how many there were."""
-    rows = connection.execute(_frames().where(schema.frames.c.decoded == schema.NOT_DECODED).limit(limit)).all()
+    """Decode up to `limit` frames that were stored but not decoded, and have them published; how many there were."""
+    frames, nodes = schema.frames, schema.nodes
+    wanted = (
+        select(frames, nodes.c.slug)
+        .join(nodes, nodes.c.id == frames.c.node_id)
+        .where(frames.c.decoded == schema.NOT_DECODED)
+        .order_by(frames.c.id)
+        .limit(limit)
+    )
+    rows = connection.execute(wanted).all()
     for row in rows:
-        _decode(connection, row)
+        outcome, reading = read(row.fport, row.payload, row.slug, row.fcnt)
+        if reading is not None:
+            add_reading(connection, row.node_id, row.time, *reading, frame_id=row.id)
+        connection.execute(update(frames).where(frames.c.id == row.id).values(decoded=outcome))
     return len(rows)
 
 
 def add_reading(
-    connection: Connection, node_id: int, time_ms: int, values: Mapping[str, float | None], qualities: Mapping[str, str]
+    connection: Connection,
+    node_id: int,
+    time_ms: int,
+    values: Mapping[str, float | None],
+    qualities: Mapping[str, str],
+    *,
+    frame_id: int | None = None,
 ) -> None:
-    """Write one reading: a row per quantity, in the place of any that stand at that moment."""
-    table, codes = schema.readings, {name: code for code, name in schema.QUALITY_NAMES.items()}
+    """Write one reading, a row per quantity, in the place of any that stand at that moment; and have it published."""
+    table = schema.readings
     connection.execute(delete(table).where(table.c.node_id == node_id, table.c.time == time_ms, _any_quantity()))
     rows: list[dict[str, Any]] = [
         {
@@ -45,12 +81,32 @@ def add_reading(
             "quantity_id": quantities.by_name()[name].bit,
             "time": time_ms,
             "value": value,
-            "quality": codes[qualities[name]],
+            "quality": QUALITY_CODES[qualities[name]],
         }
         for name, value in values.items()
     ]
     if rows:
         connection.execute(insert(table), rows)
+    connection.execute(insert(schema.outbox).values(node_id=node_id, time=time_ms, frame_id=frame_id))
+
+
+def event(slug: str, time_ms: int, frame: Row, rows: Sequence[tuple[int, float | None, int]]) -> ReadingEvent:
+    """A stored reading as it was told when it came. `rows`: (quantity, value, quality); `frame`: fcnt and heard, both
+    None where it came another way."""
+    values: dict[str, float | None] = {}
+    qualities: dict[str, str] = {}
+    for bit, value, quality in sorted(rows):
+        quantity = quantities.by_bit().get(bit)
+        if quantity is not None:  # else one that is not in the table any more
+            values[quantity.name], qualities[quantity.name] = value, schema.QUALITY_NAMES[quality]
+    if frame.heard is None:
+        return ReadingEvent(slug, time_ms / 1000, values, qualities)
+    return ReadingEvent(slug, time_ms / 1000, values, qualities, heard(frame.heard), frame.fcnt)
+
+
+def heard(entries: Sequence[Mapping[str, Any]]) -> tuple[Heard, ...]:
+    """Who heard a frame, from the column of that name."""
+    return tuple(Heard(**entry) for entry in entries)
 
 
 def _any_quantity() -> Any:
@@ -58,38 +114,12 @@ def _any_quantity() -> Any:
     return schema.readings.c.quantity_id.in_(list(quantities.by_bit()))
 
 
-def _frames() -> Any:
-    frames, nodes = schema.frames, schema.nodes
-    return select(frames, nodes.c.slug).join(nodes, nodes.c.id == frames.c.node_id).order_by(frames.c.id)
-
-
-def _decode(connection: Connection, row: Row) -> ReadingEvent | None:
-    event: ReadingEvent | None = None
-    outcome = schema.NO_READING
-    decoder = _DECODERS.get(row.fport)
-    if decoder is not None:
-        try:
-            values, qualities = _reading(decoder(row.fport, row.payload))
-        except payload.PayloadError as error:
-            _log.warning("frame %d of %s is kept but cannot be decoded: %s", row.id, row.slug, error)
-            outcome = schema.UNDECODABLE
-        else:
-            add_reading(connection, row.node_id, row.time, values, qualities)
-            outcome = schema.DECODED
-            heard = tuple(Heard(**entry) for entry in row.heard)
-            event = ReadingEvent(row.slug, row.time / 1000, values, qualities, heard, row.fcnt)
-    frames = schema.frames
-    connection.execute(update(frames).where(frames.c.id == row.id).values(decoded=outcome))
-    return event
-
-
-def _reading(decoded: payload.Decoded) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Values and qualities by quantity, in the order of the table of quantities."""
+def _with_gaps(decoded: payload.Decoded) -> Reading:
     values: dict[str, float | None] = {}
     qualities: dict[str, str] = {}
     for name in quantities.by_name():
         if name in decoded.values:
-            values[name], qualities[name] = decoded.values[name], schema.QUALITY_NAMES[schema.GOOD]
+            values[name], qualities[name] = decoded.values[name], _GOOD
         elif name in decoded.failed:
             values[name], qualities[name] = None, schema.QUALITY_NAMES[schema.FAILED]
         elif name in decoded.out_of_range:

@@ -3,19 +3,17 @@
 Times are Unix milliseconds in UTC (`BigInteger`), EUIs lower-case hex, keys and frames bytes. Everything is written in
 SQLAlchemy's own expressions, so that PostgreSQL can take SQLite's place by a URL.
 
-A change of the schema: raise `VERSION` by one and add one function to `MIGRATIONS`, under the version that it *leaves*.
+A change of the schema: raise `VERSION` by one and add one function to `MIGRATIONS` in `migrations.py`. A new column goes
+to the end of its table, with a `server_default` where it may not be NULL, as `ALTER TABLE` would put it there.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
@@ -28,10 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
-
-# version that is left behind -> what turns its tables into those of the next version, inside the opening transaction
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+VERSION = 2
 
 # qualities of a reading; a reading that is not GOOD has the value NULL
 GOOD, FAILED, OUT_OF_RANGE = 0, 1, 2
@@ -74,6 +69,16 @@ nodes = Table(
     Column("added_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger, comment="its readings stay"),
     Column("changed_at", BigInteger, nullable=False, index=True, comment="how a running nest finds what is new"),
+    Column("battery", SmallInteger, comment="of the latest DevStatusAns: 0 external, 1..254, 255 unknown"),
+    Column("margin_db", SmallInteger, comment="SNR of its request, from the same answer"),
+    Column("status_at", BigInteger, comment="when that answer came"),
+    Column(
+        "join_nonce_floor",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="JoinNonces up to here may have been used, though `joins` does not know of them",
+    ),
 )
 
 sessions = Table(
@@ -95,6 +100,11 @@ sessions = Table(
     Column("active", Boolean, nullable=False, comment="false until the first uplink under its keys"),
     Column("joined_at", Double, nullable=False, comment="Unix s"),
     Column("ended_at", BigInteger, comment="when another session took over"),
+    Column("heard_at", Double, nullable=False, server_default="0", comment="Unix s, of the frame of fcnt_up"),
+    Column("tx_power", SmallInteger, nullable=False, server_default="0"),
+    Column("nb_trans", SmallInteger, nullable=False, server_default="1"),
+    Column("adr_tries", SmallInteger, nullable=False, server_default="0"),
+    Column("status_at", Double, nullable=False, server_default="0", comment="Unix s"),
     UniqueConstraint("node_id", "join_nonce"),
 )
 
@@ -161,4 +171,48 @@ status = Table(
     Column("part", String, primary_key=True),
     Column("updated_at", BigInteger, nullable=False),
     Column("value", JSON, nullable=False),
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("eui", String(16), nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("altitude_m", Double),
+    Column("antenna_gain_dbi", Double, nullable=False),
+    Column("token", String(64), comment="SHA-256 (hex) of its Basics Station token; forgotten when it is removed"),
+    Column("added_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),
+    Column("changed_at", BigInteger, nullable=False, index=True, comment="by the operator"),
+    Column("protocol", String, comment="what it spoke last"),
+    Column("last_seen_at", BigInteger),
+    Column("stat", JSON, comment="what it last told about itself"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    # a number is never used again, even when its row is gone: sinks remember numbers
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    Column("time", BigInteger, nullable=False, comment="of the reading to publish"),
+    Column("frame_id", ForeignKey("frames.id"), comment="NULL: it came another way"),
+    sqlite_autoincrement=True,
+)
+
+sinks = Table(
+    "sinks",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("done", BigInteger, nullable=False, comment="everything up to this seq is published for good"),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
 )

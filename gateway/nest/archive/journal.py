@@ -1,0 +1,182 @@
+"""Everything that comes of a burst of frames, in one transaction: what the network server wants remembered, the readings
+decoded from it, and their places in the outbox.
+
+What has been committed is on the disk, whole; what has not was never there. Raw frames stand before their readings, and a
+decoder's error loses neither. Nothing in a burst can hold up the rest: an effect that breaks a constraint is left out,
+logged and reported, and an effect of a node that was removed beside the running nest is skipped.
+
+Written for speed, for a gateway that comes back delivers a night in seconds: the statements come from the tables of
+`schema`, but run as text with tuples on a connection of the journal's own; numbers are counted up here instead of asked
+for; and what a frame needs to know of its node and its session is remembered. Nobody else writes frames and sessions, so
+what is remembered stays true, with two exceptions that are asked for in each transaction: sessions that have ended, and a
+database that is another one (a backup was restored).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sqlite3
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from nest.archive.burst import Burst, Memory
+from nest.archive.database import journal_connection
+from nest.archive.statements import Sql
+from nest.live import ReadingEvent
+from nest.lorawan.effects import Stored
+
+_log = logging.getLogger(__name__)
+
+SINK = "mqtt"
+PATIENCE_MS = 100  # for another program's lock: the event loop waits with us, and gateways with it
+
+
+class RefusedError(Exception):
+    """The database is busy, full or broken: nothing was written, try again. The text is the reason."""
+
+
+class ReplacedError(Exception):
+    """Another database stands in this one's place: what was loaded from the old one is worth nothing."""
+
+
+@dataclasses.dataclass(slots=True)
+class Committed:
+    """What became of a burst."""
+
+    readings: list[tuple[int, ReadingEvent]]  # with their numbers in the outbox, rising
+    ended: list[bytes]  # DevEUIs that have no session any more: removed beside us
+    late: int  # frames of StoreLate that were new
+    undecodable: int
+    no_reading: int
+    failed: list[Stored]  # left out: the database will never take them
+
+
+class Journal:
+    """The one that writes what was heard. Its connection belongs to the thread that made it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = journal_connection(engine, PATIENCE_MS)
+        self._generation = self._ask_generation()
+        self._memory = Memory()
+        self._data_version = self._ask_data_version()
+
+    def commit(self, effects: Sequence[Stored], mark: int | None = None) -> Committed:
+        """Carry out `effects` in their order; `mark`: everything up to that number in the outbox is published.
+
+        When it returns, all of it is on the disk.
+        Raises RefusedError: nothing was written, the same may be asked again. ReplacedError: see there.
+        """
+        try:
+            return self._transaction(effects, mark, one_by_one=False)
+        except (RefusedError, ReplacedError):
+            raise
+        except Exception as error:  # one of them is to blame: find it, and keep the others
+            if not effects:
+                raise
+            _log.warning("a burst of %d is written one by one: %s", len(effects), error)
+        return self._transaction(effects, mark, one_by_one=True)
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another connection, of this process or another, has written since the last time this was asked.
+
+        Raises RefusedError.
+        """
+        try:
+            version = self._ask_data_version()
+        except sqlite3.DatabaseError as error:
+            raise RefusedError(_reason(error)) from error
+        changed, self._data_version = version != self._data_version, version
+        return changed
+
+    def close(self) -> None:
+        """Give the connection back; nothing was left open."""
+        self._connection.close()
+
+    def _transaction(self, effects: Sequence[Stored], mark: int | None, *, one_by_one: bool) -> Committed:
+        connection = self._connection
+        done = Committed([], [], 0, 0, 0, [])
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._ask_generation() != self._generation:
+                raise ReplacedError
+            if one_by_one:
+                self._one_by_one(effects, done)
+            elif effects:
+                Burst(connection, self._memory, done).carry_out(effects)
+            if mark is not None:
+                connection.execute(Sql.set_mark, (SINK, mark))
+                connection.execute(Sql.forget_published)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_ONE_EFFECT):
+                raise RefusedError(_reason(error)) from error
+            raise
+        self._memory.committed()
+        return done
+
+    def _one_by_one(self, effects: Sequence[Stored], done: Committed) -> None:
+        connection = self._connection
+        for effect in effects:
+            connection.execute("SAVEPOINT one")
+            alone = Committed([], [], 0, 0, 0, [])
+            try:
+                Burst(connection, self._memory, alone).carry_out([effect])
+            except Exception as error:
+                if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_ONE_EFFECT):
+                    raise
+                _log.error("%s is left out, the database does not take it: %s", type(effect).__name__, error)
+                self._memory.clear()  # it may know of rows that are not there
+                connection.execute("ROLLBACK TO one")
+                done.failed.append(effect)
+            else:
+                done.readings += alone.readings
+                done.ended += [dev_eui for dev_eui in alone.ended if dev_eui not in done.ended]
+                done.late += alone.late
+                done.undecodable += alone.undecodable
+                done.no_reading += alone.no_reading
+            connection.execute("RELEASE one")
+
+    def _roll_back(self) -> None:
+        self._memory.clear()
+        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back already, or never began
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _ask_generation(self) -> str:
+        row = self._connection.execute(Sql.generation).fetchone()
+        return "" if row is None else row[0]
+
+    def _ask_data_version(self) -> int:
+        return self._connection.execute("PRAGMA data_version").fetchone()[0]
+
+
+# errors for which the effect is to blame and not the database
+_OF_ONE_EFFECT = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.NotSupportedError,
+)
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """Why the database refuses, in plain words."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _REASONS.get(code, "{error}").format(error=error)
+
+
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "in use by another program",
+    sqlite3.SQLITE_LOCKED: "in use by another program",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk cannot be written or read ({error})",
+    sqlite3.SQLITE_READONLY: "the file or its folder may not be written",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is damaged",
+}

@@ -1,0 +1,47 @@
+"""What a network server starts with: the sessions that have not ended, and every nonce that was used."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sqlalchemy import Connection, select
+
+from nest.archive import schema
+from nest.model import JoinRecord, SessionState
+
+_SESSION_FIELDS = [field.name for field in dataclasses.fields(SessionState) if field.name != "dev_eui"]
+NO_DEV_NONCE = -1  # stands for a DevNonce of an AppKey that is gone, and where only the JoinNonce is known
+
+
+def sessions(connection: Connection) -> list[SessionState]:
+    """Every session that has not ended."""
+    table, nodes = schema.sessions, schema.nodes
+    found = (
+        select(nodes.c.dev_eui, *(table.c[name] for name in _SESSION_FIELDS))
+        .join(nodes, nodes.c.id == table.c.node_id)
+        .where(table.c.ended_at.is_(None), nodes.c.removed_at.is_(None))
+        .order_by(table.c.id)
+    )
+    return [SessionState(bytes.fromhex(row[0]), *row[1:]) for row in connection.execute(found)]
+
+
+def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinRecord]:
+    """Every answered join, of one device or of all.
+
+    Where a backup was restored, JoinNonces may have been used that the backup does not know of: those up to a node's
+    `join_nonce_floor`. One record without a DevNonce stands for them.
+    """
+    table, nodes = schema.joins, schema.nodes
+    found = (
+        select(nodes.c.dev_eui, table.c.dev_nonce, table.c.join_nonce)
+        .join(nodes, nodes.c.id == table.c.node_id)
+        .order_by(table.c.join_nonce)
+    )
+    floors = select(nodes.c.dev_eui, nodes.c.join_nonce_floor).where(nodes.c.join_nonce_floor > 0)
+    if dev_eui is not None:
+        found = found.where(nodes.c.dev_eui == dev_eui.hex())
+        floors = floors.where(nodes.c.dev_eui == dev_eui.hex())
+    records = [JoinRecord(bytes.fromhex(row[0]), row[1], row[2]) for row in connection.execute(found)]
+    return records + [
+        JoinRecord(bytes.fromhex(row[0]), NO_DEV_NONCE, row[1]) for row in connection.execute(floors)
+    ]
