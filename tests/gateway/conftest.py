@@ -1,0 +1,35 @@
+"""A town in a temporary folder, and commands of `nest` in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nest import town
+from nest.cli import main
+
+from .commands import Done, Here
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs a command in this process."""
+
+    def run(*arguments: object, language: str = "en") -> Done:
+        monkeypatch.setattr("nest.i18n.language_of_locale", lambda: language)
+        for module in ("cli_common", "cli_status"):
+            monkeypatch.setattr(f"nest.{module}.language_of_locale", lambda: language)
+        monkeypatch.setattr("sys.argv", ["nest", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Done(ended.value.code if isinstance(ended.value.code, int) else 0, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return town.create(tmp_path / "town", "Brandis", udp_port=0, web_port=0, mqtt_port=0).path
