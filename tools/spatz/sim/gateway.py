@@ -1,4 +1,4 @@
-"""A virtual gateway: eight channels, one antenna, and a packet forwarder that speaks Semtech UDP both ways.
+"""A virtual gateway whose packet forwarder speaks Semtech UDP both ways.
 
 It behaves as the reference forwarder does: uplinks and downlinks have a UDP socket each, PULL_DATA keeps the way for
 downlinks open, downlinks wait in a just-in-time queue and are answered by TX_ACK, `stat` goes out every 30 seconds,
@@ -21,26 +21,15 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.sim import semtech
-from spatz.sim.air import PUBLIC_SYNC_WORD, Reception, Station, Transmission, airtime_us
+from spatz.sim.air import Reception, Station, Transmission, airtime_us
 from spatz.sim.airserver import monotonic_us
+from spatz.sim.concentrator import CHANNELS_EU868, Concentrator, channel_of
 from spatz.sim.jit import JitQueue, unwrap
 
 KEEPALIVE_S = 5.0
 STAT_S = 30.0
 PUSH_RETRY_S = (0.2, 0.5, 1.0)
 """When an unacknowledged PUSH_DATA is sent again: late enough for a busy server, early enough for RX1 of a join."""
-
-ANNOUNCE_US = 250_000
-"""How long before its start a queued downlink is announced to the air; at least 40 ms remain by the queue's rules."""
-
-CHANNELS_EU868 = (
-    *((freq_hz, 125_000, range(7, 13)) for freq_hz in range(867_100_000, 868_600_000, 200_000)),
-    (868_300_000, 250_000, range(7, 8)),
-)
-"""Eight channels of 125 kHz and one of 250 kHz, as the usual EU868 configuration of a concentrator has them."""
-
-TOLERANCE_HZ = 25_000
-"""How far off a node's frequency may be: a fifth of the bandwidth; radios reach a channel in steps of up to 61 Hz."""
 
 TX_BAND_HZ = (863_000_000, 870_000_000)
 MAX_POWER_DBM = 27.0
@@ -63,7 +52,7 @@ class GatewayCounters:
     refused: dict[str, int] = field(default_factory=dict)
 
 
-class VirtualGateway:
+class VirtualGateway(Concentrator):
     """Attach it to an AirServer and `start` it. `transmit` puts a frame on the air; `now_us` is the gateway's clock.
 
     `tmst_offset_us` shifts the counter that the server sees, so that a test can have it wrap at a chosen moment.
@@ -79,12 +68,10 @@ class VirtualGateway:
         now_us: Callable[[], int] = monotonic_us,
         tmst_offset_us: int = 0,
     ) -> None:
+        super().__init__(station, transmit, now_us)
         self.eui = eui
-        self.station = station
         self.counters = GatewayCounters()
         self._server = server
-        self._transmit = transmit
-        self._now_us = now_us
         self._tmst_offset_us = tmst_offset_us
         self._queue: JitQueue = JitQueue()
         self._pending: dict[bytes, asyncio.Task[None]] = {}
@@ -131,14 +118,6 @@ class VirtualGateway:
 
     # Uplink
 
-    def listens_to(self, transmission: Transmission) -> bool:
-        """True for an uplink (polarity not inverted, public sync word) on one of the channels."""
-        return (
-            not transmission.iq_inverted
-            and transmission.sync == PUBLIC_SYNC_WORD
-            and _channel(transmission) is not None
-        )
-
     def heard(self, transmission: Transmission, reception: Reception) -> None:
         """Forward a received frame at once."""
         self.counters.rxnb += 1
@@ -148,7 +127,7 @@ class VirtualGateway:
     def _rxpk(self, transmission: Transmission, reception: Reception) -> dict[str, Any]:
         ago_s = (self._now_us() - transmission.end_us) / 1e6
         received = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago_s)
-        channel = _channel(transmission) or 0
+        channel = channel_of(transmission) or 0
         return {
             "time": received.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "tmst": (transmission.end_us + self._tmst_offset_us) & 0xFFFFFFFF,
@@ -263,9 +242,7 @@ class VirtualGateway:
             start_us = unwrap(txpk.tmst, now_us + self._tmst_offset_us) - self._tmst_offset_us
             error = self._queue.add(start_us, duration_us, now_us)
         if error is None:
-            transmission = self._transmission(txpk, start_us, duration_us)
-            delay_us = max(start_us - ANNOUNCE_US - now_us, 0)
-            asyncio.get_running_loop().call_later(delay_us / 1e6, self._announce, transmission)
+            self._announce_in_time(self._transmission(txpk, start_us, duration_us), self._announce)
         return error
 
     def _transmission(self, txpk: semtech.Txpk, start_us: int, duration_us: int) -> Transmission:
@@ -315,12 +292,3 @@ def _token() -> bytes:
 def _send(transport: asyncio.DatagramTransport | None, datagram: bytes) -> None:
     if transport is not None and not transport.is_closing():
         transport.sendto(datagram)
-
-
-def _channel(transmission: Transmission) -> int | None:
-    """The number of the channel that a transmission is on."""
-    for number, (freq_hz, bw_hz, factors) in enumerate(CHANNELS_EU868):
-        near = abs(transmission.freq_hz - freq_hz) <= TOLERANCE_HZ
-        if near and transmission.bw_hz == bw_hz and transmission.sf in factors:
-            return number
-    return None
