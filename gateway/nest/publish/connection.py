@@ -16,6 +16,7 @@ from nest.publish.login import TIMEOUT_S, Broker, RefusedError, addresses, tls_c
 KEEPALIVE_S = 30
 """So long without a word from the broker, and it is taken for gone; it takes the nest for gone after 45 s."""
 
+_PING_S = KEEPALIVE_S / 2
 _BUFFER_HIGH = 1 << 18  # bytes that the system has not taken; then nothing more is written
 
 
@@ -50,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._heard = False
         if not self.paused:
             self.write([mqtt_wire.PINGREQ])
-        self._timer = self.loop.call_later(KEEPALIVE_S / 2, self.keep_alive)
+        self._timer = self.loop.call_later(_PING_S, self.keep_alive)
 
     async def close(self) -> None:
         """DISCONNECT: the broker does not tell our will."""

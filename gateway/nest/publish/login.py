@@ -22,6 +22,7 @@ from nest.publish import mqtt_wire
 TIMEOUT_S = 10.0  # for name, connection, TLS and login together
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
+_PAHO_CODES = {132: 1, 133: 2, 136: 3, 134: 4, 135: 5}  # it says it in MQTT 5's numbers
 _WRONG_NAME = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _WRONG_TIME = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -147,23 +148,21 @@ async def in_thread(work: Callable[[], Any]) -> Any:
 async def check_broker(broker: Broker) -> None:
     """Log in as the nest would and out again. Raises UserError: what is wrong, and the next step."""
     try:
+        context = tls_context(broker)
         async with asyncio.timeout(TIMEOUT_S):
-            found = await addresses(broker)
-            context = tls_context(broker)
-            await in_thread(lambda: _log_in(broker, found, context))
+            await in_thread(lambda: _log_in(broker, context))
     except (OSError, ValueError, RefusedError) as error:  # TimeoutError is an OSError
         raise in_words(broker, error) from None
 
 
-def _log_in(broker: Broker, found: list[str], context: ssl.SSLContext | None) -> None:
+def _log_in(broker: Broker, context: ssl.SSLContext | None) -> None:
     """With a client that is not ours: should ours be wrong, this one says so."""
     from paho.mqtt.client import Client, MQTTv311
     from paho.mqtt.enums import CallbackAPIVersion
 
-    del found  # the name exists; TLS needs the name itself
     answers: list[int] = []
-    client = Client(CallbackAPIVersion.VERSION1, protocol=MQTTv311)
-    client.on_connect = lambda *arguments: answers.append(arguments[3])
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311)
+    client.on_connect = lambda *arguments: answers.append(arguments[3].value)
     client.connect_timeout = TIMEOUT_S
     if context is not None:
         client.tls_set_context(context)
@@ -171,11 +170,11 @@ def _log_in(broker: Broker, found: list[str], context: ssl.SSLContext | None) ->
         client.username_pw_set(broker.username, broker.password)
     client.connect(broker.host, broker.port, keepalive=int(TIMEOUT_S))
     while not answers:
-        if client.loop(timeout=0.2) != 0 and not answers:
-            raise ConnectionResetError
+        if client.loop(timeout=0.2) and not answers:
+            raise ConnectionError(tr("it closed the connection"))
     client.disconnect()
     if answers[0]:
-        raise RefusedError(answers[0])
+        raise RefusedError(_PAHO_CODES.get(answers[0], answers[0]))
 
 
 def _refused(broker: Broker, code: int, where: dict[str, Any]) -> UserError:

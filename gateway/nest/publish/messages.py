@@ -33,7 +33,7 @@ def reading_json(event: ReadingEvent) -> bytes:
         tail = tails[name]
         if quality != "good":
             tail = f'{tail[:-1]}, "quality": {_quoted(quality)}}}'
-        parts.append(f"{heads[name]}{'null' if value is None else value!r}{tail}")
+        parts.append(f"{heads[name]}{'null' if value is None else repr(value)}{tail}")
     moment, node = moment_text(event.time), _quoted(event.node_slug)
     return f'{{"time": "{moment}", "node": {node}, "values": {{{", ".join(parts)}}}}}'.encode()
 
