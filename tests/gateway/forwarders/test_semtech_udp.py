@@ -1,119 +1,356 @@
-"""The UDP endpoint on a real socket: acknowledgements, both directions, and what strangers send."""
+"""The UDP endpoint: who is answered, when, and where downlinks go. In virtual time, without sockets."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from nest.forwarders import semtech_udp
+from nest.forwarders.gateways import USELESS_BURST, Gateways
 from nest.forwarders.semtech_udp import SemtechUdp
-from nest.model import Downlink, RadioFrame
+from nest.model import Downlink, GatewayInfo, RadioFrame
 
+from .fake_forwarder import PlainForwarder
 from .test_semtech_packets import EUI, PHY, RXPK, push
 
 PULL = bytes([2, 0, 7, 2]) + bytes.fromhex(EUI)
+PUSH_ACK, PULL_ACK = b"\x02\x12\x34\x01", b"\x02\x00\x07\x04"
 DOWNLINK = Downlink(EUI, 1_000_000, 868_100_000, 7, 125_000, 16.0, PHY, bytes(8), 1, id=3)
+LIVE = {name: value for name, value in RXPK.items() if name != "time"}
+
+HOME, HOME_UP, HOME_MOVED, HOME_AGAIN = (("192.0.2.1", port) for port in (4001, 4002, 4003, 4004))
+AWAY = ("198.51.100.7", 4001)
 
 
-class Peer:
-    """A gateway's socket."""
+class Wire:
+    """In place of a socket."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.connect(("127.0.0.1", port))
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, Any]] = []
 
-    def send(self, datagram: bytes) -> None:
-        self._socket.send(datagram)
+    def sendto(self, datagram: bytes, address: Any) -> None:
+        self.sent.append((datagram, address))
 
-    async def receive(self) -> bytes:
-        async with asyncio.timeout(5):
-            return await asyncio.get_running_loop().sock_recv(self._socket, 2048)
-
-    async def ask(self, datagram: bytes) -> bytes:
-        self.send(datagram)
-        return await self.receive()
-
-    async def in_order(self) -> None:
-        """Everything sent before has been worked off."""
-        assert await self.ask(bytes([2, 0xFF, 0xFF, 0]) + bytes(8) + b"{}") == b"\x02\xff\xff\x01"
-
-    def close(self) -> None:
-        self._socket.close()
+    def recvfrom(self, size: int) -> tuple[bytes, Any]:
+        raise BlockingIOError
 
 
 class Nest:
-    """The endpoint under test, what it reported, and gateways to talk to it."""
+    """An endpoint without a socket; `useful` is what the network server makes of frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, *infos: GatewayInfo) -> None:
+        self.now = 50_000.0
+        self.unix_ahead = 1_760_000_000.0
         self.frames: list[RadioFrame] = []
-        self.results: list[tuple[Downlink, str | None]] = []
-        self.peers: list[Peer] = []
-        self.endpoint: SemtechUdp
-
-    async def open(self) -> Nest:
-        self.endpoint = await SemtechUdp.listen(
-            "127.0.0.1", 0, self.frames.append, lambda d, e: self.results.append((d, e)), clock=lambda: 1234.5
+        self.stored: list[Callable[[], None]] = []
+        self.results: list[tuple[Downlink, str | None, int | None]] = []
+        self.useful: Callable[[int], int | None] = lambda count: count
+        self.gateways = Gateways(infos or [GatewayInfo(EUI, "Rathaus")])
+        self.wire = Wire()
+        self.udp = SemtechUdp(
+            self.gateways,
+            self.on_frames,
+            lambda: None,
+            lambda *result: self.results.append(result),
+            clock=lambda: self.now + self.unix_ahead,
+            monotonic=lambda: self.now,
         )
-        return self
+        self.udp._socket = self.wire  # type: ignore[assignment]
 
-    def peer(self) -> Peer:
-        self.peers.append(Peer(self.endpoint.port))
-        return self.peers[-1]
+    @property
+    def gateway(self) -> Any:
+        return self.gateways.known[EUI]
+
+    def on_frames(self, frames: Sequence[RadioFrame], stored: Callable[[], None] | None) -> int | None:
+        useful = self.useful(len(frames))
+        if useful is not None:
+            self.frames += frames
+            assert stored is not None
+            self.stored.append(stored)
+        return useful
+
+    def commit(self) -> None:
+        for stored in self.stored:
+            stored()
+        self.stored.clear()
+
+    def hear(self, datagram: bytes, address: Any = HOME) -> list[bytes]:
+        """What was sent because of a datagram, all of it to its sender."""
+        self.wire.sent.clear()
+        self.udp.take(datagram, address)
+        assert all(to == address for _, to in self.wire.sent)
+        return [answer for answer, _ in self.wire.sent]
+
+    def downlink_goes_to(self) -> Any:
+        """Where a downlink is sent; None: it is not."""
+        self.wire.sent.clear()
+        return self.wire.sent[-1][1] if self.udp.send(DOWNLINK) else None
 
     def counted(self) -> dict[str, int]:
-        return {kind: count for kind, count in self.endpoint.counters.items() if count}
-
-    def close(self) -> None:
-        for peer in self.peers:
-            peer.close()
-        self.endpoint.close()
+        return {kind: count for kind, count in self.udp.counters.items() if count}
 
 
 @pytest.fixture
-async def nest() -> AsyncIterator[Nest]:
-    nest = await Nest().open()
-    yield nest
-    nest.close()
+def nest() -> Nest:
+    return Nest()
 
 
-async def test_frames_are_acknowledged_and_handed_on(nest: Nest) -> None:
-    gateway = nest.peer()
-    answer = await gateway.ask(push(RXPK, RXPK | {"modu": "FSK"}, stat={"rxnb": 3}))
-    assert answer == b"\x02\x12\x34\x01"
-    await gateway.in_order()
-    assert [(frame.phy, frame.gateway, frame.received_at) for frame in nest.frames] == [(PHY, EUI, 1234.5)]
-    known = nest.endpoint.gateways[EUI]
-    assert (known.frames, known.stat, known.last_seen, known.pull_address) == (1, {"rxnb": 3}, 1234.5, None)
-    assert nest.counted() == {"push_data": 2, "rxpk_fsk": 1}
+# -- who is answered, and when
 
 
-async def test_the_acknowledgement_comes_before_the_work(nest: Nest) -> None:
-    order: list[str] = []
-    nest.endpoint._on_frame = lambda _frame: order.append("frame")
-    nest.endpoint._reply = lambda answer, addr: order.append("ack")
-    nest.endpoint.datagram_received(push(RXPK), ("127.0.0.1", 9))
-    assert order == ["ack", "frame"]
+def test_acknowledged_means_on_the_disk(nest: Nest) -> None:
+    assert nest.hear(push(LIVE, LIVE | {"tmst": 7}, LIVE | {"modu": "FSK"}, stat={"rxnb": 3})) == []
+    assert [(frame.tmst, frame.received_at, frame.buffered) for frame in nest.frames] == [
+        (3512348611, nest.now + nest.unix_ahead, False),
+        (7, nest.now + nest.unix_ahead, False),
+    ]
+    nest.commit()
+    assert nest.wire.sent == [(PUSH_ACK, HOME)]
+    gateway = nest.gateway
+    assert (gateway.frames, gateway.useless, gateway.stat, gateway.protocol) == (2, 0, {"rxnb": 3}, "semtech_udp")
+    assert gateway.last_seen == nest.now + nest.unix_ahead
+    assert nest.counted() == {"push_data": 1, "rxpk_fsk": 1}
 
 
-async def test_a_downlink_goes_to_the_last_pull_data(nest: Nest) -> None:
-    up, down, moved = nest.peer(), nest.peer(), nest.peer()
-    await up.ask(push(RXPK))
-    assert nest.endpoint.send(DOWNLINK) is False  # PUSH_DATA opens no way back
-    assert await down.ask(PULL) == b"\x02\x00\x07\x04"
-    assert nest.endpoint.send(DOWNLINK) is True
-    datagram = await down.receive()
-    assert (datagram[0], datagram[3]) == (2, 3)
-    assert json.loads(datagram[4:])["txpk"]["tmst"] == 1_000_000
+def test_what_is_not_taken_is_not_acknowledged(nest: Nest) -> None:
+    nest.useful = lambda count: None
+    assert nest.hear(push(LIVE)) == []
+    nest.commit()
+    assert nest.wire.sent == []
+    assert nest.counted() == {"push_data": 1, "frames_refused": 1}
+    assert nest.gateway.frames == 0
 
-    await moved.ask(b"\x01" + PULL[1:])  # a router gave it a new port, and it speaks version 1 now
-    nest.endpoint.send(DOWNLINK)
-    assert (await moved.receive())[0] == 1
-    assert nest.counted()["no_downlink_path"] == 1
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        push(stat={"rxnb": 0}),
+        push(LIVE | {"modu": "FSK", "datr": 50000}),
+        push(LIVE | {"data": "!"}),
+        push()[:12] + b"{broken",
+        push()[:12],
+    ],
+)
+def test_what_holds_no_frames_is_acknowledged_at_once(nest: Nest, datagram: bytes) -> None:
+    assert nest.hear(datagram) == [PUSH_ACK]
+    assert nest.frames == []
+
+
+def test_strangers_get_no_answer_and_are_remembered(nest: Nest) -> None:
+    stranger = bytes(8)
+    for datagram in (push(LIVE), PULL, bytes([2, 0, 7, 5]) + bytes(8)):
+        assert nest.hear(datagram[:4] + stranger + datagram[12:], AWAY) == []
+    assert nest.frames == []
+    known = nest.gateways.strangers["00" * 8]
+    assert (known.protocol, known.count, known.address) == ("semtech_udp", 3, AWAY[0])
+    assert nest.counted() == {"unknown_gateway": 3}
+
+
+def test_a_gateway_is_heard_once_it_is_admitted_and_no_more_when_it_is_dismissed(nest: Nest) -> None:
+    other = "00000000000000aa"
+    pull = PULL[:4] + bytes.fromhex(other)
+    downlink = Downlink(other, 1, 868_100_000, 7, 125_000, 16.0, PHY, bytes(8), 1)
+    assert nest.hear(pull) == []
+    nest.gateways.admit(GatewayInfo(other, "Kirche"))
+    assert nest.hear(pull) == [PULL_ACK]
+    assert nest.udp.send(downlink)
+    nest.gateways.dismiss(other)
+    assert not nest.udp.send(downlink)
+    assert nest.hear(pull) == []
+    nest.gateways.admit(GatewayInfo(other, "Kirche"))
+    assert not nest.udp.send(downlink)  # it has to open its way anew
+    assert nest.hear(pull, AWAY) == [PULL_ACK]
+
+
+def test_a_gateway_with_a_token_is_not_heard_without_it() -> None:
+    nest = Nest(GatewayInfo(EUI, "Rathaus", token="ab" * 32))
+    assert nest.hear(PULL) == nest.hear(push(LIVE)) == []
+    nest.gateways.admit(GatewayInfo(EUI, "Rathaus"))
+    assert nest.hear(PULL) == [PULL_ACK]
+    nest.gateways.admit(GatewayInfo(EUI, "Rathaus", token="ab" * 32))
+    assert nest.hear(PULL) == []
+    assert nest.counted() == {"token_needed": 3, "pull_data": 1}
+
+
+@pytest.mark.parametrize(
+    ("datagram", "kind"),
+    [
+        (b"", "datagram_short"),
+        (b"\x02\0\0\0" + bytes(7), "datagram_short"),
+        (b"\x07\0\0\0" + bytes(8), "datagram_version"),
+        (b"\x02\0\0\x04" + bytes(8), "datagram_type"),
+    ],
+)
+def test_what_is_no_packet_is_counted(nest: Nest, datagram: bytes, kind: str) -> None:
+    assert nest.hear(datagram) == []
+    assert nest.counted() == {kind: 1}
+
+
+# -- how much
+
+
+def test_frames_of_no_use_stop_at_a_gateway_s_allowance(nest: Nest) -> None:
+    nest.useful = lambda count: 0
+    for _ in range(5000):
+        nest.hear(push(LIVE))
+    assert nest.counted()["push_data"] == USELESS_BURST
+    assert nest.counted()["rate_limited"] == 3000
+    assert nest.gateway.useless == USELESS_BURST
+    nest.now += 1
+    nest.hear(push(LIVE))
+    assert nest.counted()["push_data"] == USELESS_BURST + 1
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        push(*[None] * 100),
+        push(*[LIVE | {"modu": "FSK"}] * 100),
+        push(stat={}),
+        push()[:12] + b"{",
+        PULL,
+        bytes([2, 0, 0, 5]) + bytes.fromhex(EUI),
+    ],
+)
+def test_every_kind_of_nonsense_has_its_price(nest: Nest, datagram: bytes) -> None:
+    nest.hear(PULL)
+    for _ in range(2500):
+        nest.hear(datagram)
+    assert nest.counted()["rate_limited"] >= 500
+
+
+def test_a_backlog_of_our_own_frames_passes_at_full_speed(nest: Nest) -> None:
+    datagram = push(RXPK | {"time": "2025-10-09T00:00:00Z"}, LIVE)
+    for _ in range(5000):
+        nest.hear(datagram)
+    assert nest.counted() == {"push_data": 5000, "rxpk_buffered": 5000}
+
+
+def test_a_flood_does_not_open_the_way_for_others(nest: Nest) -> None:
+    nest.hear(PULL)
+    for _ in range(200):
+        nest.now += 1
+        nest.gateway.charge(10_000, nest.now)
+        assert nest.hear(PULL) == []
+    assert nest.hear(PULL, AWAY) == []
+    assert (nest.counted()["rate_limited"], nest.counted()["source_locked"]) == (200, 1)
+
+
+# -- where downlinks go
+
+
+def test_downlinks_go_to_where_pull_data_came_from(nest: Nest) -> None:
+    nest.hear(push(LIVE), HOME_UP)
+    assert nest.downlink_goes_to() is None  # PUSH_DATA opens no way back
+    assert not nest.gateway.reachable
+    assert nest.hear(PULL, HOME) == [PULL_ACK]
+    nest.hear(push(LIVE), HOME_UP)
+    assert nest.downlink_goes_to() == HOME
+    assert nest.gateway.reachable
+    assert (nest.gateway.downlinks, nest.counted()["no_downlink_path"]) == (1, 1)
+
+
+def test_another_port_is_followed_at_once(nest: Nest) -> None:
+    nest.hear(PULL, HOME)
+    nest.now += 5
+    assert nest.hear(PULL, HOME_MOVED) == [PULL_ACK]  # a router gave it a new one
+    assert nest.downlink_goes_to() == HOME_MOVED
+    assert nest.counted()["path_moved"] == 1
+
+
+def test_of_two_ports_that_speak_on_the_older_keeps_the_downlinks(nest: Nest) -> None:
+    for _ in range(6):
+        nest.hear(PULL, HOME)
+        nest.now += 5
+    nest.hear(PULL, HOME_MOVED)
+    nest.hear(PULL, HOME_AGAIN)  # and a third, before the first speaks again
+    nest.hear(PULL, HOME)
+    assert nest.downlink_goes_to() == HOME
+    for _ in range(100):
+        nest.now += 5
+        for port in (HOME_MOVED, HOME_AGAIN, HOME, HOME_MOVED):
+            nest.hear(PULL, port)
+        assert nest.downlink_goes_to() == HOME
+    assert nest.counted()["path_contested"] == 301
+    nest.now += 60  # the older is gone
+    nest.hear(PULL, HOME_MOVED)
+    assert nest.downlink_goes_to() == HOME_MOVED
+
+
+def test_a_port_for_every_pull_data_is_strange_but_works(nest: Nest) -> None:
+    for port in range(5000, 5100):
+        nest.hear(PULL, ("192.0.2.1", port))
+        assert nest.downlink_goes_to() == ("192.0.2.1", port)
+        nest.now += 10
+    assert "path_contested" not in nest.counted()
+
+
+@pytest.mark.parametrize(("keep_alive", "patience"), [(2, 15), (10, 30), (30, 90), (60, 90)])
+def test_another_address_must_wait_until_the_gateway_has_been_silent(
+    nest: Nest, keep_alive: int, patience: int
+) -> None:
+    for _ in range(30):
+        nest.now += keep_alive
+        nest.hear(PULL, HOME)
+    nest.now += patience - 0.1
+    for datagram in (PULL, push(LIVE), bytes([2, 0, 7, 5]) + bytes.fromhex(EUI)):
+        assert nest.hear(datagram, AWAY) == []
+    assert (nest.frames, nest.counted()["source_locked"]) == ([], 3)
+    assert nest.downlink_goes_to() == HOME
+    nest.now += 0.2
+    assert nest.hear(PULL, AWAY) == [PULL_ACK]
+    assert nest.downlink_goes_to() == AWAY
+    assert nest.hear(PULL, HOME) == []  # and now the same holds for the old one
+
+
+def test_uplinks_alone_keep_the_address_tied(nest: Nest) -> None:
+    nest.hear(PULL, HOME)
+    for _ in range(60):
+        nest.now += 10
+        nest.hear(push(LIVE), HOME_UP)
+        assert nest.hear(PULL, AWAY) == []
+
+
+def test_a_lost_keep_alive_now_and_then_is_not_silence(nest: Nest) -> None:
+    for i in range(50):
+        nest.now += 10
+        if i % 3:
+            nest.hear(PULL, HOME)
+    nest.now += 45
+    assert nest.hear(PULL, AWAY) == []
+
+
+def test_uplinks_of_who_opens_no_way_are_taken_from_anywhere(nest: Nest) -> None:
+    for address in (HOME, AWAY, HOME_UP):
+        nest.hear(push(LIVE), address)
+    assert len(nest.frames) == 3
+    nest.hear(PULL, HOME)
+    nest.hear(push(LIVE), AWAY)
+    assert len(nest.frames) == 3
+
+
+def test_a_way_that_nobody_keeps_open_is_closed(nest: Nest) -> None:
+    for _ in range(30):
+        nest.now += 10
+        nest.hear(PULL)
+    nest.now += 89
+    assert nest.downlink_goes_to() == HOME
+    nest.now += 2
+    assert nest.downlink_goes_to() is None
+
+
+def test_the_version_and_the_antenna_of_the_gateway_decide_the_pull_resp(nest: Nest) -> None:
+    nest.gateways.admit(GatewayInfo(EUI, "Rathaus", antenna_gain_dbi=5.0))
+    nest.hear(b"\x01" + PULL[1:])
+    assert nest.downlink_goes_to() == HOME
+    datagram = nest.wire.sent[-1][0]
+    assert (datagram[0], datagram[3], json.loads(datagram[4:])["txpk"]["powe"]) == (1, 3, 11)
+
+
+# -- the gateway's word on them
 
 
 @pytest.mark.parametrize(
@@ -125,85 +362,96 @@ async def test_a_downlink_goes_to_the_last_pull_data(nest: Nest) -> None:
         (b'{"txpk_ack":', None, "tx_ack_malformed"),
     ],
 )
-async def test_the_gateway_s_word_on_a_downlink(nest: Nest, body: bytes, error: str | None, kind: str | None) -> None:
-    gateway = nest.peer()
-    await gateway.ask(PULL)
-    nest.endpoint.send(DOWNLINK)
-    token = (await gateway.receive())[1:3]
+def test_the_gateway_s_word_on_a_downlink(nest: Nest, body: bytes, error: str | None, kind: str | None) -> None:
+    nest.hear(PULL)
+    nest.downlink_goes_to()
+    token = nest.wire.sent[-1][0][1:3]
     ack = b"\x02" + token + b"\x05" + bytes.fromhex(EUI) + body
-    gateway.send(ack)
-    gateway.send(ack)  # once more: already known
-    stranger = b"\x02" + token + b"\x05" + bytes(8)
-    gateway.send(stranger)
-    await gateway.in_order()
-    assert nest.results == [(DOWNLINK, error)]
+    nest.hear(ack, AWAY)  # not from there
+    nest.hear(b"\x02" + bytes([token[0] ^ 1, token[1]]) + ack[3:])  # not this one
+    assert nest.results == []
+    nest.hear(ack, HOME_UP)
+    nest.hear(ack, HOME_UP)  # once more: already known
+    assert nest.results == [(DOWNLINK, error, None)]
     counted = nest.counted()
-    assert counted["tx_ack_unknown"] == 2
+    assert (counted["source_locked"], counted["tx_ack_unknown"]) == (1, 2)
     assert kind is None or counted[kind] == 1
-    assert nest.endpoint.gateways[EUI].refused == (error is not None)
+    assert nest.gateway.refused == (error is not None)
 
 
-async def test_tokens_are_told_apart(nest: Nest) -> None:
-    gateway = nest.peer()
-    await gateway.ask(PULL)
+def test_one_gateway_cannot_speak_for_another_s_downlink() -> None:
+    nest = Nest(GatewayInfo(EUI, "Rathaus"), GatewayInfo("00" * 8, "Kirche"))
+    nest.hear(PULL)
+    nest.hear(PULL[:4] + bytes(8))
+    nest.downlink_goes_to()
+    nest.hear(b"\x02" + nest.wire.sent[-1][0][1:3] + b"\x05" + bytes(8) + b'{"txpk_ack":{"error":"TX_FREQ"}}')
+    assert nest.results == []
+
+
+def test_downlinks_whose_answers_never_come_do_not_pile_up(nest: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semtech_udp, "MAX_IN_FLIGHT", 10)
+    nest.hear(PULL)
     tokens = set()
     for _ in range(50):
-        nest.endpoint.send(DOWNLINK)
-        tokens.add((await gateway.receive())[1:3])
-    assert len(tokens) == 50
+        nest.downlink_goes_to()
+        tokens.add(nest.wire.sent[-1][0][1:3])
+    assert len(nest.udp._in_flight) == 10
+    assert len(tokens) > 40
 
 
-HOSTILE: list[tuple[bytes, str]] = [
-    (b"", "datagram_short"),
-    (b"\x02\0\0\0" + bytes(7), "datagram_short"),
-    (b"\x07\0\0\0" + bytes(8), "datagram_version"),
-    (b"\x02\0\0\x04" + bytes(8), "datagram_type"),
-    (b"\x02\0\0\0" + bytes(8), "datagram_json"),
-    (b"\x02\0\0\0" + bytes(8) + b"[" * 60_000, "datagram_json"),
-    (push(RXPK | {"data": "!"}), "rxpk_malformed"),
-    (b"\x02\0\0\x05" + bytes(8), "tx_ack_unknown"),
-]
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_forwarder_without_queue_and_tx_ack(nest: Nest, version: int) -> None:
+    forwarder = PlainForwarder(EUI, version, tmst=2**32 - 300_000)
+
+    def say(datagram: bytes) -> None:
+        for answer in nest.hear(datagram):
+            forwarder.take(answer)
+
+    def order(tmst: int) -> None:
+        nest.wire.sent.clear()
+        assert nest.udp.send(Downlink(EUI, tmst, 868_100_000, 7, 125_000, 16.0, PHY, bytes(8), 1))
+        forwarder.take(nest.wire.sent[-1][0])
+
+    say(forwarder.pull())
+    say(forwarder.push(stat={"rxnb": 1}))
+    assert forwarder.acknowledged == [1, 2]
+    order(500_000)  # 800 ms ahead, beyond the counter's wrap
+    forwarder.advance(850_000)
+    order(900_000)
+    forwarder.advance(400_000)
+    assert [(txpk["tmst"], payload) for txpk, payload in forwarder.aired] == [(500_000, PHY), (900_000, PHY)]
+    order(forwarder.tmst + 5_000_000)
+    order(forwarder.tmst + 2_000_000)  # too early: it has room for one
+    order(forwarder.tmst - 1)
+    assert forwarder.lost == ["overwritten", "late"]
 
 
-@pytest.mark.parametrize(("datagram", "kind"), HOSTILE, ids=[f"{kind}-{len(d)}" for d, kind in HOSTILE])
-async def test_hostile_datagrams_are_counted_and_gain_nothing(nest: Nest, datagram: bytes, kind: str) -> None:
-    stranger = nest.peer()
-    stranger.send(datagram)
-    answers = []
-    stranger.send(bytes([2, 0xEE, 0xEE, 0]) + bytes(8) + b"{}")
-    while (answer := await stranger.receive()) != b"\x02\xee\xee\x01":
-        answers.append(answer)
-    assert sum(map(len, answers)) <= len(datagram)
-    assert nest.counted()[kind] == 1
-    assert nest.frames == []
-    assert await nest.peer().ask(push(RXPK)) == b"\x02\x12\x34\x01"  # and the nest goes on
-    assert len(nest.frames) == 1
+# -- frames that were held back
 
 
-async def test_forged_gateways_cannot_fill_the_memory(nest: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(semtech_udp, "MAX_GATEWAYS", 10)
-    monkeypatch.setattr(semtech_udp, "MAX_IN_FLIGHT", 10)
-    gateway = nest.peer()
-    for i in range(50):
-        await gateway.ask(PULL[:4] + i.to_bytes(8, "big"))
-        await gateway.ask(PULL)
-        nest.endpoint.send(DOWNLINK)
-        await gateway.receive()
-    assert len(nest.endpoint.gateways) == 10
-    assert EUI in nest.endpoint.gateways
-    assert len(nest.endpoint._in_flight) == 10
+def test_a_frame_that_was_held_back_has_the_time_it_was_heard(nest: Nest) -> None:
+    arrival = nest.now + nest.unix_ahead
+    nest.hear(push(RXPK | {"time": "2025-10-09T10:00:00Z"}, LIVE))
+    assert [(frame.received_at, frame.buffered) for frame in nest.frames] == [
+        (1_760_004_000.0, True),
+        (arrival, False),
+    ]
 
 
-async def test_an_occupied_port_is_an_error_at_once(nest: Nest) -> None:
-    def ignore(*_: Any) -> None: ...
+def test_what_was_learnt_while_our_own_clock_was_wrong_is_forgotten_when_it_is_set(nest: Nest) -> None:
+    def say(heard: float) -> RadioFrame:
+        text = datetime.fromtimestamp(heard, UTC).isoformat()
+        nest.hear(push(LIVE | {"time": text, "tmst": int(heard * 1e6) % 2**32}))
+        return nest.frames[-1]
 
-    with pytest.raises(OSError, match="in use"):
-        await SemtechUdp.listen("127.0.0.1", nest.endpoint.port, ignore, ignore)
-
-
-async def test_after_closing_there_is_no_way_to_send(nest: Nest) -> None:
-    await nest.peer().ask(PULL)
-    nest.endpoint.close()
-    assert nest.endpoint.send(DOWNLINK) is False
-    with pytest.raises(RuntimeError):
-        _ = nest.endpoint.port
+    nest.unix_ahead += 7200  # the gateway's clock is right, ours is not: it seems to be slow
+    nest.udp._drain()
+    for _ in range(4):
+        nest.now += 15
+        say(nest.now + nest.unix_ahead - 7200)
+    assert not nest.frames[-1].buffered
+    nest.unix_ahead -= 7200
+    nest.udp._drain()
+    heard = nest.now + nest.unix_ahead - 1800
+    frame = say(heard)
+    assert (frame.buffered, frame.received_at) == (True, pytest.approx(heard, abs=0.01))
