@@ -38,7 +38,8 @@ def documented_status(of: Uplink) -> dict[str, Any]:
 def test_a_reading_has_its_units_and_says_what_failed() -> None:
     assert reading_json(event()).decode() == (
         '{"time": "2026-05-01T12:00:00.250Z", "node": "amsel", '
-        '"values": {"temperature": {"value": 21.4, "unit": "°C"}, "humidity": {"value": null, "unit": "%", "quality": "failed"}}}'
+        '"values": {"temperature": {"value": 21.4, "unit": "°C"}, '
+        '"humidity": {"value": null, "unit": "%", "quality": "failed"}}}'
     )
 
 
