@@ -117,8 +117,8 @@ def test_an_old_counter_heard_after_the_last_frame_is_a_replay(radio: Radio, dev
 
 
 # One step of a town's day: the device sends and is heard at once, or its frame is held back; a frame held back is
-# handed in (the gateway names the true time); the nest is started again; an attacker repeats a frame, as heard now or as
-# held back.
+# handed in (the gateway names the true time); the nest is started again; an attacker repeats a frame, as heard now or
+# as held back.
 STEPS = st.lists(
     st.one_of(
         st.just(("live", 0, 0)),

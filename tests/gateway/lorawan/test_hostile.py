@@ -34,7 +34,7 @@ def test_a_parsed_frame_is_the_frame(phy: bytes) -> None:
     assert head + frame.fopts + port + frame.frm_payload + frame.mic == phy
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255), st.booleans()), min_size=1, max_size=8))
 def test_changed_frames_of_a_known_device_are_refused(changes: list[tuple[int, int, bool]]) -> None:
     device = EndDevice()
