@@ -311,7 +311,7 @@ class Control:
         now = Advice(dr, state.tx_power, state.nb_trans)
         if self._question is not None and 0 < state.adr_tries < MAX_TRIES and self._within_limits(self._question):
             advice = self._question._replace(dr=max(dr, self._question.dr))  # asked already, and not answered
-        elif history.full:
+        elif history.count >= adaptive.EARLY:
             fastest, weakest = self._adr_limits
             found = adaptive.advise(history, *now, self._settings.adr_margin_db)
             advice = Advice(max(dr, min(found.dr, fastest)), min(found.tx_power, weakest), found.nb_trans)

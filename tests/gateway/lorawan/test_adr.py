@@ -19,9 +19,30 @@ def heard(snr_db: float, fcnts: list[int] | range = range(20)) -> History:
     return history
 
 
-def test_nothing_is_advised_before_20_uplinks() -> None:
-    assert advise(heard(10.0, range(19)), 0, 0, 1, MARGIN_DB) == (0, 0, 1)
-    assert advise(heard(10.0, range(20)), 0, 0, 1, MARGIN_DB) != (0, 0, 1)
+def test_nothing_but_a_faster_data_rate_is_advised_before_20_uplinks() -> None:
+    assert advise(heard(10.0, range(19)), 5, 0, 1, MARGIN_DB) == (5, 0, 1)
+    assert advise(heard(10.0, range(20)), 5, 0, 1, MARGIN_DB) == (5, 2, 1)
+    assert advise(heard(-20.0, range(0, 38, 2)), 5, 4, 1, MARGIN_DB) == (5, 4, 1)
+
+
+def test_a_near_node_is_faster_after_5_uplinks_when_all_were_heard_well() -> None:
+    assert advise(heard(10.0, range(4)), 0, 0, 1, MARGIN_DB) == (0, 0, 1)
+    history = heard(10.0, range(5))
+    assert advise(history, 0, 0, 1, MARGIN_DB) == (5, 0, 1)
+    history.add(5, -3.0)
+    assert advise(history, 0, 0, 1, MARGIN_DB) == (2, 0, 1)
+    history.add(6, -30.0)
+    assert advise(history, 0, 0, 1, MARGIN_DB) == (0, 0, 1)
+
+
+def test_a_node_that_could_not_do_with_it_is_not_hurried_again() -> None:
+    history = History()
+    history.begin_anew(needed_more=True)
+    for fcnt in range(79):
+        history.add(fcnt, 10.0)
+        assert advise(history, 4, 0, 1, MARGIN_DB) == (4, 0, 1)
+    history.add(79, 10.0)
+    assert advise(history, 4, 0, 1, MARGIN_DB) == (5, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +149,8 @@ def test_a_node_comes_to_rest(spread_db: float, middle_db: float, loss: float) -
     """1 000 uplinks at full power and SF10 with noisy SNR: a handful of changes, most of them early."""
     for seed in range(5):
         changes, node = life(Random(seed), middle_db, spread_db, loss)  # noqa: S311 - a seed, not a secret
-        assert len(changes) <= 10, (seed, changes)
-        assert len([at for at in changes if at > 500]) <= 3, (seed, changes)
+        assert len(changes) <= 12, (seed, changes)
+        assert len([at for at in changes if at > 500]) <= 4, (seed, changes)
         if middle_db - spread_db > REQUIRED_SNR_DB[5] + MARGIN_DB:
             assert node.dr == 5
         still_heard = middle_db - 2 * node.tx_power - REQUIRED_SNR_DB[node.dr]

@@ -141,18 +141,21 @@ def test_what_cannot_be_understood_is_counted() -> None:
 
 def test_a_near_node_is_raised_to_sf7_and_then_sends_with_less_power() -> None:
     node = started()
-    for _ in range(20):
+    for _ in range(5):
         node.uplink()
     assert node.session.dr == 5
-    assert node.downlinks == [mac.link_adr_req(5, 1, 0x00FF, 0, 1)]
+    assert node.downlinks == [mac.link_adr_req(5, 0, 0x00FF, 0, 1)]
     reply = node.uplink()
     assert reply.changed
     assert reply.kinds == ("adr_request",)
     assert not reply.must_answer
-    assert (node.state.tx_power, node.state.nb_trans, node.state.adr_tries) == (1, 1, 0)
-    for _ in range(100):
+    for _ in range(25):
         node.uplink()
-    assert 1 <= len(node.downlinks) <= 3
+    assert node.downlinks[1:] == [mac.link_adr_req(5, 1, 0x00FF, 0, 1)]
+    assert (node.state.tx_power, node.state.nb_trans, node.state.adr_tries) == (1, 1, 0)
+    for _ in range(200):
+        node.uplink()
+    assert len(node.downlinks) <= 3
     assert node.session.tx_power == node.state.tx_power
     assert node.session.channel_mask == 0xFF
 
@@ -220,7 +223,7 @@ def test_a_refused_data_rate_is_not_advised_again() -> None:
         if reply.fopts:
             control.sent()
             asked.append((fcnt, reply.fopts[1] >> 4, reply.fopts[1] & 0x0F))
-    assert asked == [(19, 4, 0)]
+    assert asked == [(4, 4, 0)]
 
 
 def test_a_node_that_refuses_its_channels_is_told_to_use_all_it_has() -> None:
@@ -280,6 +283,17 @@ def test_an_answer_to_a_request_of_an_earlier_process_makes_it_ask_again() -> No
     assert reply.must_answer
 
 
+def test_what_an_earlier_process_asked_without_an_answer_is_asked_again() -> None:
+    """It may have been taken, and the answer lost."""
+    state = state_of(tx_power=3)
+    before = Control(SETTINGS, state)
+    replies(before, 20, snr=9.0)
+    before.sent()
+    state = replace(state)  # as it was stored
+    assert state.adr_tries == 1
+    assert conclude(Control(SETTINGS, state), fcnt=21).fopts == mac.link_adr_req(5, 3, 0x00FF, 0, 1)
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.2])
 @pytest.mark.parametrize("die_every", [0, 7])
 def test_network_and_node_agree_in_the_end(loss: float, die_every: int) -> None:
@@ -325,7 +339,7 @@ def test_windows_change_with_the_nodes_answer_only() -> None:
 
 
 def test_a_request_gets_a_downlink_of_its_own_after_an_hour() -> None:
-    node = started(replace(SETTINGS, rx1_delay_s=5))
+    node = started(replace(SETTINGS, rx1_delay_s=5, adr=False))
     replies = [node.uplink().must_answer for _ in range(7)]
     assert replies == [False] * 6 + [True]
 
@@ -377,6 +391,16 @@ def test_no_more_than_12_such_downlinks_a_day() -> None:
             sent.append(now)
     assert len(sent) > MAX_REQUESTS_PER_DAY
     assert all(late - early >= DAY_S for early, late in zip(sent, sent[MAX_REQUESTS_PER_DAY:], strict=False))
+
+
+def test_a_node_that_hears_nothing_is_not_asked_for_ever() -> None:
+    control = Control(replace(SETTINGS, rx1_delay_s=5), state_of())
+    asked = 0
+    for fcnt in range(144 * 3):
+        if conclude(control, fcnt=fcnt, heard_at=T0 + 600 * fcnt).must_answer:
+            control.sent()
+            asked += 1
+    assert 2 * MAX_REQUESTS_PER_DAY <= asked <= 3 * MAX_REQUESTS_PER_DAY
 
 
 # -- whatever comes

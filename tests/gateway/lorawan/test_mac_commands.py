@@ -80,6 +80,10 @@ def test_what_the_network_says_is_built_as_others_build_it(v: dict[str, Any]) ->
     assert built.hex() == v["wire"]
 
 
+def test_reserved_bits_of_the_margin_are_not_read() -> None:
+    assert mac.parse_up(bytes.fromhex("0600e2")) == ([mac.DevStatusAns(6, 0, -30)], False)
+
+
 def test_an_unknown_command_hides_what_follows_it_and_nothing_else() -> None:
     commands, malformed = mac.parse_up(bytes.fromhex("0307" + "7f" + "06ff00"))
     assert commands == [mac.LinkAdrAns(3, True, True, True)]
