@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from nest import status, town
+from nest.archive import schema
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, ago, console, database, examples, new_app, position
 from nest.cli_status import protocol
+from nest.gateways import GatewayRegistry
 from nest.i18n import tr
 from nest.logs import printable
 from nest.tokens import fingerprint, new_token
 
-if TYPE_CHECKING:
-    from nest.gateways import GatewayRegistry
-
 app = new_app(tr("Which gateways may speak to the nest."))
 
 Eui = Annotated[str, typer.Argument(metavar="EUI", help=tr("the gateway's EUI, 16 hex digits"))]
-_SHOWN = ("protocol", "last_seen", "frames", "downlinks", "software")
 
 
 @app.command(
@@ -49,7 +47,7 @@ def gateways_add(
 ) -> None:
     token = new_token() if station else None
     with database(folder) as engine:
-        added = _registry(engine).add(
+        added = GatewayRegistry(engine).add(
             eui,
             name,
             latitude=latitude,
@@ -110,7 +108,7 @@ def gateways_list(folder: Folder, as_json: AsJson = False) -> None:
 )
 def gateways_remove(folder: Folder, eui: Eui) -> None:
     with database(folder) as engine:
-        _registry(engine).remove(eui)
+        GatewayRegistry(engine).remove(eui)
     print(tr("The gateway {eui} is not let in any more.", eui=printable(eui)))
 
 
@@ -122,36 +120,40 @@ def gateways_remove(folder: Folder, eui: Eui) -> None:
 def gateways_token(folder: Folder, eui: Eui, as_json: AsJson = False) -> None:
     token = new_token()
     with database(folder) as engine:
-        _registry(engine).set_token(eui, fingerprint(token))
+        GatewayRegistry(engine).set_token(eui, fingerprint(token))
     if as_json:
         print(json.dumps({"eui": eui, **_station_lines(folder, token)}))
         return
     _show_token(folder, token)
 
 
-def _registry(engine: Engine) -> GatewayRegistry:
-    from nest.gateways import GatewayRegistry  # here: the other commands need none of it
-
-    return GatewayRegistry(engine)
-
-
 def _registered(engine: Engine) -> list[dict[str, Any]]:
-    """The registered gateways, each with what the nest last said of it."""
-    heard = {gateway["eui"]: gateway for gateway in (status.load(engine) or {}).get("gateways", [])}
-    return [
-        {
-            "eui": info.eui,
-            "name": info.name,
-            "latitude": info.latitude,
-            "longitude": info.longitude,
-            "altitude_m": info.altitude_m,
-            "antenna_gain_dbi": info.antenna_gain_dbi,
-            "station": info.token is not None,
-            "frames": 0,
-            **{key: heard.get(info.eui, {}).get(key) for key in _SHOWN if key in heard.get(info.eui, {})},
-        }
-        for info in _registry(engine).list()
-    ]
+    """The registered gateways: what is known of each, and what the nest last said of it since its start."""
+    said = {gateway["eui"]: gateway for gateway in (status.load(engine) or {}).get("gateways", [])}
+    noted = select(schema.gateways.c.eui, schema.gateways.c.protocol, schema.gateways.c.last_seen_at)
+    with engine.begin() as connection:
+        heard = {row.eui: row for row in connection.execute(noted)}
+    found = []
+    for info in GatewayRegistry(engine).list():
+        before, now = heard[info.eui], said.get(info.eui, {})
+        last_seen = max((before.last_seen_at or 0) / 1000, now.get("last_seen") or 0)
+        found.append(
+            {
+                "eui": info.eui,
+                "name": info.name,
+                "latitude": info.latitude,
+                "longitude": info.longitude,
+                "altitude_m": info.altitude_m,
+                "antenna_gain_dbi": info.antenna_gain_dbi,
+                "station": info.token is not None,
+                "protocol": now.get("protocol") or before.protocol,
+                "last_seen": last_seen or None,
+                "frames": now.get("frames", 0),
+                "downlinks": now.get("downlinks", 0),
+                "software": now.get("software", ""),
+            }
+        )
+    return found
 
 
 def _station_lines(folder: Path, token: str | None) -> dict[str, str]:

@@ -26,7 +26,7 @@ from nest.errors import UserError
 from nest.i18n import tr
 from nest.live import Live
 from nest.town import Town
-from nest.web import api, machines, pages, views
+from nest.web import admin, api, machines, pages, views
 from nest.web.events import EventStreams
 from nest.web.guard import Guard
 from nest.web.operations import Operations
@@ -98,8 +98,6 @@ def create_app(
     app.include_router(pages.router(site, app))
 
     if operations is not None:
-        from nest.web import admin
-
         app.include_router(admin.router(operations, clock))
     app.include_router(machines.router(archive, town, operations, clock))
 
