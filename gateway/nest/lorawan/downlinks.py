@@ -95,8 +95,9 @@ class Way:
     def cost(self, size: int, schedule: Schedule, now: float) -> float:
         """What it costs to send so many bytes this way; the least is best. In seconds of airtime."""
         load = schedule.load(self.gateway, now)
-        used = schedule.used(self.gateway, self.band, now)
-        cost = self.airtime_us(size) / 1e6 * (1 + LOAD_FACTOR * load) * (1 + SCARCE_FACTOR * used * used)
+        airtime_s = self.airtime_us(size) / 1e6
+        used = schedule.used(self.gateway, self.band, now) + airtime_s / 3600 / eu868.SUB_BANDS[self.band].duty
+        cost = airtime_s * (1 + LOAD_FACTOR * load) * (1 + SCARCE_FACTOR * used * used)
         cost += min(max(self.weaker_db - AS_STRONG_DB, 0.0) * WEAKER_COST, WEAKEST_COST)
         if self.margin_db is not None and self.margin_db < SURE_DB:
             cost += UNSURE_COST if self.margin_db >= 0 else HOPELESS_COST - self.margin_db

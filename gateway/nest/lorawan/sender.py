@@ -4,11 +4,6 @@ The life of a downlink: its ways are planned (`downlinks`), the best one that th
 frame is built, its FCntDown used up and told to be stored. Then it waits: a gateway is given a downlink 0.8 s before it
 starts, not earlier, for many forwarders hold only one at a time and a second one would overwrite the first. When the
 gateway refuses, what was booked is given back and the next way is tried, with the same bytes, while there is time.
-
-Joins. After a power cut a whole town's nodes ask at the same moment. A JoinRequest that is not answered costs nothing:
-the node asks again, later each time. One that is answered badly costs the others: while a gateway sends for 1.6 s at
-SF12 it is deaf to a dozen requests, and twenty such answers are all that the law allows in an hour. So a JoinAccept
-goes out where it is quick, and one that is slow only while gateways have been quiet (`_is_worth_it`).
 """
 
 from __future__ import annotations
@@ -19,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nest.lorawan import crypto
+from nest.lorawan.admission import JOIN_ACCEPT_SIZE, Admission
 from nest.lorawan.dedup import Copy
 from nest.lorawan.downlinks import JOIN_WINDOWS, LEAD_S, NODE_EIRP_DBM, Way, Windows, plan
 from nest.lorawan.effects import COUNT, DownlinkOutcome, Effect, SendDownlink, StoreSession
@@ -31,16 +27,10 @@ SEND_AHEAD_S = 0.8  # before a downlink starts
 RESULT_WITHIN_S = 5.0  # a gateway's word on a downlink that comes later than this is of no use
 PAYLOAD_OVERHEAD = 13  # MHDR 1, FHDR 7, FPort 1, MIC 4
 EMPTY_FRAME = 12  # without FPort
-JOIN_ACCEPT_SIZE = 33  # with a CFList
 TX_POWER_STEP_DB = 2.0
 LOUD_DBM = 16.0  # a gateway that refuses a power is asked for this much from then on, and then for less and less
 QUIETER_DB = 2.0
 LEAST_DBM = 8.0
-
-JOIN_LOAD = 0.25  # share of a minute that a gateway may be deaf for joins
-JOIN_SHARE = 0.75  # of a sub-band's hour; the rest is for those who have joined
-QUICK_JOIN_US = 250_000  # up to SF9 in RX1
-SLOW_JOIN_LOAD = 0.05  # slower ones only below this
 
 # What a refusal says of the other ways.
 GATEWAY_IS_OUT = frozenset({"NO_DOWNLINK_PATH", "GPS_UNLOCKED"})
@@ -57,6 +47,7 @@ class _Outgoing:
     ways: list[Way]
     session: Session | None = None  # None for a JoinAccept
     item: QueuedDownlink | None = None
+    commands: bool = False  # it carries what `session.control` has to say
     first: int | None = None  # window to be tried before the other, whatever it costs
     way: Way | None = None
     fallback: Way | None = None
@@ -79,6 +70,7 @@ class Sender:
         self._settings = settings
         self._sessions = sessions
         self._schedule = schedule or Schedule()
+        self._admission = Admission(self._schedule)
         self._in_flight: dict[int, _Outgoing] = {}
         self._held: list[tuple[float, int]] = []  # heap: when to give it to the gateway, number
         self._until: list[tuple[float, int]] = []  # heap: when to forget it, number
@@ -91,7 +83,8 @@ class Sender:
     def join_way(self, copies: Sequence[Copy], now: float) -> JoinWay | None:
         """How a JoinAccept can follow this JoinRequest; None: the node shall ask again."""
         self._forget_past(now)
-        ways = [way for way in self._ways(copies, JOIN_WINDOWS, now) if self._is_worth_it(way, now)]
+        self._admission.heard(copies, now)
+        ways = [way for way in self._ways(copies, JOIN_WINDOWS, now) if self._admission.is_worth_it(way, now)]
         return JoinWay(ways) if self._best(ways, JOIN_ACCEPT_SIZE, now) else None
 
     def send_join_accept(self, way: JoinWay, dev_eui: bytes, phy: bytes, now: float) -> list[Effect]:
@@ -99,12 +92,6 @@ class Sender:
         outgoing = _Outgoing(phy, dev_eui, way.ways)
         effects = self._send(outgoing, now)
         return self._give_up(outgoing) if effects is None else effects
-
-    def _is_worth_it(self, way: Way, now: float) -> bool:
-        airtime_us = way.airtime_us(JOIN_ACCEPT_SIZE)
-        load = self._schedule.load(way.gateway, now)
-        most = JOIN_LOAD if airtime_us <= QUICK_JOIN_US else SLOW_JOIN_LOAD
-        return load < most and self._schedule.used(way.gateway, way.band, now) < JOIN_SHARE
 
     # -- data
 
@@ -149,7 +136,10 @@ class Sender:
             size = PAYLOAD_OVERHEAD + len(fopts) + len(item.payload)
             found = self._wished(ways, item)
             if not self._best(found, size, now):
-                item, found = None, []
+                if not must_answer and fopts and self._best(found, size - len(fopts), now):
+                    fopts = b""  # which would only have gone along
+                else:
+                    item, found = None, []
         if item is None and must_answer:
             found = self._wished(ways, None)
             if not self._best(found, EMPTY_FRAME + len(fopts), now):
@@ -163,7 +153,7 @@ class Sender:
                 session.awaiting_ack = item
         phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
         effects.append(StoreSession(session.state))
-        outgoing = _Outgoing(phy, dev_eui, found, session, item, item and item.window)
+        outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window)
         sent = self._send(outgoing, now)
         return effects + (self._give_up(outgoing) if sent is None else sent)
 
@@ -330,7 +320,7 @@ class Sender:
         loudest = self._loudest.get(way.gateway)
         downlink = way.downlink(outgoing.phy, outgoing.dev_eui, number, loudest, outgoing.fallback)
         effects: list[Effect] = [COUNT["downlink_sent"]]
-        if outgoing.session is not None:
+        if outgoing.session is not None and outgoing.commands:
             outgoing.session.control.sent()
         if outgoing.item is not None and not outgoing.told:
             outgoing.told = True
