@@ -26,6 +26,7 @@ class Cycle:
         self._config = config
         self._region = region
         self._memory = memory
+        self._join_dr = config.get("lorawan", {}).get("join_dr", region.JOIN_DR)
         self._hardware = hardware
         self._clock = clock
         self._run_exchange = run_exchange
@@ -115,7 +116,7 @@ class Cycle:
     def _join(self):
         """Try to join. Returns 0 when the node has a new session, else the ms until the next try."""
         memory = self._memory
-        dr = schedule.join_dr(self._region, memory.join_failures)
+        dr = schedule.join_dr(self._region, memory.join_failures, self._join_dr)
         memory.join_failures += 1  # counted before it is tried: a reset in between must not make joins more frequent
         print(f"joining, try {memory.join_failures} at DR{dr}")
         try:

@@ -51,6 +51,6 @@ def after_failed_join(failures, rng):
     return wait_ms * 3 // 4 + rng(wait_ms // 2 + 1)
 
 
-def join_dr(region, failures):
-    """The data rate of a join after `failures` in vain."""
-    return region.JOIN_DRS[failures % len(region.JOIN_DRS)]
+def join_dr(region, failures, fastest):
+    """The data rate of a join after `failures` in vain, none faster than DR `fastest`."""
+    return min(region.JOIN_DRS[failures % len(region.JOIN_DRS)], fastest)

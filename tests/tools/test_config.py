@@ -136,6 +136,16 @@ def test_fair_use_and_certification_are_there_only_when_wished_for() -> None:
         compile_config("heltec-v3", [], "amsel", certification="always")
 
 
+def test_the_data_rate_for_joining_is_there_only_when_wished_for() -> None:
+    assert "lorawan" not in compile_config("heltec-v3", [], "amsel")
+    for join_dr in (0, 2, 5):
+        assert compile_config("heltec-v3", [], "amsel", join_dr=join_dr)["lorawan"] == {"join_dr": join_dr}
+    for wish in (-1, 6, 2.0, True, "2"):
+        with pytest.raises(UserError, match="expected 0 to 5") as caught:
+            compile_config("heltec-v3", [], "amsel", join_dr=wish)  # type: ignore[arg-type]
+        assert caught.value.next_step
+
+
 def test_quantity_is_measured_once() -> None:
     with pytest.raises(UserError, match="bme280"):
         compile_config("heltec-v3", ["bme280", "bme280"], "amsel")

@@ -19,6 +19,7 @@ CONFIG_FORMAT = 1
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 INTERVAL_S = (5, 86_400)
 SAFE_WINDOW_S = (0, 3_600)
+JOIN_DR = (0, 5)
 FAIR_USE_S = (0, 864)  # 1 % of a day, which the node keeps to in any case
 CERTIFICATION = ("", "on", "lab")
 
@@ -34,6 +35,7 @@ def compile_config(
     region: str = "EU868",
     antenna_gain_dbi: float | None = None,
     fair_use_s: int = 0,
+    join_dr: int | None = None,
     certification: str = "",
 ) -> dict[str, Any]:
     """What the node reads at every start, ready for `json.dump`.
@@ -47,6 +49,8 @@ def compile_config(
         antenna_gain_dbi: of another antenna than the one in the box, -5 to 15 dBi, the cable's loss taken off.
         fair_use_s: seconds on air per day that a shared network asks its nodes to keep to (The Things Network: 30);
             0 for no more than the law asks. The node measures more rarely at slow data rates by itself.
+        join_dr: the fastest data rate tried when joining, 0 (SF12) to 5 (SF7); for places known to be far from every
+            gateway, where faster ones cost a battery tries in vain. None for the region's own order.
         certification: "" for none; "on": the node obeys a test tool on FPort 224; "lab": the tool may also put the
             regional duty cycle aside, in a shielded room.
 
@@ -57,6 +61,7 @@ def compile_config(
     chosen = [load_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
     _check_wishes(name, region, interval_s, safe_window_s)
     _check_seconds(fair_use_s, FAIR_USE_S, "The fair use is {value}, expected {low} to {high} seconds per day.")
+    _check_join_dr(join_dr)
     if certification not in CERTIFICATION:
         raise ValueError(certification)
     _check_sensors(board, chosen)
@@ -83,6 +88,8 @@ def compile_config(
     }
     if fair_use_s:
         config["fair_use_s"] = fair_use_s
+    if join_dr is not None:
+        config["lorawan"] = {"join_dr": join_dr}
     if certification:
         config["certification"] = certification
     for part in ("i2c", "battery", "vext", "led", "button", "usb"):
@@ -141,6 +148,20 @@ def _check_seconds(value: object, limits: tuple[int, int], message: str) -> None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(
             tr(message, value=value, low=low, high=high), tr("Choose a whole number of seconds in that range.")
+        )
+
+
+def _check_join_dr(value: object) -> None:
+    low, high = JOIN_DR
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
+        raise UserError(
+            tr(
+                "The fastest data rate for joining is {value}, expected {low} to {high}.",
+                value=value,
+                low=low,
+                high=high,
+            ),
+            tr("0 is SF12, which reaches farthest, 5 is SF7; leave it out where a gateway is near."),
         )
 
 

@@ -240,6 +240,14 @@ def check_a_supply_from_outside_is_told():
         equal(world.network.frames[-1][8:10], bytes((6, level)), volts)
 
 
+def check_a_node_far_from_every_gateway_joins_slowly_and_stays_so():
+    world = World(safe_window_s=0, lorawan={"join_dr": 2})
+    world.sleep_after(world.boot())
+    equal(len(world.network.frames), 2, "a join and a reading")
+    equal(world.network.airtimes[0], 370688, "us of a JoinRequest at SF10")
+    assert world.network.airtimes[1] > 300000, "SF10, too; SF7 takes a sixth of that"
+
+
 def check_fair_use_stretches_the_interval():
     """30 s of airtime a day at a slow data rate."""
     world = World(safe_window_s=0, fair_use_s=30)

@@ -57,7 +57,7 @@ def check_joins_in_vain_stay_below_the_limits_of_tr007():
     now_ms, failures = 0, 0
     airtimes = []
     while now_ms < 14 * 24 * HOUR_MS:
-        sf, bw_hz = eu868.DATA_RATES[schedule.join_dr(eu868, failures)]
+        sf, bw_hz = eu868.DATA_RATES[schedule.join_dr(eu868, failures, 5)]
         airtimes.append((now_ms, airtime_us(sf, bw_hz, 23) / 1e6))
         failures += 1
         now_ms += 6000 + schedule.after_failed_join(failures, lambda n: 0)
@@ -81,8 +81,13 @@ def check_join_waits_grow_and_vary():
 
 
 def check_joins_use_every_data_rate():
-    equal(sorted({schedule.join_dr(eu868, n) for n in range(20)}), [0, 1, 2, 3, 4, 5])
-    equal(schedule.join_dr(eu868, 0), 5)
+    equal(sorted({schedule.join_dr(eu868, n, 5) for n in range(20)}), [0, 1, 2, 3, 4, 5])
+    equal(schedule.join_dr(eu868, 0, 5), 5)
+
+
+def check_joins_use_no_faster_data_rate_than_wished():
+    equal([schedule.join_dr(eu868, n, 2) for n in range(8)], [2, 2, 2, 2, 2, 1, 0, 2])
+    equal({schedule.join_dr(eu868, n, 0) for n in range(20)}, {0})
 
 
 class Person:
