@@ -14,6 +14,7 @@ import pytest
 from nest import town
 from nest.archive import Archive, open_database
 from nest.archive.downlinks import DownlinkQueue
+from nest.gateways import GatewayRegistry
 from nest.registry import Registry
 
 from .lorawan.device import Downlink, EndDevice
@@ -24,9 +25,19 @@ CLIMATE = bytes.fromhex("0f65ce39a776")  # 21.4 °C, 56.5 %, 1008.3 hPa, 3.87 V
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return town.create(
-        tmp_path / "town", "Brandis", udp_port=0, web_port=0, mqtt_port=0, udp_host="127.0.0.1", web_host="127.0.0.1"
-    ).path
+    path = town.create(
+        tmp_path / "town", "Brandis", udp_port=0, web_port=0, mqtt_port=0, udp_host="127.0.0.1", web_host="127.0.0.1",
+        station_host="127.0.0.1",
+    ).path  # fmt: skip
+    for eui in ("aa" * 8, "bb" * 8):
+        admit(path, eui)
+    return path
+
+
+def admit(folder: Path, eui: str) -> None:
+    engine = open_database(folder / "nest.db")
+    GatewayRegistry(engine).add(eui)
+    engine.dispose()
 
 
 @pytest.fixture
@@ -241,7 +252,7 @@ def test_what_is_wrong_is_counted_by_kind_and_stops_nothing(
     gateway.hear(phy)
     expected = {
         "malformed": 1, "unknown_device": 1, "unknown_session": 1, "mic_bad": 2, "join_accepted": 1, "accepted": 3,
-        "readings": 2, "no_reading": 1,
+        "readings": 2, "undecodable": 1,
     }  # fmt: skip
 
     def counted() -> dict[str, int]:
