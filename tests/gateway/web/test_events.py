@@ -157,3 +157,44 @@ async def test_a_client_that_takes_nothing_is_let_go_and_holds_up_nobody(running
             assert sent < 1000
     assert sent > QUEUE_SIZE
     stuck.close()
+
+
+async def test_one_address_gets_its_share_and_no_more(archive: Archive, live: Live, town: Town) -> None:
+    running = Running(archive, live, town, EventStreams(max_clients=10, max_of_address=1))
+    await running.ready()
+    async with running.listen() as first, running.listen() as second:
+        assert (first.status_code, second.status_code) == (200, 503)
+        assert running.streams.response("203.0.113.9").status_code == 200  # somebody else
+    await until(lambda: running.streams.response("127.0.0.1").status_code == 200)  # who went made room
+    await running.stop()
+
+
+async def test_while_nobody_listens_a_reading_costs_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(running.streams, "send", lambda *event: told.append(event))
+    assert running.live.subscribers == 0
+    async with running.listen() as answer:
+        await next_block(answer.aiter_lines())
+        assert running.live.subscribers == 1
+        running.live.publish(ReadingEvent("amsel", NOW, {"temperature": 1.0}))
+        await until(lambda: len(told) == 1)
+    await until(lambda: len(running.streams) == 0)
+    running.live.publish(ReadingEvent("amsel", NOW, {"temperature": 2.0}))
+    await until(lambda: running.live.subscribers == 0)
+    assert len(told) == 1
+
+
+async def test_a_backlog_leaves_the_nest_time_for_its_work(running: Running) -> None:
+    """Between two pauses a bounded number is told, however many wait."""
+    async with running.listen() as answer:
+        await next_block(answer.aiter_lines())
+        before = 0
+        told: list[int] = []
+        send = running.streams.send
+        running.streams.send = lambda event, data: (told.append(1), send(event, data))[1]  # type: ignore[method-assign]
+        for _ in range(500):
+            running.live.publish(ReadingEvent("amsel", NOW, {"temperature": 1.0}))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            assert len(told) - before <= 40
+            before = len(told)
