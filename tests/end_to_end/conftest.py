@@ -14,7 +14,7 @@ import pytest
 from gateway.running import RunningNest, free_port
 from nest import town
 from spatz.sim.air import Transmission
-from spatz.sim.simulate import register
+from spatz.sim.simulate import register, register_gateways
 from spatz.sim.simulation import Plan, Simulation
 from spatz.sim.supervisor import Event
 
@@ -67,9 +67,10 @@ async def small_town(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIte
     udp_port = free_port(socket.SOCK_DGRAM)
     made = town.create(
         tmp_path / "town", "Brandis", udp_host="127.0.0.1", udp_port=udp_port, web_host="127.0.0.1", web_port=0,
-        mqtt_port=0,
+        mqtt_port=0, station_host="127.0.0.1",
     )  # fmt: skip
     register(made.path, plan.flock())
+    register_gateways(made.path, plan.gateway_stations())
     nest = RunningNest(made.path)
     await asyncio.to_thread(nest.start)
     simulation = Simulation(plan, ("127.0.0.1", udp_port), tmp_path / "nodes")

@@ -91,16 +91,47 @@ _SIMULATE_EPILOG = (
     f"{tr('Examples:')}\n\n"
     "[bold]spatz simulate --nodes 10 --server 192.168.1.20:1700 --keys keys.json[/bold]\n\n"
     "[bold]spatz simulate --nodes 50 --server 127.0.0.1:1700 --town ./mytown --seconds 300 --json[/bold]\n\n"
+    "[bold]spatz simulate --station wss://nest.example:8887 --token-file token.txt[/bold]\n\n"
     "[bold]spatz simulate --nodes 3 --server 127.0.0.1:1700 --seconds 600 --energy[/bold]"
 )
 
 
+class Protocol(StrEnum):
+    """What the virtual gateways of `spatz simulate` speak."""
+
+    UDP = "udp"
+    STATION = "station"
+
+
 @app.command(
-    help=tr("Drive any LoRaWAN network server with virtual nodes, through the Semtech UDP protocol."),
+    help=tr("Drive any LoRaWAN network server with virtual nodes, through Semtech UDP or LoRa Basics Station."),
     epilog=_SIMULATE_EPILOG,
 )
 def simulate(
-    server: Annotated[str, typer.Option("--server", metavar="HOST:PORT", help=tr("Where the gateway sends to."))],
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="HOST:PORT", help=tr("Where the gateway sends to, by Semtech UDP.")),
+    ] = None,
+    station: Annotated[
+        str | None,
+        typer.Option("--station", metavar="wss://HOST:PORT", help=tr("Where it connects to as LoRa Basics Station.")),
+    ] = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option("--protocol", help=tr("What the gateways speak; without it as --server or --station say.")),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help=tr("Tokens of the gateways for --station, one per line, or one for all."),
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option("--ca-file", metavar="FILE", help=tr("Certificate that vouches for --station wss://… (PEM).")),
+    ] = None,
     nodes: Nodes = 5,
     seed: Seed = 1,
     interval: Interval = 60,
@@ -115,7 +146,8 @@ def simulate(
         typer.Option("--keys", metavar="FILE", help=tr("Write DevEUI, JoinEUI and AppKey of the nodes to this file.")),
     ] = None,
     town: Annotated[
-        Path | None, typer.Option("--town", metavar="DIR", help=tr("Register the nodes in this town's nest."))
+        Path | None,
+        typer.Option("--town", metavar="DIR", help=tr("Register the nodes and gateways in this town's nest.")),
     ] = None,
     keep: Keep = None,
     energy: Annotated[
@@ -128,13 +160,33 @@ def simulate(
 ) -> None:
     """Drive any LoRaWAN network server with virtual nodes."""
     from spatz.sim import simulate as library
+    from spatz.sim.station import parse_address, read_tokens
 
     _check("--gateways", gateways, 1, 100)
     _check("--loss", loss, 0, 1)
     _check("--seconds", seconds, 0, 31_536_000)
     plan = _plan(nodes, seed, interval, gateways=gateways, loss=loss, confirmed=confirmed)
-    address = library.parse_server(server)
-    request = library.Request(plan, address, seconds, keys=keys, town=town, keep=keep, as_json=as_json, energy=energy)
+    if protocol is None:
+        protocol = Protocol.STATION if station else Protocol.UDP
+    needed, other = ("--station", server) if protocol is Protocol.STATION else ("--server", station)
+    where = station if protocol is Protocol.STATION else server
+    if where is None or other is not None:
+        raise UserError(
+            tr("For this, {option} alone says where the gateways connect to.", option=needed),
+            tr("--server HOST:PORT is for Semtech UDP, --station wss://HOST:PORT for LoRa Basics Station."),
+        )
+    request = library.Request(
+        plan,
+        parse_address(where) if protocol is Protocol.STATION else library.parse_server(where),
+        seconds,
+        keys=keys,
+        town=town,
+        keep=keep,
+        as_json=as_json,
+        energy=energy,
+        tokens=read_tokens(token_file) if token_file else (),
+        ca_file=ca_file,
+    )
     raise typer.Exit(library.run(request))
 
 

@@ -18,7 +18,7 @@ import tempfile
 import urllib.request
 import webbrowser
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from rich.console import Console
 from spatz.sim import micropython, nodes
 from spatz.sim.ending import die_with_parent, interrupted_by_signals, stopped_by_signals
 from spatz.sim.progress import Progress, number
-from spatz.sim.simulate import register
+from spatz.sim.simulate import register, register_gateways
 from spatz.sim.simulation import Plan, Simulation
 
 PAGE_PORT = 8080
@@ -41,6 +41,10 @@ DELIVERED_WAIT_S = 60.0
 """With --json and without --seconds the demo ends when every node has delivered, at the latest after this time."""
 
 POLL_S = 0.25
+
+NEAR_JOIN_DR = 2
+"""SF10: the node heard best joins so, as if it had been made for a place far away; the nest then shows what ADR is for.
+At one reading every 40 s, which is what SF10 allows, that takes a few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def run(request: Request) -> int:
     Raises UserError: MicroPython missing, port occupied, folder not writable, or the nest did not start.
     """
     micropython.command()  # before anything is started
+    request = replace(request, plan=replace(request.plan, near_join_dr=NEAR_JOIN_DR))
     port = page_port(request.port)
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-demo-")))
@@ -115,7 +120,10 @@ def page_port(asked: int | None) -> int:
 
 
 def make_town(folder: Path, port: int, plan: Plan) -> Path:
-    """The demo's town with its nodes registered; every port but the page's is any free one. Raises UserError."""
+    """The demo's town with its nodes and gateways registered; all ports but the page's are any free ones.
+
+    Raises UserError.
+    """
     from nest.town import create  # here: the database library takes a while to load
 
     town = folder / "town"
@@ -131,9 +139,11 @@ def make_town(folder: Path, port: int, plan: Plan) -> Path:
         web_host="127.0.0.1",
         web_port=port,
         mqtt_port=0,
+        station_host="127.0.0.1",
     )
     nodes.write(town / "outlines.geojson", json.dumps(outlines()), 0o644)
     register(town, plan.flock())
+    register_gateways(town, plan.gateway_stations())
     return town
 
 

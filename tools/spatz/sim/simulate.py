@@ -1,4 +1,7 @@
-"""`spatz simulate`: a flock of virtual nodes behind virtual gateways, against any LoRaWAN network server."""
+"""`spatz simulate`: a flock of virtual nodes behind virtual gateways, against any LoRaWAN network server.
+
+The gateways speak Semtech UDP or LoRa Basics Station.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import ipaddress
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nest.errors import UserError
@@ -16,25 +20,33 @@ from nest.i18n import tr
 from rich.console import Console
 
 from spatz.sim import lifetime, micropython, nodes
+from spatz.sim.air import Station
 from spatz.sim.ending import interrupted_by_signals, stopped_by_signals
 from spatz.sim.progress import Progress
 from spatz.sim.simulation import Plan, Simulation
+from spatz.sim.station import StationServer, VirtualStation
 
 ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asked for. `seconds` 0: until Ctrl-C."""
+    """What the command line asked for. `seconds` 0: until Ctrl-C.
+
+    `server`: host and port for Semtech UDP, or ws(s)://host:port for LoRa Basics Station; then `tokens` is one for all
+    gateways or one for each (none: fresh ones, given to the town), and `ca_file` who vouches for the server.
+    """
 
     plan: Plan
-    server: tuple[str, int]
+    server: tuple[str, int] | str
     seconds: float = 0.0
     keys: Path | None = None
     town: Path | None = None
     keep: Path | None = None
     as_json: bool = False
     energy: bool = False
+    tokens: Sequence[str] = field(default=(), repr=False)
+    ca_file: Path | None = None
 
 
 def parse_server(text: str) -> tuple[str, int]:
@@ -108,6 +120,37 @@ def register(town: Path, flock: list[nodes.VirtualNode]) -> None:
         engine.dispose()
 
 
+def register_gateways(
+    town: Path, stations: Sequence[tuple[bytes, Station]], tokens: Sequence[str] | None = None
+) -> None:
+    """Let the virtual gateways (EUI, place) speak to our own nest; `tokens` for Basics Station, one for each gateway,
+    None: they speak Semtech UDP. Raises UserError."""
+    from nest.archive.database import open_database
+    from nest.gateways import GatewayRegistry
+    from nest.tokens import fingerprint
+    from nest.town import load
+
+    engine = open_database(load(town).database)
+    try:
+        registry = GatewayRegistry(engine)
+        for number, (eui, station) in enumerate(stations):
+            kept = None if tokens is None else fingerprint(tokens[number])
+            known = registry.get(eui)
+            if known is None:
+                registry.add(
+                    eui,
+                    station.name,
+                    latitude=station.position.latitude,
+                    longitude=station.position.longitude,
+                    antenna_gain_dbi=station.gain_dbi,
+                    token=kept,
+                )
+            elif known.token != kept:
+                registry.set_token(eui, kept)
+    finally:
+        engine.dispose()
+
+
 def run(request: Request) -> int:
     """Run the simulation to its end; the exit status: 0, or 1 when a node did not join within the time given.
 
@@ -117,24 +160,48 @@ def run(request: Request) -> int:
     flock = request.plan.flock()
     if request.keys:
         write_keys(request.keys, flock)
+    stations = request.plan.gateway_stations()
+    tokens = _tokens(request, len(stations)) if isinstance(request.server, str) else None
     if request.town:
         register(request.town, flock)
+        register_gateways(request.town, stations, tokens)
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-")))
-        return asyncio.run(_run(request, folder))
+        return asyncio.run(_run(request, folder, tokens))
 
 
-async def _run(request: Request, folder: Path) -> int:
+def _tokens(request: Request, count: int) -> list[str]:
+    """One for each gateway. Raises UserError: too few."""
+    from nest.tokens import new_token
+
+    tokens = list(request.tokens)
+    if not tokens and request.town:
+        return [new_token() for _ in range(count)]
+    if len(tokens) == 1:
+        return tokens * count
+    if len(tokens) < count:
+        raise UserError(
+            tr("A gateway needs a token for LoRa Basics Station."),
+            tr("Name a file with --token-file, one token per line; or --town, and the gateways are registered there."),
+        )
+    return tokens[:count]
+
+
+async def _run(request: Request, folder: Path, tokens: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     progress = Progress(console, [node.name for node in request.plan.flock()], quiet=request.as_json)
-    simulation = Simulation(request.plan, request.server, folder, on_event=progress.note)
+    server = request.server
+    if isinstance(server, str):
+        servers = [StationServer(server, token, request.ca_file) for token in tokens or ()]
+        simulation = Simulation(request.plan, servers, folder, on_event=progress.note)
+    else:
+        simulation = Simulation(request.plan, server, folder, on_event=progress.note)
     async with stopped_by_signals() as stop:
         try:
             with progress.shown(simulation.reports):
                 await simulation.start()
                 if not await simulation.gateways[0].wait_connected(ANSWER_S):
-                    host, port = request.server
-                    progress.say(tr("{host}:{port} does not answer; the gateway goes on trying.", host=host, port=port))
+                    progress.say(_silence(server, simulation))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), request.seconds or None)
         finally:
@@ -153,3 +220,12 @@ async def _run(request: Request, folder: Path) -> int:
         if request.energy:
             lifetime.show(Console(), simulation.uplink_costs(), tr("node"))
     return int(bool(request.seconds) and any(node["joined_s"] is None for node in summary["nodes"]))
+
+
+def _silence(server: tuple[str, int] | str, simulation: Simulation) -> str:
+    """Why the first gateway has no connection."""
+    gateway = simulation.gateways[0]
+    if isinstance(gateway, VirtualStation) and gateway.trouble:
+        return tr("{reason} The gateway goes on trying.", reason=gateway.trouble)
+    host, port = server if isinstance(server, tuple) else server.rsplit(":", 1)
+    return tr("{host}:{port} does not answer; the gateway goes on trying.", host=host, port=port)

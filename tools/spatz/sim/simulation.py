@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spatz.boards import load_board
 from spatz.sim import energy, nodes
-from spatz.sim.air import Air, Missed, Propagation, Reception, Transmission
+from spatz.sim.air import Air, Missed, Propagation, Reception, Station, Transmission
 from spatz.sim.airserver import AirServer, monotonic_us
 from spatz.sim.gateway import VirtualGateway
+from spatz.sim.station import StationServer, VirtualStation
 from spatz.sim.supervisor import Event, Supervisor
 
 JOIN_REQUEST, UNCONFIRMED_UP, CONFIRMED_UP = 0b000, 0b010, 0b100
@@ -34,13 +35,15 @@ class Plan:
     confirmed: bool = False
     spread_s: float | None = None
     """Within how many seconds the nodes are switched on; None: as `default_spread_s` says."""
+    near_join_dr: int | None = None
+    """The node heard best joins no faster than this: it has something to gain by ADR."""
 
     @property
     def propagation(self) -> Propagation:
         """The air of this seed."""
         return Propagation(self.seed)
 
-    def gateway_stations(self) -> list[tuple[bytes, Any]]:
+    def gateway_stations(self) -> list[tuple[bytes, Station]]:
         """EUI and station of each gateway."""
         return nodes.gateways(self.gateways, self.seed)
 
@@ -48,7 +51,11 @@ class Plan:
         """The nodes, without their folders."""
         spread_s = default_spread_s(self.nodes) if self.spread_s is None else self.spread_s
         heard_by = [station for _, station in self.gateway_stations()]
-        return nodes.flock(self.nodes, self.seed, heard_by, self.propagation, spread_s=spread_s)
+        flock = nodes.flock(self.nodes, self.seed, heard_by, self.propagation, spread_s=spread_s)
+        if self.near_join_dr is None:
+            return flock
+        near = nodes.best_heard(flock, heard_by, self.propagation)
+        return [replace(node, join_dr=self.near_join_dr) if node is near else node for node in flock]
 
 
 def default_spread_s(count: int) -> float:
@@ -62,7 +69,11 @@ def default_spread_s(count: int) -> float:
 
 @dataclass(slots=True)
 class NodeReport:
-    """What became of one node so far; times in seconds since the start of the simulation."""
+    """What became of one node so far; times in seconds since the start of the simulation.
+
+    `sf_first`, `sf_now`: spreading factors of its first and latest data frame on the air; `adr_after_uplinks`: how many
+    it had sent when it began to send faster than at first, without joining anew.
+    """
 
     name: str
     dev_eui: str
@@ -75,20 +86,24 @@ class NodeReport:
     sleeps: int = 0
     crashes: int = 0
     faults: int = 0
+    sf_first: int | None = None
+    sf_now: int | None = None
+    adr_after_uplinks: int | None = None
 
 
 class Simulation:
     """Create it, `start` it, `stop` it; in between `reports` tells what happens.
 
-    `folder` takes one folder per node. `on_event` hears everything the nodes do, after the report was brought up to
-    date.
+    `server` is where the gateways send to: host and port for Semtech UDP, or for LoRa Basics Station what each of them
+    is told of its server. `folder` takes one folder per node. `on_event` hears everything the nodes do, after the
+    report was brought up to date.
     Joining is seen on the air: a node that sends data has a session.
     """
 
     def __init__(
         self,
         plan: Plan,
-        server: tuple[str, int],
+        server: tuple[str, int] | Sequence[StationServer],
         folder: Path,
         *,
         on_event: Callable[[Event], None] = lambda event: None,
@@ -98,9 +113,7 @@ class Simulation:
         self.reports = {node.name: NodeReport(node.name, node.dev_eui.hex()) for node in self.flock}
         self._on_event = on_event
         self.air = AirServer(Air(plan.propagation, loss=plan.loss), on_transmission=self._on_transmission)
-        self.gateways = [
-            VirtualGateway(eui, station, server, self.air.transmit) for eui, station in plan.gateway_stations()
-        ]
+        self.gateways = _gateways(plan.gateway_stations(), server, self.air.transmit)
         for gateway in self.gateways:
             self.air.attach(gateway)
         for node in self.flock:
@@ -160,9 +173,18 @@ class Simulation:
         kind = transmission.data[0] >> 5
         if kind == JOIN_REQUEST:
             report.join_requests += 1
+            if report.adr_after_uplinks is None:
+                report.sf_first = None  # whatever it sends at next is of its own choice
             return
         if kind not in (UNCONFIRMED_UP, CONFIRMED_UP):
             return
+        report.sf_now = transmission.sf
+        if report.sf_first is None:
+            report.sf_first = transmission.sf
+        elif report.adr_after_uplinks is None and transmission.sf < report.sf_first:
+            report.adr_after_uplinks = report.uplinks
+            detail = f"SF{report.sf_first} SF{transmission.sf}"
+            self._on_event(Event(report.name, "faster", monotonic_us(), detail))
         report.uplinks += 1
         report.heard += any(isinstance(outcome, Reception) for outcome in outcomes.values())
         if report.joined_s is None:
@@ -183,3 +205,18 @@ class Simulation:
             setattr(report, counter, getattr(report, counter) + 1)
         if event.kind != "joined":  # told when the air shows it
             self._on_event(event)
+
+
+def _gateways(
+    stations: Sequence[tuple[bytes, Station]],
+    server: tuple[str, int] | Sequence[StationServer],
+    transmit: Callable[[Transmission], None],
+) -> Sequence[VirtualGateway | VirtualStation]:
+    match server:
+        case (str() as host, int() as port):
+            return [VirtualGateway(eui, station, (host, port), transmit) for eui, station in stations]
+        case _:
+            return [
+                VirtualStation(eui, station, told, transmit)
+                for (eui, station), told in zip(stations, cast("Sequence[StationServer]", server), strict=True)
+            ]
