@@ -49,7 +49,7 @@ NAMES = (
 @dataclass(frozen=True, slots=True)
 class VirtualNode:
     """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation; `board` is
-    the board that it is made of."""
+    the board that it is made of; `join_dr` as in `compile_config`."""
 
     name: str
     seed: int
@@ -58,6 +58,7 @@ class VirtualNode:
     position: Position
     phase_s: float
     board: str = BOARD
+    join_dr: int | None = None
 
     @property
     def dev_eui(self) -> bytes:
@@ -159,6 +160,14 @@ def flock(
     return nodes
 
 
+def best_heard(flock: Sequence[VirtualNode], gateways: Sequence[Station], propagation: Propagation) -> VirtualNode:
+    """The one whose signal a gateway receives strongest."""
+    return max(
+        flock,
+        key=lambda node: max(gw.gain_dbi - propagation.path_loss_db(node.station, gw) for gw in gateways),
+    )
+
+
 def _place(
     name: str,
     chance: random.Random,
@@ -206,6 +215,7 @@ def make(
         interval_s=interval_s,
         safe_window_s=safe_window_s,
         confirmed=confirmed,
+        join_dr=node.join_dr,
     )
     write(folder.fs / "config.json", json.dumps(config))
     if not folder.nvs.exists():

@@ -47,6 +47,16 @@ class Progress:
             self._doing[event.node] = what
         if event.kind == "joined":
             self._line(tr("{node} has joined.", node=event.node))
+        elif event.kind == "faster":
+            first, now = event.detail.split()
+            self.say(
+                tr(
+                    "{node} now sends at {now} instead of {first}: the nest has told it so (ADR).",
+                    node=event.node,
+                    now=now,
+                    first=first,
+                )
+            )
         elif event.kind == "crashed":
             self.say(tr("{node} stopped unexpectedly ({detail}) and starts again.", **_of(event)))
         elif event.kind == "fault":
@@ -68,7 +78,7 @@ class Progress:
 
     def _table(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None, rows: int = ROWS) -> Table:
         table = Table(box=None, pad_edge=False)
-        for heading in (tr("node"), tr("joined"), tr("sent"), tr("heard"), tr("state")):
+        for heading in (tr("node"), tr("joined"), tr("sent"), tr("heard"), tr("data rate"), tr("state")):
             table.add_column(heading)
         if extra is not None:
             table.add_column(tr("latest reading"))
@@ -76,11 +86,27 @@ class Progress:
             joined = (
                 tr("after {seconds} s", seconds=number(report.joined_s, ".1f")) if report.joined_s is not None else "–"
             )
-            cells = [name, joined, str(report.uplinks), str(report.heard), self._doing.get(name, "")]
+            cells = [
+                name,
+                joined,
+                str(report.uplinks),
+                str(report.heard),
+                _data_rate(report),
+                self._doing.get(name, ""),
+            ]
             table.add_row(*cells, *([extra.get(name, "")] if extra is not None else []))
         if len(reports) > rows:
             table.add_row(tr("and {count} more", count=len(reports) - rows))
         return table
+
+
+def _data_rate(report: NodeReport) -> str:
+    """As it is on the air, and what it was at first."""
+    if report.sf_now is None:
+        return "–"
+    if report.sf_first in (None, report.sf_now):
+        return f"SF{report.sf_now}"
+    return f"SF{report.sf_first} → SF{report.sf_now}"
 
 
 def number(value: float, form: str = "g") -> str:
