@@ -94,7 +94,8 @@ class Result:
 
     @property
     def last_s(self) -> float:
-        return max(self.joined_s, default=0.0)
+        """When the last one had joined; infinite when not all have."""
+        return max(self.joined_s) if len(self.joined_s) == len(self.requests) else math.inf
 
 
 class Hub:
@@ -466,7 +467,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 def _told(name: str, results: list[Result], asked: str) -> Iterator[tuple[str, str, str]]:
-    late = any(len(result.joined_s) < len(result.requests) or result.last_s > ASKED_S for result in results)
+    late = any(result.last_s > ASKED_S for result in results)
     times = ", ".join(
         f"{result.last_s / 60:.1f}" if len(result.joined_s) == len(result.requests) else
         f"{len(result.joined_s)} of {len(result.requests)}" for result in results

@@ -2,7 +2,7 @@
 
 A JoinRequest that is not answered costs one try: the node asks again, later each time. An answer may cost more. While
 a gateway sends it is deaf on all channels and cannot begin another answer. At SF12, which RX2 of a join always has, it
-sends for 1.6 s, and twenty such answers are all that the law allows in most sub-bands in an hour. So
+sends for 1.8 s, and twenty such answers are all that the law allows in most sub-bands in an hour. So
 
 - a quick answer (up to SF9) is always given;
 - a slow one only while it puts off less than it does: while fewer than one other request is expected in its time;

@@ -282,15 +282,17 @@ def _limit_us(band: int) -> int:
 
 
 def _by_minute(band: int, bookings: list[Booking], now_us: int) -> list[list[int]]:
-    """Rows [sub-band, end seen from now, airtime], in microseconds, one for each minute with airtime."""
+    """Rows [sub-band, end seen from now, airtime], in microseconds: one for each minute with airtime, and one for each
+    transmission that is not over."""
     rows: list[list[int]] = []
     minute = None
     for booking in bookings:
         airtime_us = booking.end_us - booking.start_us
-        if minute == booking.end_us // MINUTE_US:
+        over = booking.end_us <= now_us
+        if over and minute == booking.end_us // MINUTE_US:
             rows[-1][1] = booking.end_us - now_us
             rows[-1][2] += airtime_us
         else:
-            minute = booking.end_us // MINUTE_US
+            minute = booking.end_us // MINUTE_US if over else None
             rows.append([band, booking.end_us - now_us, airtime_us])
     return rows
