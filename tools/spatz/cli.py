@@ -171,9 +171,9 @@ def simulate(
     needed, other = ("--station", server) if protocol is Protocol.STATION else ("--server", station)
     where = station if protocol is Protocol.STATION else server
     if where is None or other is not None:
-        raise UserError(
-            tr("For this, {option} alone says where the gateways connect to.", option=needed),
+        raise typer.BadParameter(
             tr("--server HOST:PORT is for Semtech UDP, --station wss://HOST:PORT for LoRa Basics Station."),
+            param_hint=needed,
         )
     request = library.Request(
         plan,
