@@ -56,10 +56,9 @@ class UnknownDeviceError(LookupError):
 
 @dataclass(slots=True)
 class _Join:
-    """A JoinRequest that is good. `answered`: its nonce is used up."""
+    """A JoinRequest that is good."""
 
     request: frames.JoinRequest
-    answered: bool = False
 
 
 @dataclass(slots=True)
@@ -213,9 +212,7 @@ class NetworkServer:
         subject = group.subject
         if group.is_new_emission(frame, now):
             if isinstance(subject, _Join):
-                if subject.answered:
-                    return [COUNT["dev_nonce_used"]]
-                return self._receive_join(subject.request, frame, now)  # it was not answered: a new chance
+                return self._receive_join(subject.request, frame, now)  # a new chance, if it was not answered
             if subject.uplink.fcnt == subject.session.state.fcnt_up and self._is_current(subject.session):
                 return self._receive_again(subject, frame, now)
             return [COUNT["replay"]]
@@ -313,7 +310,6 @@ class NetworkServer:
         way = self._sender.join_way(live(group.strongest_first()), now)
         if way is None:
             return [COUNT["join_deferred"]]
-        subject.answered = True
         device = self._devices[request.dev_eui]
         state = join.open_session(
             device,

@@ -79,6 +79,12 @@ def test_replaying_the_last_confirmed_frame_does_not_drain_the_counter(radio: Ra
     radio.hear(device.uplink(b"x", confirmed=True))
     radio.after(1)
     assert len(radio.sent) == 17
+    phy = device.uplink(b"x", confirmed=True)
+    for i in range(3):  # the next frame may be repeated again
+        radio.after(100)
+        radio.hear(phy, tmst=i * 100_000_000)
+    radio.after(1)
+    assert len(radio.sent) == 20
 
 
 def test_repeats_of_an_unconfirmed_frame_need_no_answer(radio: Radio, device: EndDevice) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from nest.model import RadioFrame
 
 from .device import EndDevice
 from .radio import FAR, NEAR, Radio
@@ -64,6 +65,7 @@ def test_what_was_held_back_while_later_frames_came_is_stored_under_its_own_time
     assert [payload for _, payload in archived(radio)] == [b"first", b"\x00", b"\x01", b"\x02", b"live"]
     assert radio.sessions[device.dev_eui, 1].fcnt_up == fcnt_up
     assert radio.sent == []
+    assert [uplink.payload for uplink in radio.published] == [b"live"]  # the archive alone knows which were new
     stored = radio.frames[device.dev_eui, 1, 1]
     assert stored.received_at == pytest.approx(radio.now - 1802 + 1.7e9)
 
@@ -114,6 +116,15 @@ def test_an_old_counter_heard_after_the_last_frame_is_a_replay(radio: Radio, dev
     assert radio.hear(held, held_s=300) == ["replay"]  # the orders of counters and of times contradict each other
     assert radio.hear(held) == ["replay"]  # nobody claims to have held it back
     assert radio.hear(held, held_s=1200) == ["late_frame"]
+
+
+def test_a_clock_that_was_set_back_makes_no_replay_good(radio: Radio, device: EndDevice) -> None:
+    never_heard = device.uplink(b"x")
+    radio.after(600)
+    radio.hear(device.uplink(b"live"))
+    at = radio.now + 1.7e9 - 300
+    frame = RadioFrame(never_heard, NEAR, at, 868_100_000, 7, 125_000, -90.0, 5.0, 1)
+    assert radio.carry_out(radio.server.receive(frame, radio.now)) == ["replay"]
 
 
 # One step of a town's day: the device sends and is heard at once, or its frame is held back; a frame held back is
