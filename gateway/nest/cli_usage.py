@@ -17,7 +17,7 @@ from nest.i18n import tr
 from nest.logs import printable
 
 # typer brings its own copy of click, older versions use click itself: the classes are found through their heir
-_CommandError = typer.BadParameter.__mro__[2]
+_CommandError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _MEANT = r"(?: (?:\(Possible options: |Did you mean )(?P<known>.*?)[?)])?"
 

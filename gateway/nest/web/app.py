@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -29,10 +30,11 @@ from nest.town import Town
 from nest.web import admin, api, machines, pages, views
 from nest.web.events import EventStreams
 from nest.web.guard import Guard
-from nest.web.operations import Operations
+from nest.web.operations import Operations, remembered
 from nest.web.security import API, BodyLimit, SecurityHeaders, content_security_policy
 
 _LOG = logging.getLogger(__name__)
+REMEMBER_S = 0.5
 _OWN = Path(__file__).parent / "static"
 
 # readings told at once, and the pause behind them: at most 640 a second, whatever arrives
@@ -49,16 +51,21 @@ def create_app(
     clock: Callable[[], float] = time.time,
     streams: EventStreams | None = None,
     operations: Operations | None = None,
+    remember_s: float = REMEMBER_S,
 ) -> FastAPI:
     """The application for one town.
 
     `status` gives what `/api/v1/status` publishes: it must hold no secrets. `clock` gives Unix seconds. With
-    `operations` there are `/metrics` (where the town's settings allow it) and the admin API as well.
+    `operations` there are `/metrics` (where the town's settings allow it) and the admin API as well. Both are asked in
+    the event loop, and what they said is good for `remember_s`.
     Whoever stops the server calls `app.state.events.close()` first: uvicorn waits for open streams.
 
     Raises UserError: `town.toml` switches tiles on and `tiles_url` is no address.
     """
     streams = EventStreams() if streams is None else streams
+    status = remembered(status, remember_s)
+    if operations is not None:
+        operations = dataclasses.replace(operations, snapshot=remembered(operations.snapshot, remember_s))
     ground = town.settings.map
     try:
         policy = content_security_policy(ground.tiles_url if ground.tiles else None)

@@ -41,10 +41,10 @@ def router(
             async with asyncio.timeout(patience_s):
                 # unlike a thread of the requests' pool, this one can be left behind
                 await asyncio.to_thread(_probe, archive, operations)
+            if operations is not None and status.stuck(operations.snapshot()):
+                reason = "what is heard waits for the database"
         except (SQLAlchemyError, LookupError, TimeoutError):
             reason = "the archive does not answer"
-        if reason is None and operations is not None and status.stuck(operations.snapshot()):
-            reason = "what is heard waits for the database"
         if reason is None:
             return JSONResponse({"status": "ok", "town": town.slug})
         return JSONResponse({"status": "failing", "town": town.slug, "reason": reason}, 503)

@@ -65,7 +65,7 @@ EVERYTHING = [
     ],
 )  # fmt: skip
 async def test_without_the_token_nobody_learns_anything(app: FastAPI, engine: Engine, header: str | None) -> None:
-    headers = {} if header is None else {"authorization": header.encode("latin-1")}
+    headers = {} if header is None else {b"authorization": header.encode("latin-1")}
     answers = set()
     for number, (method, path) in enumerate(EVERYTHING):
         transport = httpx.ASGITransport(app, client=(f"10.0.0.{number}", 1))

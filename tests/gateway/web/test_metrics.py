@@ -43,7 +43,7 @@ def told() -> Told:
 async def client(
     archive: Archive, live: Live, town: Town, engine: Engine, told: Told
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(archive, live, town, dict, clock=lambda: NOW, operations=Operations(engine, told))
+    app = create_app(archive, live, town, dict, clock=lambda: NOW, operations=Operations(engine, told), remember_s=0)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://nest") as client:
         yield client
 
@@ -173,3 +173,22 @@ async def test_a_table_that_is_gone_is_noticed(client: httpx.AsyncClient, engine
     with engine.begin() as connection:
         connection.exec_driver_sql("delete from funkspatz_schema")
     assert (await client.get("/health")).status_code == 503
+
+
+async def test_however_many_ask_the_nest_is_asked_seldom(
+    archive: Archive, live: Live, town: Town, engine: Engine
+) -> None:
+    asked = []
+
+    def tell() -> dict[str, Any]:
+        asked.append(1)
+        return snapshot()
+
+    app = create_app(
+        archive, live, town, lambda: status.public(tell()), operations=Operations(engine, tell), remember_s=3600
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://nest") as client:
+        for _ in range(5):
+            for path in ("/metrics", "/health", "/api/v1/status"):
+                assert (await client.get(path)).status_code == 200
+    assert len(asked) == 2  # for everybody, and for the operator
