@@ -6,13 +6,14 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nest.errors import UserError
 from nest.i18n import tr
 
 BACKUPS = "backups"  # the folder beside the database
+Progress = Callable[[int, int], None]  # done, in all
 _PAGES = 1000  # copied in one go; between two of them a writer may have the database
 
 
@@ -42,33 +43,56 @@ def stamp() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
-def take(source: Path, target: Path, progress: Callable[[float], None] | None = None) -> None:
+def take(source: Path, target: Path, progress: Progress | None = None) -> None:
     """Copy the database `source` as it is at one moment into the new file `target` (mode 0600), check it, and have it
-    on the disk; `target` appears whole or not at all. Writers go on meanwhile. `progress` is told the share done.
+    on the disk; `target` appears whole or not at all. Writers go on meanwhile.
 
     Raises sqlite3.Error, OSError (FileExistsError where `target` is there).
     """
+    with appearing(target) as part, contextlib.closing(connect(source)) as old:
+        old.execute("BEGIN")  # one moment: what is written from now on is not seen, and does not start us anew
+        old.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        with contextlib.closing(connect(part)) as new:
+            new.execute("PRAGMA synchronous = OFF")  # one sync at the end is enough
+            old.backup(new, pages=_PAGES, progress=share(progress))
+            new.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read from anywhere
+            check(new)
+
+
+@contextlib.contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """An empty file (mode 0600) to be filled, which becomes `target` when it is done and is gone when it is not.
+
+    Raises FileExistsError: `target` is there.
+    """
     part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    if target.exists():
-        raise FileExistsError(17, os.strerror(17), str(target))
-    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the name is ours from now on
     try:
-        with contextlib.closing(sqlite3.connect(source, isolation_level=None)) as old:
-            old.execute("PRAGMA busy_timeout = 5000")
-            old.execute("BEGIN")  # one moment: what is written from now on is not seen, and does not start us anew
-            old.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
-                old.backup(new, pages=_PAGES, progress=_share(progress))
-                new.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read from anywhere
-                found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise sqlite3.DatabaseError(found)
-        sync(part)
-        os.link(part, target)  # unlike a rename, this puts nothing in the place of another file
-    finally:
         part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        yield part
+        sync(part)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+        raise
     sync(target.parent)
+
+
+def connect(path: Path, patience_ms: int = 5000) -> sqlite3.Connection:
+    """A plain connection, in which nothing happens by itself."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError: a page is damaged."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found).splitlines()[-1])
 
 
 def sync(path: Path) -> None:
@@ -80,7 +104,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _share(progress: Callable[[float], None] | None) -> Callable[[int, int, int], None] | None:
+def share(progress: Progress | None) -> Callable[[int, int, int], None] | None:
+    """`progress`, as SQLite tells it."""
     if progress is None:
         return None
-    return lambda _status, remaining, total: progress(1 - remaining / total if total else 1.0)
+    return lambda _status, remaining, total: progress(total - remaining, total)
