@@ -303,7 +303,7 @@ class SemtechUdp:
         if gateway is None:
             self._paths.pop(datagram[4:12], None)
             self.counters["unknown_gateway"] += 1
-            self._gateways.knock(eui, PROTOCOL, str(address[0]), self._clock())
+            self._gateways.knock(eui, PROTOCOL, address[0].removeprefix("::ffff:"), self._clock())
             return None
         if gateway.info.token is not None:
             self.counters["token_needed"] += 1

@@ -146,7 +146,9 @@ def test_strangers_get_no_answer_and_are_remembered(nest: Nest) -> None:
     assert nest.frames == []
     known = nest.gateways.strangers["00" * 8]
     assert (known.protocol, known.count, known.address) == ("semtech_udp", 3, AWAY[0])
-    assert nest.counted() == {"unknown_gateway": 3}
+    nest.hear(PULL[:4] + stranger, (f"::ffff:{HOME[0]}", 7, 0, 0))
+    assert known.address == HOME[0]  # as people write it
+    assert nest.counted() == {"unknown_gateway": 4}
 
 
 def test_a_gateway_is_heard_once_it_is_admitted_and_no_more_when_it_is_dismissed(nest: Nest) -> None:
@@ -377,6 +379,14 @@ def test_the_gateway_s_word_on_a_downlink(nest: Nest, body: bytes, error: str | 
     assert (counted["source_locked"], counted["tx_ack_unknown"]) == (1, 2)
     assert kind is None or counted[kind] == 1
     assert nest.gateway.refused == (error is not None)
+
+
+def test_nobody_else_has_a_word_on_a_downlink_even_when_the_gateway_is_silent(nest: Nest) -> None:
+    nest.hear(PULL)
+    nest.downlink_goes_to()
+    nest.now += 1000
+    nest.hear(b"\x02" + nest.wire.sent[-1][0][1:3] + b"\x05" + bytes.fromhex(EUI), AWAY)
+    assert nest.results == []
 
 
 def test_one_gateway_cannot_speak_for_another_s_downlink() -> None:
