@@ -5,7 +5,7 @@ Every gateway that heard an uplink can answer it in RX1 and in RX2. `plan` lists
 - A way on which the answer would probably not be understood comes last. A downlink reaches about as far as the uplink
   did; what the gateway sends louder than the node helps, and RX2 has a data rate of its own.
 - Airtime costs, for a gateway that sends is deaf: twice as much when it has been busy for half of the last minute, and
-  more the less of the sub-band's hour is left.
+  more the less of the sub-band's hour is left. Where both windows cost much the same, RX1 is better.
 - The strongest copy's gateway answers; one that heard the node within 3 dB of it is as good, what is weaker costs more.
 
 What is taken already, or forbidden, is the schedule's to say.
@@ -35,6 +35,7 @@ UNSURE_COST = 10.0
 HOPELESS_COST = 100.0
 LOAD_FACTOR = 2.0
 SCARCE_FACTOR = 4.0
+LATER_FACTOR = 1.05  # RX2, for the node listens longer and there is no other window behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class Way:
         airtime_s = self.airtime_us(size) / 1e6
         used = schedule.used(self.gateway, self.band, now) + airtime_s / 3600 / eu868.SUB_BANDS[self.band].duty
         cost = airtime_s * (1 + LOAD_FACTOR * load) * (1 + SCARCE_FACTOR * used * used)
+        if self.window == 2:
+            cost *= LATER_FACTOR
         cost += min(max(self.weaker_db - AS_STRONG_DB, 0.0) * WEAKER_COST, WEAKEST_COST)
         if self.margin_db is not None and self.margin_db < SURE_DB:
             cost += UNSURE_COST if self.margin_db >= 0 else HOPELESS_COST - self.margin_db

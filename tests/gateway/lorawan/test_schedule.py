@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -43,7 +44,7 @@ class Gateway:
 
     def check(self) -> None:
         every = sorted((booking.start_us, booking.end_us) for booking, _ in self.booked)
-        for (_, end), (start, _) in zip(every, every[1:], strict=False):
+        for (_, end), (start, _) in pairwise(every):
             assert start - end >= 41_500, "40 ms and the radio's start lie between two transmissions"
         for freq_hz, limit_us in LIMIT_US.items():
             sent = [(booking.start_us, booking.end_us) for booking, freq in self.booked if freq == freq_hz]
