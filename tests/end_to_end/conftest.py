@@ -60,6 +60,18 @@ class SmallTown:
         return found
 
 
+def observed_downlinks(small: SmallTown) -> None:
+    """From now on every downlink that goes on the air is noted."""
+    for gateway in small.simulation.gateways:
+        put_on_air = gateway._transmit
+
+        def observed(transmission: Transmission, put_on_air: Callable[[Transmission], None] = put_on_air) -> None:
+            small.downlinks.append(transmission)
+            put_on_air(transmission)
+
+        gateway._transmit = observed
+
+
 @pytest.fixture
 async def small_town(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[SmallTown]:
     """One node and two gateways, unless a test's `plan` parameter says otherwise; everything ends with the test."""
@@ -76,14 +88,7 @@ async def small_town(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIte
     simulation = Simulation(plan, ("127.0.0.1", udp_port), tmp_path / "nodes")
     small = SmallTown(made.path, nest, simulation)
     simulation._on_event = small.events.append
-    for gateway in simulation.gateways:
-        put_on_air = gateway._transmit
-
-        def observed(transmission: Transmission, put_on_air: Callable[[Transmission], None] = put_on_air) -> None:
-            small.downlinks.append(transmission)
-            put_on_air(transmission)
-
-        gateway._transmit = observed
+    observed_downlinks(small)
     try:
         await simulation.start()
         yield small
