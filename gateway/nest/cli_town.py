@@ -15,7 +15,7 @@ import typer
 from sqlalchemy import Engine
 
 from nest import systemd, town
-from nest.archive import meta
+from nest.archive import copies, meta
 from nest.cli_common import AsJson, Folder, database, examples, new_app
 from nest.errors import UserError
 from nest.i18n import tr
@@ -64,8 +64,6 @@ def backup(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    from nest.archive import copies  # here: the other commands need none of it
-
     settings = town.load(folder)
     named = file or Path(f"{settings.slug}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.nest.tar.gz")
     with _progress(tr("copying")) as progress:
@@ -88,8 +86,6 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help=tr("do not ask before a town is replaced"))] = False,
     as_json: AsJson = False,
 ) -> None:
-    from nest.archive import copies
-
     if (folder / town.SETTINGS_FILE).exists() and not yes:
         _ask(folder)
     with _progress(tr("restoring")) as progress:
@@ -98,6 +94,7 @@ def restore(
         print(json.dumps({"folder": str(folder), "town": restored.slug}))
         return
     print(tr("{town} stands in {folder} as it was when the backup was made.", town=restored.name, folder=folder))
+    print("→ " + tr("The restored town.toml counts from the next start of the nest."))
 
 
 @contextmanager
