@@ -85,7 +85,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     yield "  frames among them that could be read", "", str(sum(share["frames"] for share in good))
     yield "exceptions, answers to strangers or of more bytes", "0", str(len(said) - len(good))
     growth = max((share["growth_mb"] for share in good), default=math.inf)
-    yield "memory grown after the first tenth, worst share (MB)", f"<= {FLAT_MB}", f"{growth:.1f}"
+    yield "memory grown after the first third, worst share (MB)", f"<= {FLAT_MB}", f"{growth:.1f}"
 
 
 def _in_a_process(what: str, count: int, seed: int) -> str:
@@ -325,8 +325,8 @@ def memory_mb() -> float:
 
 
 def main(what: str, count: int, seed: int) -> dict[str, Any]:
-    """One share, the memory measured after its first tenth, when tables and caches have filled, and at its end."""
-    first = count // 10
+    """One share, the memory measured after its first third, when tables and caches have filled, and at its end."""
+    first = count // 3
     if what == "udp":
         udp = UdpFuzz(seed)
         udp.feed(first)
