@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from nest.archive import Archive, open_database
+from nest.archive.journal import Journal
 from nest.errors import UserError
+from nest.lorawan.effects import StoreJoin, StoreStatus
 from nest.model import JoinRecord, SessionState
+from nest.moments import now_ms
 from nest.registry import Registry
 from sqlalchemy import Engine, text
 
@@ -96,7 +99,8 @@ def test_name_and_eui_are_given_once(registry: Registry) -> None:
 def test_a_removed_node_loses_key_and_session_but_no_reading(engine: Engine, registry: Registry) -> None:
     archive, eui = Archive(engine), bytes.fromhex(EUI)
     registry.add("amsel", EUI)
-    archive.store_join(JoinRecord(eui, 0, 1), SessionState(eui, 1, 0x01020304, bytes(16), bytes(16)))
+    session = SessionState(eui, 1, 0x01020304, bytes(16), bytes(16))
+    assert not Journal(engine).commit([StoreJoin(JoinRecord(eui, 0, 1), session)]).failed
     archive.add_reading("amsel", 1000.0, {"temperature": 21.4})
     registry.remove("amsel")
     assert registry.get("amsel") is None
@@ -131,10 +135,29 @@ def test_with_a_new_key_dev_nonces_begin_anew_and_join_nonces_go_on(engine: Engi
         if registry.get("amsel"):
             registry.remove("amsel")
         registry.add("amsel", EUI, app_key=app_key)
-        archive.store_join(
-            JoinRecord(eui, 7, len(archive.joins()) + 1),
-            SessionState(eui, len(archive.joins()) + 1, 1, bytes(16), bytes(16)),
-        )
+        nonce = len(archive.joins()) + 1
+        join = StoreJoin(JoinRecord(eui, 7, nonce), SessionState(eui, nonce, 1, bytes(16), bytes(16)))
+        assert not Journal(engine).commit([join]).failed
         registry.remove("amsel")
         registry.add("amsel", EUI, app_key=app_key)
         assert archive.joins()[-1] == JoinRecord(eui, dev_nonce, len(archive.joins()))
+
+
+def test_what_changed_is_found_and_what_was_removed(engine: Engine, registry: Registry) -> None:
+    registry.add("amsel", EUI, app_key=bytes(16))
+    assert [device.slug for device in registry.changed_since(0)[0]] == ["amsel"]
+    later = now_ms() + 1000
+    assert registry.changed_since(later) == ([], [])
+    registry.remove("amsel")
+    assert registry.changed_since(0) == ([], [bytes.fromhex(EUI)])
+
+
+def test_battery_and_margin_are_shown_and_are_no_change_of_the_node(engine: Engine, registry: Registry) -> None:
+    registry.add("amsel", EUI)
+    with engine.connect() as connection:
+        changed_at = connection.execute(text("select changed_at from nodes")).scalar_one()
+    Journal(engine).commit([StoreStatus(bytes.fromhex(EUI), 1000.25, 120, -7)])
+    node = registry.get("amsel")
+    assert node
+    assert (node.battery, node.margin_db, node.status_at) == (120, -7, 1000.25)
+    assert registry.changed_since(changed_at + 1) == ([], [])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from nest import quantities
-from nest.archive import open_database, schema
+from nest.archive import migrations, open_database, schema
 from nest.archive.database import writing
 from nest.errors import UserError
 from nest.registry import Registry
@@ -189,8 +189,8 @@ def test_an_older_database_is_brought_up_to_date_once(path: Path, monkeypatch: p
         calls.append(1)
         connection.execute(text("create table later (id integer)"))
 
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: to_next})
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", {schema.VERSION - 1: to_next})
     for _ in range(2):
         engine = open_database(path)
         assert inspect(engine).has_table("later")
@@ -206,22 +206,22 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkey
         Table("half", schema.MetaData(), Column("id", Integer)).create(connection)
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: half})
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", {schema.VERSION - 1: half})
     with pytest.raises(RuntimeError):
         open_database(path)
     monkeypatch.undo()
     engine = open_database(path)
     assert not inspect(engine).has_table("half")
     with engine.begin() as connection:
-        assert connection.execute(select(schema.schema_version.c.version)).scalars().all() == [1]
+        assert connection.execute(select(schema.schema_version.c.version)).scalars().all() == [schema.VERSION]
 
 
 def test_a_program_that_holds_the_database_is_waited_for_and_then_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_database(path).dispose()
-    monkeypatch.setattr("nest.archive.database._PRAGMAS", ("PRAGMA busy_timeout = 50",))
+    monkeypatch.setattr("nest.archive.database._PATIENCE_MS", 50)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("begin immediate")
     with pytest.raises(UserError, match="in use"):
