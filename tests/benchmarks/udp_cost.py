@@ -1,7 +1,8 @@
-"""What a datagram costs from the socket to the network server, and its acknowledgement back: microseconds of processor time,
-best of several turns: the machine has other work.
+"""What a datagram costs from the socket to the network server, and its acknowledgement back.
 
-python -m tests.benchmarks.udp_cost
+Processor time, best of several turns: the machine has other work.
+
+    python -m tests.benchmarks.udp_cost
 """
 
 from __future__ import annotations
