@@ -317,7 +317,7 @@ def test_uplinks_alone_keep_the_address_tied(nest: Nest) -> None:
 
 
 def test_a_lost_keep_alive_now_and_then_is_not_silence(nest: Nest) -> None:
-    for i in range(50):
+    for i in range(51):
         nest.now += 10
         if i % 3:
             nest.hear(PULL, HOME)
@@ -341,6 +341,10 @@ def test_a_way_that_nobody_keeps_open_is_closed(nest: Nest) -> None:
     nest.now += 89
     assert nest.downlink_goes_to() == HOME
     nest.now += 2
+    assert nest.downlink_goes_to() is None
+    nest.now += 86_400
+    nest.hear(PULL)  # back after a day, which was an absence and no way to keep alive
+    nest.now += 361
     assert nest.downlink_goes_to() is None
 
 
