@@ -81,6 +81,8 @@ class Control:
         "_asked",
         "_ch_mask",
         "_changed",
+        "_charged",
+        "_counted",
         "_dr",
         "_fopts",
         "_heard_at",
@@ -129,6 +131,8 @@ class Control:
         self._sent_at: list[float] = []  # downlinks with requests, the newest 12
         self._kinds: list[str] = []
         self._changed = False
+        self._charged = False  # the request on offer stands in state.adr_tries
+        self._counted = False  # the last reply stands in _sent_at
         self._must = False
         self._link_check = False
         self._sticky = False
@@ -156,6 +160,9 @@ class Control:
         self._changed = self._must = self._link_check = self._sticky = self._time = False
         self._status = None
         self._heard_at = heard_at
+        if self._charged and asked.adr is None:
+            self._take_back()
+        self._charged = self._counted = False
         if commands or asked is not _NONE:
             self._hear(commands, asked, heard_at)
             self._must = self._sticky = self._sticky and self._may_ask(heard_at)
@@ -171,6 +178,8 @@ class Control:
             time = mac.device_time_ans(heard_at)
         asking, self._offered = self._build(requests, mac.MAX_FOPTS - len(link_check) - len(time))
         self._fopts = link_check + asking
+        if self._offered.adr is not None:
+            self._charge()
         must = self._must or self._link_check or self._time or adr_ack_req
         kinds, self._kinds = tuple(self._kinds), []
         return Reply(link_check + time + asking, must, self._changed, self._status, kinds)
@@ -181,21 +190,35 @@ class Control:
         return self._fopts
 
     def sent(self) -> None:
-        """A downlink with the last reply's commands went to a gateway."""
+        """A downlink with the last reply's commands went to a gateway; said again when it went once more."""
         if self._offered == _NONE and not self._sticky:
             return
-        if self._asked is _NONE and self._offered.adr is not None:
-            self._kinds.append("adr_request")  # told with the next uplink
-            self._state.adr_tries += 1  # stored with the FCntDown of that downlink
+        if self._offered.adr is not None and not self._charged:
+            self._charge()
         self._asked = self._offered
-        self._sent_at = [*self._sent_at[1 - MAX_REQUESTS_PER_DAY :], self._heard_at]
+        if not self._counted:
+            self._counted = True
+            self._sent_at = [*self._sent_at[1 - MAX_REQUESTS_PER_DAY :], self._heard_at]
+            if self._asked.adr is not None:
+                self._kinds.append("adr_request")  # told with the next uplink
 
     def not_sent(self) -> None:
         """No gateway could send it after all: nothing is outstanding, the node cannot know of it."""
-        if self._asked.adr is not None:
-            self._kinds.remove("adr_request")
-            self._state.adr_tries -= 1
         self._asked = _NONE
+        if self._charged:
+            self._take_back()
+        if self._counted and "adr_request" in self._kinds:
+            self._kinds.remove("adr_request")
+        self._counted = False
+
+    def _charge(self) -> None:
+        """A try counts before it is made, so that it is stored with the FCntDown of its downlink."""
+        self._charged = self._changed = True
+        self._state.adr_tries += 1
+
+    def _take_back(self) -> None:
+        self._charged, self._changed = False, True
+        self._state.adr_tries -= 1
 
     # -- what the node says
 

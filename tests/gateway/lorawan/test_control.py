@@ -287,9 +287,8 @@ def test_what_an_earlier_process_asked_without_an_answer_is_asked_again() -> Non
     """It may have been taken, and the answer lost."""
     state = state_of(tx_power=3)
     before = Control(SETTINGS, state)
-    replies(before, 20, snr=9.0)
-    before.sent()
-    state = replace(state)  # as it was stored
+    assert replies(before, 20, snr=9.0).changed
+    state = replace(state)  # as it is stored with the FCntDown, before the downlink is sent
     assert state.adr_tries == 1
     assert conclude(Control(SETTINGS, state), fcnt=21).fopts == mac.link_adr_req(5, 3, 0x00FF, 0, 1)
 
@@ -316,6 +315,15 @@ def test_network_and_node_agree_in_the_end(loss: float, die_every: int) -> None:
         assert session.dr == 5
         assert session.sticky == b""
         assert len(node.downlinks) < 30
+
+
+def test_a_downlink_that_a_gateway_refused_and_another_took_counts_once() -> None:
+    control = Control(SETTINGS, s := state_of())
+    replies(control, 20, snr=9.0)
+    for _ in range(3):
+        control.sent()
+    assert conclude(control, TAKEN, fcnt=20, snr=9.0).kinds == ("adr_request",)
+    assert (s.tx_power, s.adr_tries) == (2, 0)
 
 
 # -- windows
