@@ -6,7 +6,7 @@ sends for 1.8 s, and twenty such answers are all that the law allows in most sub
 
 - a quick answer (up to SF9) is always given;
 - a slow one only while it puts off less than it does: while fewer than one other request is expected in its time;
-- a quarter of each sub-band's hour stays free for those who have joined.
+- a tenth of each sub-band's hour stays free for those who have joined, and slow answers take no more than half of it.
 
 Only good requests are counted, so forged ones keep nobody out; in quiet times everybody is answered.
 """
@@ -23,7 +23,8 @@ from nest.lorawan.schedule import Schedule
 JOIN_ACCEPT_SIZE = 33  # bytes, with a CFList
 QUICK_US = 250_000
 DISPLACED = 1.0  # requests expected during a slow answer
-SHARE = 0.75  # of a sub-band's hour
+SHARE = 0.9  # of a sub-band's hour
+SLOW_SHARE = 0.5
 RATE_OVER_S = 15.0
 MOST_COUNTED = 64
 MOST_GATEWAYS = 256  # remembered; a gateway that hears no JoinRequest is not
@@ -49,10 +50,11 @@ class Admission:
     def is_worth_it(self, way: Way, now: float) -> bool:
         """Whether this way of answering may be taken."""
         airtime_us = way.airtime_us(JOIN_ACCEPT_SIZE)
-        if self._schedule.used(way.gateway, way.band, now) > SHARE:
-            return False
+        used = self._schedule.used(way.gateway, way.band, now)
         if airtime_us <= QUICK_US:
-            return True
+            return used < SHARE
+        if used > SLOW_SHARE:
+            return False
         asked = self._asked.get(way.gateway, ())
         recent = sum(at > now - RATE_OVER_S for at in asked)
         return recent / RATE_OVER_S * airtime_us / 1e6 < DISPLACED

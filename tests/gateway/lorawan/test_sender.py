@@ -467,15 +467,21 @@ def test_two_joins_at_once_do_not_meet_in_the_air() -> None:
     assert {downlink.gateway for downlink in desk.sent} == {NEAR, FAR}
 
 
-def test_joins_leave_a_quarter_of_the_hour_to_those_who_have_joined() -> None:
+@pytest.mark.parametrize(("sf", "least"), [(9, 0.1), (10, 0.5)])
+def test_joins_leave_airtime_to_quicker_ones_and_to_those_who_have_joined(sf: int, least: float) -> None:
     desk = Desk()
-    while join(desk, desk.copy(sf=9)) is not None:
-        desk.now += 4.0
-        desk.sender.poll(desk.now)
-    assert 0.2 < desk.sender.airtime_left()[NEAR]["868.0-868.6"] <= 0.26
+    while join(desk, desk.copy(sf=sf)) is not None:
+        desk.now += 20.0
+        desk.take(desk.sender.poll(desk.now))
+        if desk.left(NEAR, "869.4-869.65") < 1.0:
+            break
+    assert least - 0.02 < desk.left(NEAR, "868.0-868.6") < least + 0.02
     desk.now += 10
-    desk.answer(desk.copy(sf=9))
-    assert desk.ways[-1] == (NEAR, 1)
+    before = len(desk.sent)
+    desk.answer(desk.copy(sf=7))
+    if desk.sender.next_deadline() is not None:
+        desk.pass_until_next()
+    assert len(desk.sent) == before + 1
 
 
 # -- restarts
