@@ -26,6 +26,9 @@ def before_migration(path: Path, version: int) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
+        for left in folder.glob(f"nest-v{version}-*"):  # of an attempt that was cut off
+            if left.suffix == ".part" or not left.stat().st_size:
+                left.unlink()
         target = folder / f"nest-v{version}-{stamp()}.db"
         take(path, target)
     except (OSError, sqlite3.Error) as error:
@@ -39,8 +42,9 @@ def before_migration(path: Path, version: int) -> Path:
 
 
 def stamp() -> str:
-    """This moment in UTC, as part of a file's name."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    """This moment in UTC, to the millisecond, as part of a file's name."""
+    now = time.time()
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z"
 
 
 def take(source: Path, target: Path, progress: Progress | None = None) -> None:

@@ -1,0 +1,489 @@
+"""The journal: a burst in one transaction, and what a person finds in the archive afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway.archive.bursts import (
+    CLIMATE,
+    EUI,
+    FAR,
+    HUMIDITY_FAILED,
+    NEAR,
+    OTHER,
+    TEMPERATURE_OUT_OF_RANGE,
+    join,
+    session,
+    store,
+    uplink,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nest import payload
+from nest.archive import Archive, burst, open_database, schema
+from nest.archive.downlinks import DownlinkQueue
+from nest.archive.journal import Journal, RefusedError, ReplacedError
+from nest.archive.meta import put
+from nest.archive.outbox import Outbox
+from nest.lorawan.effects import DownlinkOutcome, MergeCopy, StoreLate, StoreSession, StoreStatus, StoreUplink
+from nest.model import MOST_HEARD, Heard, JoinRecord, SessionState
+from nest.registry import Registry
+from sqlalchemy import Engine, insert, select, text
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(tmp_path / "nest.db")
+    Registry(engine).add("amsel", EUI)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def journal(engine: Engine) -> Iterator[Journal]:
+    with contextlib.closing(Journal(engine)) as journal:
+        yield journal
+
+
+@pytest.fixture
+def state(journal: Journal) -> SessionState:
+    """The session of a node that has just joined."""
+    state = session()
+    assert not journal.commit([join(state)]).failed
+    return state
+
+
+def rows(engine: Engine, table: str) -> Sequence[Any]:
+    with engine.begin() as connection:
+        return connection.execute(select(schema.metadata.tables[table])).all()
+
+
+def test_frame_counter_reading_and_outbox_stand_together(engine: Engine, journal: Journal, state: SessionState) -> None:
+    done = journal.commit([store(state, 5)])
+    frame = rows(engine, "frames")[0]
+    assert (frame.fcnt, frame.payload, frame.phy, frame.decoded) == (5, CLIMATE, uplink(5).phy, schema.DECODED)
+    assert Archive(engine).sessions() == [state]
+    assert state.fcnt_up == 5
+    [(seq, event)] = done.readings
+    assert (event.node_slug, event.time, event.heard, event.fcnt) == ("amsel", 1000.0, (NEAR,), 5)
+    assert event.values == {"temperature": 21.4, "humidity": 56.5, "pressure": 1008.3, "battery": 3.87}
+    assert Outbox(engine).after(0) == [(seq, event)]
+    latest = Archive(engine).latest()[0]
+    assert {name: value.value for name, value in latest.values.items()} == event.values
+    assert latest.last_seen == 1000.0
+
+
+def test_failed_is_kept_as_failed_and_missing_is_not_zero(engine: Engine, journal: Journal, state: SessionState) -> None:
+    done = journal.commit([store(state, 0, HUMIDITY_FAILED)])
+    event = done.readings[0][1]
+    assert list(event.values) == ["temperature", "humidity", "pressure", "battery"]
+    assert (event.values["humidity"], event.qualities["humidity"]) == (None, "failed")
+    assert Outbox(engine).after(0) == done.readings
+    latest = Archive(engine).latest()[0].values
+    assert (latest["humidity"].value, latest["humidity"].quality) == (None, "failed")
+    assert Archive(engine).series("amsel", "humidity", 0, 2000) == [(1000.0, None)]
+    assert Archive(engine).series("amsel", "co2", 0, 2000) == []
+
+
+def test_out_of_range_is_told_apart_from_failed(engine: Engine, journal: Journal, state: SessionState) -> None:
+    journal.commit([store(state, 0, TEMPERATURE_OUT_OF_RANGE)])
+    value = Archive(engine).latest()[0].values["temperature"]
+    assert (value.value, value.quality) == (None, "out_of_range")
+
+
+@pytest.mark.parametrize("fport", [None, 0, 2])
+def test_a_frame_without_a_reading_is_kept(
+    engine: Engine, journal: Journal, state: SessionState, fport: int | None
+) -> None:
+    done = journal.commit([store(state, 0, fport=fport)])
+    assert (done.readings, done.no_reading) == ([], 1)
+    assert rows(engine, "frames")[0].decoded == schema.NO_READING
+    assert rows(engine, "outbox") == []
+
+
+def test_an_undecodable_frame_is_kept_and_counted(engine: Engine, journal: Journal, state: SessionState) -> None:
+    done = journal.commit([store(state, 0, b"\xff"), store(state, 1)])
+    assert (done.undecodable, len(done.readings)) == (1, 1)
+    assert Archive(engine).counts() == {"frames": 2, "undecodable": 1, "readings": 4}
+
+
+def test_a_broken_decoder_loses_no_frame(
+    engine: Engine, journal: Journal, state: SessionState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_fport: int | None, _content: bytes) -> payload.Decoded:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("nest.archive.decoding._DECODERS", {1: broken})
+    done = journal.commit([store(state, 0)])
+    assert (done.failed, done.undecodable) == ([], 1)
+    assert rows(engine, "frames")[0].phy == uplink(0).phy
+
+
+def test_what_an_earlier_version_left_undecoded_is_decoded_and_published(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    done = journal.commit([store(state, fcnt, at=1000.0 + fcnt) for fcnt in range(3)])
+    with engine.begin() as connection:
+        for table in (schema.readings, schema.outbox):
+            connection.execute(table.delete())
+        connection.execute(schema.frames.update().values(decoded=schema.NOT_DECODED))
+    archive = Archive(engine)
+    assert archive.decode_waiting() == 3
+    assert archive.decode_waiting() == 0
+    assert [event for _, event in Outbox(engine).after(0)] == [event for _, event in done.readings]
+
+
+# who heard it
+
+
+def heard(engine: Engine) -> tuple[Heard, ...]:
+    return Outbox(engine).after(0)[0][1].heard
+
+
+@pytest.mark.parametrize("in_one_burst", [True, False])
+@pytest.mark.parametrize("remembered", [True, False])
+def test_copies_are_merged_into_the_frame(
+    engine: Engine, journal: Journal, state: SessionState, in_one_burst: bool, remembered: bool
+) -> None:
+    effects = [store(state, 0), MergeCopy(EUI, 1, 0, FAR), MergeCopy(EUI, 1, 0, replace(NEAR, rssi=-120.0))]
+    effects += [MergeCopy(EUI, 1, 0, replace(FAR, rssi=-50.0)), MergeCopy(EUI, 1, 99, FAR)]
+    for part in [effects] if in_one_burst else [[effect] for effect in effects]:
+        journal.commit(part)
+        if not remembered:
+            journal = Journal(engine)
+    assert heard(engine) == (replace(FAR, rssi=-50.0), NEAR)
+    assert len(rows(engine, "frames")) == 1
+
+
+def test_made_up_gateways_are_not_merged_without_end(engine: Engine, journal: Journal, state: SessionState) -> None:
+    copies = [MergeCopy(EUI, 1, 0, replace(FAR, gateway=f"{number:016x}")) for number in range(MOST_HEARD + 10)]
+    journal.commit([store(state, 0), *copies])
+    assert len(heard(engine)) == MOST_HEARD
+    assert heard(engine)[0] == NEAR
+
+
+def test_frames_long_past_are_forgotten_and_still_merged(
+    engine: Engine, journal: Journal, state: SessionState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(burst, "RECENT", 2)
+    for fcnt in range(12):
+        journal.commit([store(state, fcnt)])
+    journal.commit([MergeCopy(EUI, 1, 0, FAR)])
+    assert heard(engine) == (NEAR, FAR)
+
+
+numbers = st.floats() | st.none() | st.integers(-200, 200)
+
+
+@settings(deadline=None)
+@given(st.lists(st.builds(Heard, st.text(max_size=20), numbers, numbers, st.integers(0, 2**32), numbers), max_size=4))
+def test_who_heard_it_is_plain_json_whatever_they_say(found: list[Heard]) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    read = json.loads(burst.heard_json(found), parse_constant=refuse)
+    assert [entry["gateway"] for entry in read] == [one.gateway for one in found]
+    assert [entry["freq_hz"] for entry in read] == [one.freq_hz for one in found]
+    for entry, one in zip(read, found, strict=True):
+        for value, meant in ((entry["rssi"], one.rssi), (entry["snr"], one.snr), (entry["received_at"], one.received_at)):
+            assert value == (meant if meant is not None and abs(meant) < float("inf") else None)
+
+
+# joins and sessions
+
+
+def test_a_join_keeps_the_old_session_until_the_first_uplink_under_the_new_one(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    journal.commit([store(state, 5, activates=True)])
+    second, third = session(nonce=2), session(nonce=3)
+    journal.commit([join(second, 1)])
+    archive = Archive(engine)
+    assert archive.sessions() == [state, second]
+    journal.commit([join(third, 2)])  # the second was never used: the third takes its place
+    assert archive.sessions() == [state, third]
+    done = journal.commit([store(state, 6), store(third, 0, activates=True, at=2000.0)])
+    assert (done.failed, done.ended, len(done.readings)) == ([], [], 2)
+    assert archive.sessions() == [third]
+    assert archive.joins() == archive.joins(EUI) == [JoinRecord(EUI, nonce - 1, nonce) for nonce in (1, 2, 3)]
+    assert [row.nwk_skey for row in rows(engine, "sessions")[:2]] == [None, None]
+
+
+def test_what_comes_for_the_old_session_behind_its_end_is_skipped_and_ends_no_device(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    second = session(nonce=2)
+    journal.commit([store(state, 0, activates=True), join(second, 1), store(second, 0, activates=True)])
+    done = journal.commit([StoreSession(state), StoreLate(uplink(3), state), store(second, 1)])
+    assert (done.ended, done.failed, done.late, len(done.readings)) == ([], [], 0, 1)
+
+
+def test_a_whole_life_in_one_burst(engine: Engine, journal: Journal) -> None:
+    first, second = session(), session(nonce=2)
+    done = journal.commit(
+        [
+            join(first),
+            store(first, 0, activates=True),
+            StoreSession(first),
+            store(first, 1),
+            join(second, 1),
+            store(first, 2),
+            store(second, 0, activates=True),
+            MergeCopy(EUI, 1, 2, FAR),
+        ]
+    )
+    assert (done.failed, done.ended, [event.fcnt for _, event in done.readings]) == ([], [], [0, 1, 2, 0])
+    assert [event.heard for _, event in Outbox(engine).after(0)][2] == (NEAR, FAR)
+    assert Archive(engine).sessions() == [second]
+
+
+def test_everything_about_a_session_is_durable(engine: Engine, journal: Journal, state: SessionState) -> None:
+    state.fcnt_down, state.tx_power, state.nb_trans, state.adr_tries, state.status_at = 9, 3, 2, 1, 77.5
+    state.rx1_delay_s, state.rx1_dr_offset, state.rx2_dr, state.rx2_freq_hz, state.heard_at = 5, 2, 3, 869_000_000, 5.25
+    journal.commit([StoreSession(state)])
+    assert Archive(engine).sessions() == [state]
+
+
+def test_battery_and_downlinks_are_noted(engine: Engine, journal: Journal, state: SessionState) -> None:
+    queue = DownlinkQueue(engine)
+    numbers = [queue.add(1, 10, b"\x01") for _ in range(2)]
+    journal.commit(
+        [
+            StoreStatus(EUI, 1000.0, 254, 12),
+            DownlinkOutcome(EUI, numbers[0], "sent"),
+            DownlinkOutcome(EUI, None, "sent"),
+            DownlinkOutcome(EUI, numbers[1], "queued"),
+        ]
+    )
+    node = rows(engine, "nodes")[0]
+    assert (node.battery, node.margin_db, node.status_at) == (254, 12, 1_000_000)
+    assert [row.state for row in rows(engine, "downlinks")] == ["sent", "queued"]
+    Registry(engine).remove("amsel")
+    journal.commit([DownlinkOutcome(EUI, numbers[1], "queued")])
+    assert queue.count() == 0
+
+
+# late frames
+
+
+def test_a_late_frame_is_stored_once_and_moves_no_counter(engine: Engine, journal: Journal, state: SessionState) -> None:
+    journal.commit([store(state, 9)])
+    late = StoreLate(uplink(4, at=900.0), state)
+    done = journal.commit([late, late])
+    assert (done.late, len(done.readings)) == (1, 1)
+    assert journal.commit([late, StoreLate(uplink(9), state)]).late == 0
+    assert Journal(engine).commit([late]).late == 0
+    assert Archive(engine).sessions()[0].fcnt_up == 9
+    assert Archive(engine).series("amsel", "temperature", 0, 2000) == [(900.0, 21.4), (1000.0, 21.4)]
+
+
+# moments
+
+
+def test_a_night_that_arrives_in_one_moment_loses_no_reading(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    for half in range(2):
+        journal.commit([store(state, fcnt, at=1000.0) for fcnt in range(100 * half, 100 * half + 100)])
+    assert len(Archive(engine).series("amsel", "temperature", 1000.0, 1000.2)) == 200
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.integers(0, 90), max_size=12), max_size=6), st.booleans())
+def test_every_frame_gets_the_next_free_moment(bursts: list[list[int]], forget: bool) -> None:
+    """As if the database was asked for each frame."""
+    taken: set[int] = set()
+    with contextlib.ExitStack() as parts:
+        engine = in_memory_town(parts)
+        journal = parts.enter_context(contextlib.closing(Journal(engine)))
+        state = session()
+        journal.commit([join(state)])
+        fcnt = 0
+        for moments in bursts:
+            expected = []
+            effects: list[Any] = []
+            for moment in moments:
+                effects.append(store(state, fcnt, at=moment / 1000))
+                fcnt += 1
+                while moment in taken:
+                    moment += 1  # noqa: PLW2901
+                taken.add(moment)
+                expected.append(moment / 1000)
+            done = journal.commit(effects)
+            assert [event.time for _, event in done.readings] == expected
+            if forget:
+                journal = parts.enter_context(contextlib.closing(Journal(engine)))
+
+
+def in_memory_town(parts: contextlib.ExitStack) -> Engine:
+    import tempfile
+
+    folder = parts.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
+    engine = open_database(Path(folder) / "nest.db")
+    parts.callback(engine.dispose)
+    Registry(engine).add("amsel", EUI)
+    return engine
+
+
+# what cannot be stored
+
+
+def test_one_broken_effect_leaves_the_others_alone(engine: Engine, journal: Journal, state: SessionState) -> None:
+    journal.commit([store(state, 0)])
+    again = StoreUplink(uplink(0, at=1001.0), state)
+    absurd = StoreUplink(replace(uplink(6), fcnt=2**70), state)
+    never = StoreUplink(uplink(7, at=float("nan")), state)
+    done = journal.commit([store(state, 1), again, absurd, store(state, 2), never, MergeCopy(EUI, 1, 1, FAR), join(state)])
+    assert done.failed == [again, absurd, never, join(state)]
+    assert [event.fcnt for _, event in done.readings] == [1, 2]
+    assert [event.heard for _, event in Outbox(engine).after(0)] == [(NEAR,), (NEAR, FAR), (NEAR,)]
+    assert [seq for seq, _ in Outbox(engine).after(0)] == [1, 2, 3]
+    assert journal.commit([store(state, 3)]).failed == []
+
+
+def test_a_node_removed_beside_us_is_skipped_and_reported_once(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    Registry(engine).add("meise", OTHER)
+    other = session(OTHER)
+    journal.commit([join(other), store(state, 0)])
+    Registry(engine).remove("amsel")
+    effects = [store(state, 1), StoreSession(state), store(other, 0), StoreLate(uplink(9, at=1.0), state), join(session(nonce=2))]
+    done = journal.commit(effects)
+    assert (done.ended, done.failed, done.late) == ([EUI], [], 0)
+    assert [event.node_slug for _, event in done.readings] == ["meise"]
+    Registry(engine).add("amsel", EUI)
+    assert journal.commit([store(state, 2)]).ended == [EUI]
+    assert Archive(engine).sessions() == [other]
+
+
+def test_a_stranger_s_effects_are_skipped(engine: Engine, journal: Journal) -> None:
+    stranger = session(bytes(8))
+    done = journal.commit([join(stranger), store(stranger, 0), StoreStatus(bytes(8), 0.0, 1, 1), MergeCopy(EUI, 7, 0, FAR)])
+    assert (done.failed, done.readings) == ([], [])
+    assert bytes(8) in done.ended
+    assert rows(engine, "frames") == []
+
+
+# a database that refuses
+
+
+def test_a_database_that_others_hold_refuses_and_then_takes(
+    engine: Engine, journal: Journal, state: SessionState, tmp_path: Path
+) -> None:
+    other = sqlite3.connect(tmp_path / "nest.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    effects = [store(state, 0), MergeCopy(EUI, 1, 0, FAR)]
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="in use by another program"):
+            journal.commit(effects)
+    other.close()
+    done = journal.commit(effects)
+    assert [event.fcnt for _, event in done.readings] == [0]
+    assert heard(engine) == (NEAR, FAR)
+
+
+def test_a_full_disk_refuses_whole_bursts_and_then_takes_them(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    connection = journal._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    effects = [store(state, fcnt) for fcnt in range(500)]
+    before = Archive(engine).counts()
+    with pytest.raises(RefusedError, match="the disk is full"):
+        journal.commit(effects)
+    assert Archive(engine).counts() == before
+    connection.execute("PRAGMA max_page_count = 1000000")
+    done = journal.commit(effects)
+    assert (done.failed, len(done.readings)) == ([], 500)
+    assert [seq for seq, _ in done.readings] == list(range(1, 501))
+
+
+def test_a_refusal_of_one_by_one_is_a_refusal(engine: Engine, journal: Journal, state: SessionState) -> None:
+    connection = journal._connection
+    journal.commit([store(state, 0)])
+    again = StoreUplink(uplink(0), state)
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(RefusedError):
+        journal.commit([again, *(store(state, fcnt) for fcnt in range(1, 500))])
+    assert Archive(engine).counts()["frames"] == 1
+
+
+def test_another_database_in_our_place_is_seen_before_anything_is_written(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    put(engine, "generation", "another")
+    for _ in range(2):
+        with pytest.raises(ReplacedError):
+            journal.commit([store(state, 0)])
+    assert rows(engine, "frames") == []
+
+
+def test_writing_by_others_is_noticed_once_and_our_own_never(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    journal.changed_elsewhere()
+    journal.commit([store(state, 0)])
+    assert not journal.changed_elsewhere()
+    Registry(engine).add("meise", OTHER)
+    assert journal.changed_elsewhere()
+    assert not journal.changed_elsewhere()
+
+
+# the outbox
+
+
+def test_published_rows_go_and_their_numbers_never_come_back(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    outbox = Outbox(engine)
+    journal.commit([store(state, fcnt) for fcnt in range(3)])
+    assert outbox.waiting() == 3
+    journal.commit([], mark=3)
+    assert (outbox.mark(), outbox.waiting(), rows(engine, "outbox")) == (3, 0, [])
+    with contextlib.closing(Journal(engine)) as again:
+        done = again.commit([store(state, 3)], mark=3)
+    assert [seq for seq, _ in done.readings] == [4]
+    assert outbox.after(3) == done.readings
+    outbox.set_mark(4)
+    assert (outbox.after(0), rows(engine, "outbox")) == ([], [])
+
+
+def test_rows_stay_until_the_last_sink_has_them(engine: Engine, journal: Journal, state: SessionState) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(schema.sinks).values(name="other", done=1))
+    journal.commit([store(state, fcnt) for fcnt in range(3)])
+    journal.commit([], mark=3)
+    assert [seq for seq, _ in Outbox(engine).after(0)] == [2, 3]
+
+
+def test_the_outbox_is_read_in_pieces_and_without_going_through_the_readings(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    contents = [CLIMATE, HUMIDITY_FAILED, TEMPERATURE_OUT_OF_RANGE]
+    picked = random.Random(1).choices(contents, k=50)
+    done = journal.commit([store(state, fcnt, content) for fcnt, content in enumerate(picked)])
+    outbox = Outbox(engine)
+    found, after = [], 0
+    while piece := outbox.after(after, limit=7):
+        found += piece
+        after = piece[-1][0]
+    assert found == done.readings
+    with engine.connect() as connection:
+        plan = connection.execute(
+            text(
+                "EXPLAIN QUERY PLAN SELECT * FROM outbox JOIN readings ON readings.node_id = outbox.node_id"
+                " AND readings.time = outbox.time AND readings.quantity_id IN (0, 1, 2) WHERE seq BETWEEN 1 AND 9"
+            )
+        ).all()
+    assert not [row for row in plan if row[3].startswith("SCAN readings")]
