@@ -323,3 +323,12 @@ def test_statistics_hold_no_text_that_could_do_harm() -> None:
     told = ["\ud800", "\x1b[2J", "x" * 41, "ä", 7]
     for text in told:
         assert packets.parse_push(push(stat={"time": text, "desc": "<b>", "rxnb": 1}), EUI, 5.0).stat == {"rxnb": 1}
+
+
+def test_the_time_in_the_statistics_tells_of_a_slow_clock() -> None:
+    clock, noon = GatewayClock(), 1_760_011_200.0  # 2025-10-09T12:00:00Z; the gateway says 11
+    for minute in range(3):
+        stat = {"time": f"2025-10-09 11:0{minute}:00 GMT"}
+        packets.parse_push(push(stat=stat), EUI, noon + 60 * minute, clock)
+    frames = packets.parse_push(push(RXPK | {"time": "2025-10-09T11:02:01Z"}), EUI, noon + 121, clock).frames
+    assert [(frame.buffered, frame.received_at) for frame in frames] == [(False, noon + 121)]
