@@ -35,6 +35,8 @@ def test_every_node_delivers_and_the_summary_says_so(tmp_path: Path) -> None:
         assert node["readings"] >= 1
         assert node["first_reading_s"] <= summary["all_delivered_s"]
         assert (node["faults"], node["crashes"]) == (0, 0)
+    slow = [node["name"] for node in summary["nodes"] if node["sf_first"] == 10]
+    assert len(slow) == 1, "one near node has something to gain by ADR"
     left = [process.cmdline() for process in psutil.process_iter() if process.pid not in before]
     assert not [command for command in left if str(tmp_path) in " ".join(command)]
     secrets = [node.app_key.hex() for node in Plan(nodes=3).flock()]
