@@ -391,7 +391,9 @@ class Naive(sending.Sender):
     of airtime, transmitters and storms."""
 
     def join_way(self, copies: Sequence[Copy], now: float) -> sending.JoinWay | None:
-        return sending.JoinWay(self._ways(copies, JOIN_WINDOWS, now))
+        ways = self._ways(copies, JOIN_WINDOWS, now)
+        best = self._best(ways, 33, now)
+        return None if best is None else sending.JoinWay(best, ways)
 
     def _best(self, ways: Any, size: int, now: float, first: int | None = None) -> Way | None:
         able = [way for way in ways if size <= way.max_phy and way.starts_at - 0.05 >= now]

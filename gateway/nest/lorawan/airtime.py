@@ -6,10 +6,13 @@ LoRaWAN from SF7 on: a quarter of a symbol of 125 kHz lasts 2^SF * 2 us.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 SPREADING_FACTORS = range(5, 13)
 OPTIMISED_FROM_US = 16_000  # symbols this long and longer carry two bits less each: low data rate optimisation
 
 
+@lru_cache(maxsize=4096)
 def airtime_us(
     sf: int,
     bw_hz: int,

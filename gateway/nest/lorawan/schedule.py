@@ -38,7 +38,10 @@ DRIFT = 100e-6  # how much a gateway's clock may run away from the server's
 MOST_ENTRIES = 2048  # per gateway and sub-band; the older ones are summed up in pairs then
 MOST_IDLE = 1024  # gateways remembered though they have sent nothing for an hour
 MINUTE_US = 60_000_000
+FORGET_EVERY_US = 1_000_000
 CLOCKS_AGREE_S = 5.0
+
+_LIMITS_US = [round(band.duty * HOUR_US) for band in eu868.SUB_BANDS]
 
 BUSY = "busy"
 DUTY_CYCLE = "duty_cycle"
@@ -124,8 +127,10 @@ class _Transmitter:
     recent_us: int = 0
     offset_us: float | None = None  # server's clock less gateway's counter
     offset_at: float = 0.0
+    forget_at_us: int = 0
 
     def forget(self, now_us: int) -> None:
+        self.forget_at_us = now_us + FORGET_EVERY_US
         for hour in self.bands.values():
             if hour.bookings:
                 hour.forget(now_us - HOUR_US - GUARD_US)
@@ -184,7 +189,7 @@ class Schedule:
             if other.start_us < end_us + GAP_US:
                 return BUSY
         fullest_us = transmitter.hour(band).fullest_us(start_us, end_us)
-        return DUTY_CYCLE if fullest_us > _limit_us(band) else None
+        return DUTY_CYCLE if fullest_us > _LIMITS_US[band] else None
 
     def book(self, gateway: str, start: float, airtime_us: int, freq_hz: int, bw_hz: int, now: float) -> Booking:
         """Plan a transmission for which there is no `refusal`."""
@@ -207,7 +212,7 @@ class Schedule:
 
     def used(self, gateway: str, band: int, now: float) -> float:
         """The share of this hour's airtime that is used up in a sub-band, 0..1, with what is planned."""
-        return min(self._transmitter(gateway, now).hour(band).total_us / _limit_us(band), 1.0)
+        return min(self._transmitter(gateway, now).hour(band).total_us / _LIMITS_US[band], 1.0)
 
     def load(self, gateway: str, now: float) -> float:
         """The share of the last minute that the gateway was deaf because it sent, with what is planned."""
@@ -220,7 +225,7 @@ class Schedule:
             transmitter.forget(round(now * 1e6))
             if not transmitter.idle:
                 left[gateway] = {
-                    eu868.SUB_BANDS[band].name: max(1.0 - hour.total_us / _limit_us(band), 0.0)
+                    eu868.SUB_BANDS[band].name: max(1.0 - hour.total_us / _LIMITS_US[band], 0.0)
                     for band, hour in sorted(transmitter.bands.items())
                 }
         return left
@@ -268,17 +273,14 @@ class Schedule:
                 self._of = {name: other for name, other in self._of.items() if not other.idle}
             transmitter = self._of[gateway] = _Transmitter()
             self._charge_unseen(gateway, transmitter)
-        transmitter.forget(now_us)
+        if now_us >= transmitter.forget_at_us:
+            transmitter.forget(now_us)
         return transmitter
 
     def _charge_unseen(self, gateway: str, transmitter: _Transmitter) -> None:
         if self._unseen is not None:
             for band in range(len(eu868.SUB_BANDS)):
                 transmitter.hour(band).add(Booking(gateway, band, *self._unseen))
-
-
-def _limit_us(band: int) -> int:
-    return round(eu868.SUB_BANDS[band].duty * HOUR_US)
 
 
 def _by_minute(band: int, bookings: list[Booking], now_us: int) -> list[list[int]]:

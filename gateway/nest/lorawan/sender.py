@@ -60,6 +60,7 @@ class _Outgoing:
 class JoinWay:
     """That a JoinAccept can be sent, and how."""
 
+    best: Way
     ways: list[Way]
 
 
@@ -85,13 +86,12 @@ class Sender:
         self._forget_past(now)
         self._admission.heard(copies, now)
         ways = [way for way in self._ways(copies, JOIN_WINDOWS, now) if self._admission.is_worth_it(way, now)]
-        return JoinWay(ways) if self._best(ways, JOIN_ACCEPT_SIZE, now) else None
+        best = self._best(ways, JOIN_ACCEPT_SIZE, now)
+        return None if best is None else JoinWay(best, ways)
 
     def send_join_accept(self, way: JoinWay, dev_eui: bytes, phy: bytes, now: float) -> list[Effect]:
         """Send a JoinAccept five seconds after the request, or six; `way`: what `join_way` has just given."""
-        outgoing = _Outgoing(phy, dev_eui, way.ways)
-        effects = self._send(outgoing, now)
-        return self._give_up(outgoing) if effects is None else effects
+        return self._book_and_hold(_Outgoing(phy, dev_eui, way.ways), way.best, now)
 
     # -- data
 
@@ -130,21 +130,20 @@ class Sender:
         if not must_answer and not queue:
             return effects
         item = None
+        way: Way | None = None
         found: list[Way] = []
         if queue:
             item = queue[0]
             size = PAYLOAD_OVERHEAD + len(fopts) + len(item.payload)
             found = self._wished(ways, item)
-            if not self._best(found, size, now):
-                if not must_answer and fopts and self._best(found, size - len(fopts), now):
-                    fopts = b""  # which would only have gone along
-                else:
-                    item, found = None, []
-        if item is None and must_answer:
-            found = self._wished(ways, None)
-            if not self._best(found, EMPTY_FRAME + len(fopts), now):
-                found = []
-        if not found:
+            way = self._best(found, size, now, item.window)
+            if way is None and fopts and not must_answer:
+                fopts, size = b"", size - len(fopts)  # which would only have gone along
+                way = self._best(found, size, now, item.window)
+        if way is None and must_answer:
+            item, found = None, self._wished(ways, None)
+            way = self._best(found, EMPTY_FRAME + len(fopts), now)
+        if way is None:
             session.control.not_sent()
             return [*effects, COUNT["downlink_no_room" if ways else "downlink_failed"]]
         if item is not None:
@@ -154,8 +153,7 @@ class Sender:
         phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
         effects.append(StoreSession(session.state))
         outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window)
-        sent = self._send(outgoing, now)
-        return effects + (self._give_up(outgoing) if sent is None else sent)
+        return effects + self._book_and_hold(outgoing, way, now)
 
     def _wished(self, ways: list[Way], item: QueuedDownlink | None) -> list[Way]:
         """Those in the windows that the queue or the town wish for. Whoever wishes RX2 wants to spare the uplink
@@ -226,8 +224,10 @@ class Sender:
             ]
         elif error in GATEWAY_IS_OUT:
             outgoing.ways = [other for other in outgoing.ways if other.gateway != way.gateway]
-        again = self._send(outgoing, now)
-        return [COUNT["downlink_retried"], *again] if again is not None else self._give_up(outgoing)
+        way = self._best(outgoing.ways, len(outgoing.phy), now, outgoing.first)
+        if way is None:
+            return self._give_up(outgoing)
+        return [COUNT["downlink_retried"], *self._book_and_hold(outgoing, way, now)]
 
     def drop(self, dev_eui: bytes) -> None:
         """Forget what is on its way to a device that is not known any more."""
@@ -275,13 +275,9 @@ class Sender:
                 return way
         return None
 
-    def _send(self, outgoing: _Outgoing, now: float) -> list[Effect] | None:
-        """Book the best way that is left and hold the frame until it is time. None: there is no way."""
-        self._now = max(self._now, now)
+    def _book_and_hold(self, outgoing: _Outgoing, way: Way, now: float) -> list[Effect]:
+        """Book this way, one of those that are left, and hold the frame until it is time."""
         size = len(outgoing.phy)
-        way = self._best(outgoing.ways, size, now, outgoing.first)
-        if way is None:
-            return None
         outgoing.ways.remove(way)
         outgoing.way = way
         bookings = [self._book(way, size, now)]
