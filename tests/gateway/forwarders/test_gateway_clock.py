@@ -123,11 +123,12 @@ def test_a_clock_that_is_slewed_right_stays_live_all_the_way() -> None:
         assert live(clock, max(HOUR - 2 * i, 0), NOW + 60 + 20 * i) == 0.0
 
 
-def test_a_slow_clock_that_drifts_is_followed() -> None:
+@pytest.mark.parametrize("drift", [0.05, 0.07, 0.11, 0.23, 0.4])
+def test_a_slow_clock_that_drifts_is_followed(drift: float) -> None:
     clock = GatewayClock()
     for i in range(3):
         live(clock, 60, NOW + 30 * i)
-    assert not any(live(clock, 60 + i * 0.05, NOW + 120 + 30 * i) for i in range(2000))
+    assert not any(live(clock, 60 + i * drift, NOW + 120 + 30 * i) for i in range(2000))
 
 
 def clocks_of_no_use() -> Iterator[tuple[str, float, float]]:
@@ -144,6 +145,15 @@ def test_where_the_clock_is_of_no_use_the_counter_tells_what_is_live(kind: str) 
     held = [clock.held_back(told, counter(at), at + WAY) for name, told, at in clocks_of_no_use() if name == kind]
     assert not any(held[4:])
     assert clock.held_back(NOW - HOUR, counter(NOW - 700), NOW + 1000) > 0  # off the line: held back
+
+
+def test_once_the_clock_is_right_the_counter_proves_nothing() -> None:
+    clock, wrap = GatewayClock(), 2**32 / 1e6
+    for i in range(5):
+        clock.held_back(NOW - HOUR, counter(NOW + 13 * i), NOW + 13 * i + WAY)
+    arrival = NOW + 100
+    assert live(clock, 0, arrival) == 0.0
+    assert clock.held_back(arrival - wrap, counter(arrival - wrap), arrival) == pytest.approx(wrap)
 
 
 def test_the_counter_s_wrap_is_no_jump() -> None:
