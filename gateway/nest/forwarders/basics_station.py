@@ -16,7 +16,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -28,7 +28,7 @@ from nest.forwarders import station_door
 from nest.forwarders import station_messages as messages
 from nest.forwarders.gateways import Gateway, Gateways, OnDrained, OnFrames, OnResult
 from nest.forwarders.station_clock import StationClock
-from nest.forwarders.station_config import router_config
+from nest.forwarders.station_config import HasNetId, router_config
 from nest.forwarders.station_door import Failures, address_to, peer, token_of
 from nest.forwarders.station_messages import UPLINKS, MalformedError
 from nest.model import Downlink
@@ -60,13 +60,6 @@ BREATH = 32  # messages of one station after which others have their turn
 _log = logging.getLogger(__name__)
 _no_log = logging.getLogger(f"{__name__}.websockets")  # the library would log headers, and every stranger's nonsense
 _no_log.disabled = True
-
-
-class HasNetId(Protocol):
-    """The part of the settings that stations are told."""
-
-    @property
-    def net_id(self) -> int: ...
 
 
 class _Connection(ServerConnection):
@@ -349,7 +342,7 @@ class BasicsStation:
             link.gateway.charge(1, self._loop.time())
 
     def _tell(self, link: _Link, text: str) -> None:
-        with contextlib.suppress(asyncio.QueueFull):  # it does not read: what it asked for is of no use to it either
+        with contextlib.suppress(asyncio.QueueFull):  # it does not read what it asked for
             link.out.put_nowait(text)
 
     def _configure(self, link: _Link, message: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from nest.lorawan.dev_addr import LAYOUT
 from nest.lorawan.eu868 import DATA_RATES
@@ -15,6 +15,13 @@ CHANNELS_HZ = (
 RADIOS_HZ = (867_500_000, 868_500_000)  # the two receivers; a channel lies at most 400 kHz from one of them
 FAST_CHANNEL_HZ = 868_300_000  # SF7 at 250 kHz
 FREQ_RANGE_HZ = (863_000_000, 870_000_000)
+
+
+class HasNetId(Protocol):
+    """The part of the settings that stations are told."""
+
+    @property
+    def net_id(self) -> int: ...
 
 
 def router_config(region: str, net_id: int, now: float) -> str:

@@ -45,8 +45,10 @@ class Nest:
     clock: float = NOW
     clients: list[ClientConnection] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
+    escaped: list[dict[str, Any]] = field(default_factory=list)  # what nobody caught
 
     async def open(self) -> Nest:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: self.escaped.append(context))
         self.gateways.admit(GatewayInfo(EUI, "Church", token=fingerprint(self.token)))
         self.endpoint = await BasicsStation.listen(
             "127.0.0.1", 0, self.gateways, NetSettings(), self._on_frames, self._on_drained,
@@ -99,6 +101,7 @@ class Nest:
         for client in self.clients:
             client.transport.abort()
         await self.endpoint.close()
+        assert self.escaped == []
 
 
 async def received(client: ClientConnection) -> dict[str, Any]:
