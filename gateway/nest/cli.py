@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import threading
@@ -18,9 +19,11 @@ from nest import __version__, cli_gateways, cli_nodes, cli_status, cli_town, cli
 from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
-from nest.errors import UserError, run_command
+from nest.errors import EXIT_USER_ERROR, UserError, run_command
 from nest.i18n import tr
 from nest.registry import Registry, unknown_node
+
+_log = logging.getLogger(__name__)
 
 _EXIT_S = 0.8  # after everything is closed: how long a hanging name lookup may hold up the end
 
@@ -98,7 +101,13 @@ def run(
         await nest.run()
 
     with asyncio.Runner() as runner:
-        runner.run(serve())
+        try:
+            runner.run(serve())
+        except UserError as error:
+            if log_format != "json":
+                raise
+            _log.error("%s", error.message, extra={"next_step": error.next_step})
+            raise typer.Exit(EXIT_USER_ERROR) from error
         announce({"event": "stopped"})
         # Everything is closed; what may still run is a thread in the resolver, and nobody waits for its answer.
         last = threading.Timer(_EXIT_S, os._exit, (0,))

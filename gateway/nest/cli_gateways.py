@@ -47,6 +47,7 @@ def gateways_add(
 ) -> None:
     token = new_token() if station else None
     with database(folder) as engine:
+        port = _station_port(engine)
         added = GatewayRegistry(engine).add(
             eui,
             name,
@@ -57,10 +58,14 @@ def gateways_add(
             token=None if token is None else fingerprint(token),
         )
     if as_json:
-        print(json.dumps({"eui": added.eui, "name": added.name, **_station_lines(folder, token)}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"eui": added.eui, "name": added.name, **_station_lines(folder, token, port)}, ensure_ascii=False
+            )
+        )
         return
     print(tr("The gateway {eui} is registered.", eui=added.eui))
-    _show_token(folder, token)
+    _show_token(folder, token, port)
 
 
 @app.command(
@@ -120,11 +125,12 @@ def gateways_remove(folder: Folder, eui: Eui) -> None:
 def gateways_token(folder: Folder, eui: Eui, as_json: AsJson = False) -> None:
     token = new_token()
     with database(folder) as engine:
+        port = _station_port(engine)
         GatewayRegistry(engine).set_token(eui, fingerprint(token))
     if as_json:
-        print(json.dumps({"eui": eui, **_station_lines(folder, token)}))
+        print(json.dumps({"eui": eui, **_station_lines(folder, token, port)}))
         return
-    _show_token(folder, token)
+    _show_token(folder, token, port)
 
 
 def _registered(engine: Engine) -> list[dict[str, Any]]:
@@ -156,20 +162,25 @@ def _registered(engine: Engine) -> list[dict[str, Any]]:
     return found
 
 
-def _station_lines(folder: Path, token: str | None) -> dict[str, str]:
+def _station_port(engine: Engine) -> int:
+    """Where the nest listened last: what counts when the settings say "any free port"."""
+    return (status.load(engine) or {}).get("ports", {}).get("basics_station", 0)
+
+
+def _station_lines(folder: Path, token: str | None, port: int) -> dict[str, str]:
     """What a gateway's files tc.uri and tc.key have to hold."""
     if token is None:
         return {}
     settings = town.load(folder).settings.basics_station
     scheme = "wss" if settings.certificate else "ws"
     host = socket.gethostname() if settings.host in ("0.0.0.0", "::", "127.0.0.1") else settings.host  # noqa: S104
-    return {"tc.uri": f"{scheme}://{host}:{settings.port}", "tc.key": f"Authorization: Bearer {token}"}
+    return {"tc.uri": f"{scheme}://{host}:{settings.port or port}", "tc.key": f"Authorization: Bearer {token}"}
 
 
-def _show_token(folder: Path, token: str | None) -> None:
+def _show_token(folder: Path, token: str | None, port: int) -> None:
     if token is None:
         return
-    lines = _station_lines(folder, token)
+    lines = _station_lines(folder, token, port)
     print(tr("Its token is shown this once. Put these lines into the gateway's files:"))
     for file, line in lines.items():
         print(f"  {file}:  {line}")

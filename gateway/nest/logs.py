@@ -20,6 +20,7 @@ import json
 import logging
 import re
 import sys
+from types import TracebackType
 from typing import Literal, TextIO
 
 from nest.moments import iso
@@ -45,6 +46,8 @@ def configure(form: Format = "text", *, quiet: bool = False, stream: TextIO | No
     root.setLevel(logging.WARNING if quiet else logging.INFO)
     for name in QUIETER:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
 
 
 def printable(text: object) -> str:
@@ -85,6 +88,14 @@ class Json(logging.Formatter):
             said["traceback"] = traceback
         text = blotted(json.dumps(said, ensure_ascii=False, default=str))
         return text if text.isprintable() else "".join(map(_json_escaped, text))
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """The end by a mistake of ours is a line of the log like any other."""
+    if not issubclass(kind, Exception):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logging.getLogger("nest").critical("the nest ends by a mistake of its own", exc_info=(kind, error, traceback))
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -24,13 +24,14 @@ _UNIT = """\
 [Unit]
 Description=Funkspatz nest {description}
 Documentation=https://www.freedesktop.org/software/systemd/man/systemd.service.html
-{after}
+{after}StartLimitIntervalSec=0
+
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStart={command} run {folder} --quiet
 Restart=on-failure
-RestartSec=2
+RestartSec=5
 WatchdogSec={watchdog}
 TimeoutStopSec={stop}
 {who}WorkingDirectory={directory}

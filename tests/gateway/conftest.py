@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,11 @@ from .commands import Done, Here
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
     """Runs a command in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `nest run` sets its own
 
     def run(*arguments: object, language: str = "en") -> Done:
         monkeypatch.setattr("nest.i18n.language_of_locale", lambda: language)
@@ -27,7 +33,9 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         printed = capsys.readouterr()
         return Done(ended.value.code if isinstance(ended.value.code, int) else 0, printed.out, printed.err)
 
-    return run
+    yield run
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
 
 
 @pytest.fixture

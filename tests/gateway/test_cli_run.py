@@ -117,3 +117,14 @@ def test_an_operator_on_a_running_nest(tmp_path: Path) -> None:
         assert secret not in log
         assert secret.encode() not in kept
     assert os.stat(folder / "nest.db").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_what_a_person_must_mend_is_a_line_of_json_too(folder: Path, language: str) -> None:
+    settings = folder / "town.toml"
+    settings.write_text(settings.read_text().replace("port = 0", "port = 70000", 1))
+    done = nest_command("run", folder, "--log-format", "json", language=language)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "65535" in json.loads(line)["message"]
+    assert json.loads(line)["fields"]["next_step"]

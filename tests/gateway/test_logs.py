@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,9 +20,10 @@ _log = logging.getLogger("nest.test")
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:], root.level, sys.excepthook = handlers, level, hook
+    logging.captureWarnings(False)
 
 
 def written(form: logs.Format, speak: Callable[[], object], *, quiet: bool = False) -> str:
@@ -115,3 +117,9 @@ def test_libraries_chatter_is_left_out() -> None:
 
 def test_a_message_that_does_not_fit_its_arguments_is_told_all_the_same() -> None:
     assert "%d of %d" in written("text", lambda: _log.info("%d of %d", 1))
+
+
+def test_the_end_by_a_mistake_is_a_line_of_the_log() -> None:
+    said = spoken_json(lambda: sys.excepthook(ValueError, ValueError("never mind"), None))
+    assert said["level"] == "critical"
+    assert said["traceback"][-1] == "ValueError: never mind"
