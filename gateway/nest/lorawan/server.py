@@ -5,8 +5,8 @@ The life of a frame:
 1. `receive`: radio checksum; a copy of a known one? (`dedup`: then it is merged and that is all); parse; find the
    device or the sessions with its DevAddr; MIC, which also says the upper half of the counter.
 2. A data frame with a counter above the last one is *fresh*: it is to be stored at once. The last counter once more is
-   a retransmission: merged, and perhaps answered again. A lower one is a replay, unless a gateway held the frame back
-   and had heard it before the last one (`StoreLate`; the archive knows whether it has it already).
+   a retransmission: merged, and perhaps answered again. A lower one is a replay, unless its gateway had heard it before
+   the last one, which has overtaken it (`StoreLate`; the archive knows whether it has it already).
 3. Its window stays open for further copies. When it closes (`poll`), the strongest copy speaks for the frame: the
    MAC commands are concluded (`control`), an answer is planned (`sender`), and the frame is published with all who
    heard it. A frame that a gateway held back is never answered: its device has long stopped listening.
@@ -39,7 +39,7 @@ from nest.lorawan.effects import (
 from nest.lorawan.sender import Sender
 from nest.lorawan.sessions import MAX_REPEATED_ANSWERS, QueuedDownlink, Randomness, Session, Sessions
 from nest.lorawan.settings import Settings
-from nest.lorawan.uplinks import as_heard, merge, read
+from nest.lorawan.uplinks import as_heard, heard_before_newest, merge, read
 from nest.model import Device, Downlink, JoinRecord, RadioFrame, SessionState, Uplink
 
 MAX_FCNT = 0xFFFFFFFF
@@ -263,6 +263,7 @@ class NetworkServer:
             self._sessions.activate(session)
         state.fcnt_up = fcnt
         state.heard_at = frame.received_at
+        session.newest = (frame.gateway, frame.tmst, now)
         session.repeats_left = MAX_REPEATED_ANSWERS
         self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1)
         item = session.awaiting_ack
@@ -282,8 +283,10 @@ class NetworkServer:
             if frame.buffered:
                 return [merge(session, fcnt, frame), COUNT["late_copy"]]
             return self._receive_again(_Data(session, read(session, data, fcnt, frame), data.fctrl), frame, now)
-        if frame.buffered and frame.received_at < state.heard_at:  # heard in the order of the counters: no replay
+        heard_at = heard_before_newest(session, frame, now)
+        if heard_at is not None:
             uplink = read(session, data, fcnt, frame)
+            uplink.received_at = heard_at
             self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1, repeated=True)
             return [StoreLate(uplink, state)]
         return [COUNT["replay"]]

@@ -58,3 +58,26 @@ def merge(session: Session, fcnt: int, frame: RadioFrame) -> MergeCopy:
     """One more reception of the session's frame `fcnt`."""
     heard = Heard(frame.gateway, frame.rssi, frame.snr, frame.freq_hz, frame.received_at)
     return MergeCopy(session.state.dev_eui, session.state.join_nonce, fcnt, heard)
+
+
+OVERTAKEN_S = 900.0
+"""What is repeated on its way to the nest arrives within this time; more would let a gateway that started anew (its
+`tmst` begins at 0) pass for one that was early."""
+
+
+def heard_before_newest(session: Session, frame: RadioFrame, now: float) -> float | None:
+    """When a frame with an old counter was heard, if that was before the newest one: then it is late and no replay, for
+    the order of counters and the order of times agree. None: they do not.
+
+    Two clocks can tell: that of a gateway which held the frame back, and the `tmst` of the gateway that heard both.
+    """
+    heard_at = session.state.heard_at
+    if frame.buffered:
+        return frame.received_at if frame.received_at < heard_at else None
+    if session.newest is None or frame.tmst is None:
+        return None
+    gateway, tmst, at = session.newest
+    if gateway != frame.gateway or tmst is None or now - at > OVERTAKEN_S:
+        return None
+    earlier_s = ((tmst - frame.tmst) & 0xFFFFFFFF) / 1e6
+    return heard_at - earlier_s if 0 < earlier_s < OVERTAKEN_S else None

@@ -108,6 +108,40 @@ def test_a_gateway_with_a_wrong_clock_does_not_keep_the_others_from_answering(ra
     assert [downlink.gateway for downlink in radio.sent] == [NEAR]
 
 
+def test_a_frame_that_the_next_one_overtook_on_its_way_is_stored_when_the_gateway_s_counter_says_so(
+    radio: Radio, device: EndDevice
+) -> None:
+    first, second = device.uplink(b"1"), device.uplink(b"2", confirmed=True)
+    assert radio.hear(second, tmst=5_000_000) == ["accepted"]
+    heard_at = radio.now + 1.7e9
+    radio.after(2)
+    assert radio.hear(first, tmst=1_000_000) == ["late_frame"]
+    radio.after(2)
+    assert radio.hear(first, tmst=1_000_000) == ["late_copy"]
+    stored = radio.frames[device.dev_eui, 1, 1]
+    assert (stored.payload, stored.received_at) == (b"1", pytest.approx(heard_at - 4))
+    assert len(radio.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("gateway", "tmst", "wait_s"),
+    [
+        pytest.param(NEAR, 9_000_000, 2, id="heard later: a replay on the air"),
+        pytest.param(FAR, 1_000_000, 2, id="another gateway counts from another start"),
+        pytest.param(NEAR, None, 2, id="a gateway without a counter"),
+        pytest.param(NEAR, 1_000_000, 3000, id="so late that the counter may have begun anew"),
+        pytest.param(NEAR, 5_000_000 - 1800_000_000 & 0xFFFFFFFF, 2, id="half an hour before"),
+    ],
+)
+def test_a_counter_that_cannot_tell_lets_no_replay_pass(
+    radio: Radio, device: EndDevice, gateway: str, tmst: int | None, wait_s: float
+) -> None:
+    first, second = device.uplink(b"1"), device.uplink(b"2")
+    radio.hear(second, tmst=5_000_000)
+    radio.after(wait_s)
+    assert radio.hear(first, gateway, tmst=tmst) == ["replay"]
+
+
 def test_an_old_counter_heard_after_the_last_frame_is_a_replay(radio: Radio, device: EndDevice) -> None:
     held = device.uplink(b"never heard")
     radio.after(600)
@@ -123,7 +157,7 @@ def test_a_clock_that_was_set_back_makes_no_replay_good(radio: Radio, device: En
     radio.after(600)
     radio.hear(device.uplink(b"live"))
     at = radio.now + 1.7e9 - 300
-    frame = RadioFrame(never_heard, NEAR, at, 868_100_000, 7, 125_000, -90.0, 5.0, 1)
+    frame = RadioFrame(never_heard, NEAR, at, 868_100_000, 7, 125_000, -90.0, 5.0, 2_000_000)  # it goes on
     assert radio.carry_out(radio.server.receive(frame, radio.now)) == ["replay"]
 
 
