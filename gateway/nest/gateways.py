@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy import Engine, Row, insert, null, select, update
 
 from nest.archive.database import writing
 from nest.archive.schema import gateways
@@ -112,9 +112,10 @@ class GatewayRegistry:
         )
 
     def note(self, eui: str, protocol: str | None, last_seen: float, stat: Mapping[str, Any] | None) -> None:
-        """Keep what a gateway spoke, when it was last heard (Unix s) and what it told about itself, for the time when the
-        nest does not run. Of a stranger nothing is kept."""
-        values = {"protocol": protocol, "last_seen_at": round(last_seen * 1000), "stat": None if stat is None else {**stat}}
+        """Keep what a gateway spoke, when it was last heard (Unix s) and what it told about itself, for the time when
+        the nest does not run. Of a stranger nothing is kept."""
+        told = null() if stat is None else {**stat}
+        values = {"protocol": protocol, "last_seen_at": round(last_seen * 1000), "stat": told}
         with writing(self._engine) as connection:
             connection.execute(update(gateways).where(_registered, gateways.c.eui == eui).values(**values))
 

@@ -1,4 +1,4 @@
-"""What it costs to keep an uplink: the journal alone, on the disk (WAL, synchronous=FULL), 4 values each, bursts of 256.
+"""What it costs to keep an uplink: the journal alone, on the disk (WAL, synchronous=FULL), 4 values, bursts of 256.
 
 The frames are made before the clock starts. Both sizes of town run in turn, so that a busy machine troubles both.
 """
@@ -31,7 +31,7 @@ class Town:
     """A database with `count` joined nodes, each of which may be heard."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self._random = random.Random(2026)
+        self._random = random.Random(2026)  # noqa: S311  not for keys
         self.states = [
             SessionState(
                 (0x70B3D57ED0000000 + n).to_bytes(8, "big"), 1, 0x02000000 + n, bytes(16), bytes(16), active=True
@@ -50,7 +50,8 @@ class Town:
                     for n, state in enumerate(self.states)
                 ],
             )  # fmt: skip
-            names = [column.name for column in schema.sessions.columns if column.name not in ("id", "node_id", "ended_at")]
+            own = ("id", "node_id", "ended_at")
+            names = [column.name for column in schema.sessions.columns if column.name not in own]
             connection.execute(
                 insert(schema.sessions),
                 [

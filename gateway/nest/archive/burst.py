@@ -97,22 +97,19 @@ class Burst:
     def carry_out(self, effects: Sequence[Stored]) -> None:
         """Write all of it. Raises whatever SQLite says; nothing is put right here."""
         for effect in effects:
-            kind = type(effect)
-            if kind is StoreUplink and not effect.activates:
+            if type(effect) is StoreUplink and not effect.activates:
                 state = effect.session
                 session = self._session(state.dev_eui, state.join_nonce)
                 if session is not None:
                     self._changed[session] = state
                     self._add(effect.uplink, session)
             else:
-                _CARRY_OUT[kind](self, effect)
+                _CARRY_OUT[type(effect)](self, effect)
         self._write()
 
     # -- one effect each
 
     def _activate(self, effect: StoreUplink) -> None:
-        if not effect.activates:
-            raise AssertionError("taken care of above")
         state = effect.session
         session = self._session(state.dev_eui, state.join_nonce)
         if session is None:
@@ -343,13 +340,13 @@ class Burst:
 
 
 _CARRY_OUT: dict[type, Any] = {
-    StoreUplink: Burst._activate,  # noqa: SLF001
-    StoreLate: Burst._store_late,  # noqa: SLF001
-    StoreSession: Burst._store_session,  # noqa: SLF001
-    StoreJoin: Burst._store_join,  # noqa: SLF001
-    MergeCopy: Burst._merge_copy,  # noqa: SLF001
-    StoreStatus: Burst._store_status,  # noqa: SLF001
-    DownlinkOutcome: Burst._downlink_outcome,  # noqa: SLF001
+    StoreUplink: Burst._activate,
+    StoreLate: Burst._store_late,
+    StoreSession: Burst._store_session,
+    StoreJoin: Burst._store_join,
+    MergeCopy: Burst._merge_copy,
+    StoreStatus: Burst._store_status,
+    DownlinkOutcome: Burst._downlink_outcome,
 }
 _BITS = {quantity.name: quantity.bit for quantity in quantities.all_quantities()}
 _CODES = decoding.QUALITY_CODES

@@ -1,11 +1,11 @@
 """A town in one file, and back: `backup` while it runs, `restore` into a new folder or over a town, running or not.
 
-**Why a restored town does not go on where the backup ends.** The backup is older than the last thing that was sent. With
-its counters the nest would use each FCntDown since then a second time, under the same keys: two plaintexts under one
-keystream give each other away, and nodes refuse a counter they have seen. So every open session's FCntDown is put
-`COUNTER_MARGIN` ahead. In the same way a JoinNonce used twice would give a node the same session keys again, if it can be
-brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` behind the highest. Where a town is replaced,
-what it knows besides is taken over: its counters, where it is further, and the DevNonces that were used since.
+**Why a restored town does not go on where the backup ends.** The backup is older than the last thing that was sent.
+With its counters the nest would use each FCntDown since then a second time, under the same keys: two plaintexts under
+one keystream give each other away, and nodes refuse a counter they have seen. So every open session's FCntDown is put
+`COUNTER_MARGIN` ahead. In the same way a JoinNonce used twice would give a node the same session keys again, if it can
+be brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` behind the highest. Where a town is
+replaced, what it knows besides is taken over: its counters, where it is further, and the DevNonces used since.
 
 A new `generation` tells a nest that runs on that database to forget what it has in memory and to start anew from it.
 """
@@ -143,7 +143,7 @@ class _Summing:
 
 def _read_back(part: Path, sums: dict[str, str]) -> None:
     found: dict[str, str] = {}
-    with tarfile.open(part, "r|gz") as tar:
+    with _open(part) as tar:
         for member in tar:
             content = tar.extractfile(member)
             counted = _Summing(content) if content else None
@@ -154,6 +154,17 @@ def _read_back(part: Path, sums: dict[str, str]) -> None:
         raise OSError(5, tr("what was written reads otherwise"))
 
 
+@contextlib.contextmanager
+def _open(file: Path) -> Iterator[tarfile.TarFile]:
+    """The archive `file`, to be read from its beginning to its end: only there stands the sum over all of it, which
+    `tarfile` by itself does not look at."""
+    with gzip.open(file) as content:
+        with tarfile.open(fileobj=content, mode="r|") as tar:
+            yield tar
+        if len(content.read(_PAGE)) == _PAGE:
+            raise tarfile.ReadError("something stands behind its end")
+
+
 # -- taking one apart
 
 
@@ -162,7 +173,7 @@ def _unpack(file: Path, staged: Path) -> list[str]:
     only, below `staged` only, each once, and no more than there is room for."""
     names: list[str] = []
     try:
-        with tarfile.open(file, "r|gz") as tar:
+        with _open(file) as tar:
             for member in tar:
                 _check_member(member, names, staged)
                 names.append(member.name)
@@ -301,7 +312,8 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         node = new.execute("SELECT id, app_key FROM nodes WHERE dev_eui = ?", (dev_eui,)).fetchone()
         if node is not None:  # a DevNonce of another AppKey says nothing, its JoinNonce does
             values = (node[0], join_nonce, dev_nonce if node[1] == app_key else -1, moment)
-            new.execute("INSERT OR IGNORE INTO joins (node_id, join_nonce, dev_nonce, time) VALUES (?, ?, ?, ?)", values)
+            insert = "INSERT OR IGNORE INTO joins (node_id, join_nonce, dev_nonce, time) VALUES (?, ?, ?, ?)"
+            new.execute(insert, values)
     sessions = "SELECT dev_eui, join_nonce, fcnt_up, fcnt_down FROM sessions JOIN nodes ON nodes.id = node_id"
     new.executemany(
         "UPDATE sessions SET fcnt_up = max(fcnt_up, ?3), fcnt_down = max(fcnt_down, ?4)"

@@ -1,15 +1,15 @@
-"""Everything that comes of a burst of frames, in one transaction: what the network server wants remembered, the readings
-decoded from it, and their places in the outbox.
+"""Everything that comes of a burst of frames, in one transaction: what the network server wants remembered, the
+readings decoded from it, and their places in the outbox.
 
-What has been committed is on the disk, whole; what has not was never there. Raw frames stand before their readings, and a
-decoder's error loses neither. Nothing in a burst can hold up the rest: an effect that breaks a constraint is left out,
-logged and reported, and an effect of a node that was removed beside the running nest is skipped.
+What has been committed is on the disk, whole; what has not was never there. Raw frames stand before their readings, and
+a decoder's error loses neither. Nothing in a burst can hold up the rest: an effect that breaks a constraint is left
+out, logged and reported, and an effect of a node that was removed beside the running nest is skipped.
 
 Written for speed, for a gateway that comes back delivers a night in seconds: the statements come from the tables of
 `schema`, but run as text with tuples on a connection of the journal's own; numbers are counted up here instead of asked
-for; and what a frame needs to know of its node and its session is remembered. Nobody else writes frames and sessions, so
-what is remembered stays true, with two exceptions that are asked for in each transaction: sessions that have ended, and a
-database that is another one (a backup was restored).
+for; and what a frame needs to know of its node and its session is remembered. Nobody else writes frames and sessions,
+so what is remembered stays true, with two exceptions that are asked for in each transaction: sessions that have ended,
+and a database that is another one (a backup was restored).
 """
 
 from __future__ import annotations

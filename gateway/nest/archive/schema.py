@@ -3,8 +3,8 @@
 Times are Unix milliseconds in UTC (`BigInteger`), EUIs lower-case hex, keys and frames bytes. Everything is written in
 SQLAlchemy's own expressions, so that PostgreSQL can take SQLite's place by a URL.
 
-A change of the schema: raise `VERSION` by one and add one function to `MIGRATIONS` in `migrations.py`. A new column goes
-to the end of its table, with a `server_default` where it may not be NULL, as `ALTER TABLE` would put it there.
+A change of the schema: raise `VERSION` by one and add one function to `MIGRATIONS` in `migrations.py`. A new column
+goes to the end of its table, with a `server_default` where it may not be NULL, as `ALTER TABLE` would put it there.
 """
 
 from __future__ import annotations

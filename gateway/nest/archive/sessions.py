@@ -22,7 +22,10 @@ def sessions(connection: Connection) -> list[SessionState]:
         .where(table.c.ended_at.is_(None), nodes.c.removed_at.is_(None))
         .order_by(table.c.id)
     )
-    return [SessionState(bytes.fromhex(row[0]), *row[1:]) for row in connection.execute(found)]
+    return [
+        SessionState(dev_eui=bytes.fromhex(row.dev_eui), **{name: getattr(row, name) for name in _SESSION_FIELDS})
+        for row in connection.execute(found)
+    ]
 
 
 def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinRecord]:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, false, func, insert, literal_column, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 
 from nest.archive.schema import downlinks, frames, joins, meta, nodes, outbox, readings, sessions, sinks
@@ -47,7 +59,10 @@ def _end_sessions(*which: ColumnElement[bool], given: tuple[str, ...]) -> str:
     """A session that ends forgets its keys."""
     table = sessions.c
     statement = update(sessions).ordered_values(
-        (table.ended_at, _given("ended_at")), (table.active, false()), (table.nwk_skey, null()), (table.app_skey, null())
+        (table.ended_at, _given("ended_at")),
+        (table.active, false()),
+        (table.nwk_skey, null()),
+        (table.app_skey, null()),
     )
     return _text(statement.where(table.ended_at.is_(None), *which), "ended_at", *given)
 
@@ -57,7 +72,7 @@ class Sql:
 
     generation = _text(select(meta.c.value).where(meta.c.key == literal_column("'generation'")))
     last_frame = _text(select(func.max(frames.c.id)))
-    last_seq = f"SELECT seq FROM sqlite_sequence WHERE name = '{outbox.name}'"  # counts rows that are gone, too
+    last_seq = "SELECT seq FROM sqlite_sequence WHERE name = 'outbox'"  # counts rows that are gone, too
 
     # dev_eui -> id, removed_at
     node = _text(select(nodes.c.id, nodes.c.removed_at).where(nodes.c.dev_eui == _given("dev_eui")), "dev_eui")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from nest.archive import schema
+from nest.archive.outbox import Outbox
 from nest.lorawan.effects import StoreJoin, StoreUplink
 from nest.model import Heard, JoinRecord, SessionState, Uplink
+from sqlalchemy import Engine, select
 
 EUI = bytes.fromhex("70b3d57ed0000001")
 OTHER = bytes.fromhex("70b3d57ed0000002")
@@ -24,13 +28,27 @@ def join(state: SessionState, dev_nonce: int = 0) -> StoreJoin:
     return StoreJoin(JoinRecord(state.dev_eui, dev_nonce, state.join_nonce), state)
 
 
-def uplink(fcnt: int, content: bytes = CLIMATE, *, at: float = 1000.0, fport: int | None = 1, eui: bytes = EUI) -> Uplink:
+def uplink(
+    fcnt: int, content: bytes = CLIMATE, *, at: float = 1000.0, fport: int | None = 1, eui: bytes = EUI
+) -> Uplink:
     phy = b"\x40" + fcnt.to_bytes(4, "little") + content
     return Uplink("amsel", eui, at, fcnt, fport, content, False, (NEAR,), 7, 125_000, 868_100_000, phy)
 
 
-def store(state: SessionState, fcnt: int, content: bytes = CLIMATE, *, activates: bool = False, **more: Any) -> StoreUplink:
+def store(
+    state: SessionState, fcnt: int, content: bytes = CLIMATE, *, activates: bool = False, **more: Any
+) -> StoreUplink:
     """A fresh frame, and what the network server does to its session."""
     state.fcnt_up, state.active = fcnt, True
     state.heard_at = more.get("at", 1000.0)
     return StoreUplink(uplink(fcnt, content, eui=state.dev_eui, **more), state, activates)
+
+
+def rows(engine: Engine, table: str) -> Sequence[Any]:
+    with engine.begin() as connection:
+        return connection.execute(select(schema.metadata.tables[table])).all()
+
+
+def heard(engine: Engine) -> tuple[Heard, ...]:
+    """Who heard the first frame that waits in the outbox."""
+    return Outbox(engine).after(0)[0][1].heard

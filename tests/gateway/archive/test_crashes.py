@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, and a disk that is really full: whole bursts or nothing, and what was acknowledged is there."""
+"""SIGKILL at any moment, and a disk that is really full: whole bursts or nothing, and what was told is there."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def check_whole(engine: Engine, fcnt: int, fcnt_down: int, mark: int) -> None:
 
 
 def test_killed_at_any_moment_every_burst_is_there_whole_or_not_at_all(path: Path) -> None:
-    seed = random.randrange(2**32)
+    seed = random.randrange(2**32)  # noqa: S311
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     told = "-1 0 0"
     for attempt in range(5):
         command = [sys.executable, "-c", WRITER, str(path), str(HERE.parents[1]), str(seed + attempt)]
@@ -137,7 +137,7 @@ print(json.dumps([at_most, reason, len(done.readings), len(done.failed)]))
 
 
 def test_a_disk_without_room_is_survived(path: Path) -> None:
-    """The file system itself refuses (a limit on the size of files): nothing half, and it goes on when there is room."""
+    """The file system itself refuses (a limit on the size of files): nothing half, and later it goes on."""
     command = [sys.executable, "-c", FILLER, str(path), str(HERE.parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
-import sqlite3
-from collections.abc import Iterator, Sequence
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,10 @@ from gateway.archive.bursts import (
     FAR,
     HUMIDITY_FAILED,
     NEAR,
-    OTHER,
     TEMPERATURE_OUT_OF_RANGE,
+    heard,
     join,
+    rows,
     session,
     store,
     uplink,
@@ -30,40 +29,12 @@ from hypothesis import strategies as st
 from nest import payload
 from nest.archive import Archive, burst, open_database, schema
 from nest.archive.downlinks import DownlinkQueue
-from nest.archive.journal import Journal, RefusedError, ReplacedError
-from nest.archive.meta import put
+from nest.archive.journal import Journal
 from nest.archive.outbox import Outbox
-from nest.lorawan.effects import DownlinkOutcome, MergeCopy, StoreLate, StoreSession, StoreStatus, StoreUplink
+from nest.lorawan.effects import DownlinkOutcome, MergeCopy, StoreLate, StoreSession, StoreStatus
 from nest.model import MOST_HEARD, Heard, JoinRecord, SessionState
 from nest.registry import Registry
-from sqlalchemy import Engine, insert, select, text
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path / "nest.db")
-    Registry(engine).add("amsel", EUI)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def journal(engine: Engine) -> Iterator[Journal]:
-    with contextlib.closing(Journal(engine)) as journal:
-        yield journal
-
-
-@pytest.fixture
-def state(journal: Journal) -> SessionState:
-    """The session of a node that has just joined."""
-    state = session()
-    assert not journal.commit([join(state)]).failed
-    return state
-
-
-def rows(engine: Engine, table: str) -> Sequence[Any]:
-    with engine.begin() as connection:
-        return connection.execute(select(schema.metadata.tables[table])).all()
+from sqlalchemy import Engine
 
 
 def test_frame_counter_reading_and_outbox_stand_together(engine: Engine, journal: Journal, state: SessionState) -> None:
@@ -81,7 +52,9 @@ def test_frame_counter_reading_and_outbox_stand_together(engine: Engine, journal
     assert latest.last_seen == 1000.0
 
 
-def test_failed_is_kept_as_failed_and_missing_is_not_zero(engine: Engine, journal: Journal, state: SessionState) -> None:
+def test_failed_is_kept_as_failed_and_missing_is_not_zero(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
     done = journal.commit([store(state, 0, HUMIDITY_FAILED)])
     event = done.readings[0][1]
     assert list(event.values) == ["temperature", "humidity", "pressure", "battery"]
@@ -144,10 +117,6 @@ def test_what_an_earlier_version_left_undecoded_is_decoded_and_published(
 # who heard it
 
 
-def heard(engine: Engine) -> tuple[Heard, ...]:
-    return Outbox(engine).after(0)[0][1].heard
-
-
 @pytest.mark.parametrize("in_one_burst", [True, False])
 @pytest.mark.parametrize("remembered", [True, False])
 def test_copies_are_merged_into_the_frame(
@@ -193,7 +162,11 @@ def test_who_heard_it_is_plain_json_whatever_they_say(found: list[Heard]) -> Non
     assert [entry["gateway"] for entry in read] == [one.gateway for one in found]
     assert [entry["freq_hz"] for entry in read] == [one.freq_hz for one in found]
     for entry, one in zip(read, found, strict=True):
-        for value, meant in ((entry["rssi"], one.rssi), (entry["snr"], one.snr), (entry["received_at"], one.received_at)):
+        for value, meant in (
+            (entry["rssi"], one.rssi),
+            (entry["snr"], one.snr),
+            (entry["received_at"], one.received_at),
+        ):
             assert value == (meant if meant is not None and abs(meant) < float("inf") else None)
 
 
@@ -274,7 +247,9 @@ def test_battery_and_downlinks_are_noted(engine: Engine, journal: Journal, state
 # late frames
 
 
-def test_a_late_frame_is_stored_once_and_moves_no_counter(engine: Engine, journal: Journal, state: SessionState) -> None:
+def test_a_late_frame_is_stored_once_moving_no_counter(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
     journal.commit([store(state, 9)])
     late = StoreLate(uplink(4, at=900.0), state)
     done = journal.commit([late, late])
@@ -314,7 +289,7 @@ def test_every_frame_gets_the_next_free_moment(bursts: list[list[int]], forget: 
                 effects.append(store(state, fcnt, at=moment / 1000))
                 fcnt += 1
                 while moment in taken:
-                    moment += 1  # noqa: PLW2901
+                    moment += 1
                 taken.add(moment)
                 expected.append(moment / 1000)
             done = journal.commit(effects)
@@ -324,166 +299,8 @@ def test_every_frame_gets_the_next_free_moment(bursts: list[list[int]], forget: 
 
 
 def in_memory_town(parts: contextlib.ExitStack) -> Engine:
-    import tempfile
-
-    folder = parts.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
+    folder = parts.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     engine = open_database(Path(folder) / "nest.db")
     parts.callback(engine.dispose)
     Registry(engine).add("amsel", EUI)
     return engine
-
-
-# what cannot be stored
-
-
-def test_one_broken_effect_leaves_the_others_alone(engine: Engine, journal: Journal, state: SessionState) -> None:
-    journal.commit([store(state, 0)])
-    again = StoreUplink(uplink(0, at=1001.0), state)
-    absurd = StoreUplink(replace(uplink(6), fcnt=2**70), state)
-    never = StoreUplink(uplink(7, at=float("nan")), state)
-    done = journal.commit([store(state, 1), again, absurd, store(state, 2), never, MergeCopy(EUI, 1, 1, FAR), join(state)])
-    assert done.failed == [again, absurd, never, join(state)]
-    assert [event.fcnt for _, event in done.readings] == [1, 2]
-    assert [event.heard for _, event in Outbox(engine).after(0)] == [(NEAR,), (NEAR, FAR), (NEAR,)]
-    assert [seq for seq, _ in Outbox(engine).after(0)] == [1, 2, 3]
-    assert journal.commit([store(state, 3)]).failed == []
-
-
-def test_a_node_removed_beside_us_is_skipped_and_reported_once(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    Registry(engine).add("meise", OTHER)
-    other = session(OTHER)
-    journal.commit([join(other), store(state, 0)])
-    Registry(engine).remove("amsel")
-    effects = [store(state, 1), StoreSession(state), store(other, 0), StoreLate(uplink(9, at=1.0), state), join(session(nonce=2))]
-    done = journal.commit(effects)
-    assert (done.ended, done.failed, done.late) == ([EUI], [], 0)
-    assert [event.node_slug for _, event in done.readings] == ["meise"]
-    Registry(engine).add("amsel", EUI)
-    assert journal.commit([store(state, 2)]).ended == [EUI]
-    assert Archive(engine).sessions() == [other]
-
-
-def test_a_stranger_s_effects_are_skipped(engine: Engine, journal: Journal) -> None:
-    stranger = session(bytes(8))
-    done = journal.commit([join(stranger), store(stranger, 0), StoreStatus(bytes(8), 0.0, 1, 1), MergeCopy(EUI, 7, 0, FAR)])
-    assert (done.failed, done.readings) == ([], [])
-    assert bytes(8) in done.ended
-    assert rows(engine, "frames") == []
-
-
-# a database that refuses
-
-
-def test_a_database_that_others_hold_refuses_and_then_takes(
-    engine: Engine, journal: Journal, state: SessionState, tmp_path: Path
-) -> None:
-    other = sqlite3.connect(tmp_path / "nest.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    effects = [store(state, 0), MergeCopy(EUI, 1, 0, FAR)]
-    for _ in range(2):
-        with pytest.raises(RefusedError, match="in use by another program"):
-            journal.commit(effects)
-    other.close()
-    done = journal.commit(effects)
-    assert [event.fcnt for _, event in done.readings] == [0]
-    assert heard(engine) == (NEAR, FAR)
-
-
-def test_a_full_disk_refuses_whole_bursts_and_then_takes_them(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    connection = journal._connection
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    effects = [store(state, fcnt) for fcnt in range(500)]
-    before = Archive(engine).counts()
-    with pytest.raises(RefusedError, match="the disk is full"):
-        journal.commit(effects)
-    assert Archive(engine).counts() == before
-    connection.execute("PRAGMA max_page_count = 1000000")
-    done = journal.commit(effects)
-    assert (done.failed, len(done.readings)) == ([], 500)
-    assert [seq for seq, _ in done.readings] == list(range(1, 501))
-
-
-def test_a_refusal_of_one_by_one_is_a_refusal(engine: Engine, journal: Journal, state: SessionState) -> None:
-    connection = journal._connection
-    journal.commit([store(state, 0)])
-    again = StoreUplink(uplink(0), state)
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(RefusedError):
-        journal.commit([again, *(store(state, fcnt) for fcnt in range(1, 500))])
-    assert Archive(engine).counts()["frames"] == 1
-
-
-def test_another_database_in_our_place_is_seen_before_anything_is_written(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    put(engine, "generation", "another")
-    for _ in range(2):
-        with pytest.raises(ReplacedError):
-            journal.commit([store(state, 0)])
-    assert rows(engine, "frames") == []
-
-
-def test_writing_by_others_is_noticed_once_and_our_own_never(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    journal.changed_elsewhere()
-    journal.commit([store(state, 0)])
-    assert not journal.changed_elsewhere()
-    Registry(engine).add("meise", OTHER)
-    assert journal.changed_elsewhere()
-    assert not journal.changed_elsewhere()
-
-
-# the outbox
-
-
-def test_published_rows_go_and_their_numbers_never_come_back(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    outbox = Outbox(engine)
-    journal.commit([store(state, fcnt) for fcnt in range(3)])
-    assert outbox.waiting() == 3
-    journal.commit([], mark=3)
-    assert (outbox.mark(), outbox.waiting(), rows(engine, "outbox")) == (3, 0, [])
-    with contextlib.closing(Journal(engine)) as again:
-        done = again.commit([store(state, 3)], mark=3)
-    assert [seq for seq, _ in done.readings] == [4]
-    assert outbox.after(3) == done.readings
-    outbox.set_mark(4)
-    assert (outbox.after(0), rows(engine, "outbox")) == ([], [])
-
-
-def test_rows_stay_until_the_last_sink_has_them(engine: Engine, journal: Journal, state: SessionState) -> None:
-    with engine.begin() as connection:
-        connection.execute(insert(schema.sinks).values(name="other", done=1))
-    journal.commit([store(state, fcnt) for fcnt in range(3)])
-    journal.commit([], mark=3)
-    assert [seq for seq, _ in Outbox(engine).after(0)] == [2, 3]
-
-
-def test_the_outbox_is_read_in_pieces_and_without_going_through_the_readings(
-    engine: Engine, journal: Journal, state: SessionState
-) -> None:
-    contents = [CLIMATE, HUMIDITY_FAILED, TEMPERATURE_OUT_OF_RANGE]
-    picked = random.Random(1).choices(contents, k=50)
-    done = journal.commit([store(state, fcnt, content) for fcnt, content in enumerate(picked)])
-    outbox = Outbox(engine)
-    found, after = [], 0
-    while piece := outbox.after(after, limit=7):
-        found += piece
-        after = piece[-1][0]
-    assert found == done.readings
-    with engine.connect() as connection:
-        plan = connection.execute(
-            text(
-                "EXPLAIN QUERY PLAN SELECT * FROM outbox JOIN readings ON readings.node_id = outbox.node_id"
-                " AND readings.time = outbox.time AND readings.quantity_id IN (0, 1, 2) WHERE seq BETWEEN 1 AND 9"
-            )
-        ).all()
-    assert not [row for row in plan if row[3].startswith("SCAN readings")]

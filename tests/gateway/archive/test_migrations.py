@@ -44,7 +44,9 @@ def path(tmp_path: Path) -> Path:
 def tables(path: Path) -> dict[str, list[dict[str, Any]]]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        names = [
+            row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        ]
         return {
             name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]  # noqa: S608
             for name in names
@@ -103,7 +105,9 @@ def test_the_nest_goes_on_with_it(path: Path) -> None:
         done = journal.commit([store(state, state.fcnt_up + 1, at=1.8e9)])
     assert [seq for seq, _ in done.readings] == [waiting + 1]
     assert [one.port for one in DownlinkQueue(engine).waiting()] == [11, 13]
-    assert {node.slug: node.battery for node in Registry(engine).list()} == dict.fromkeys(("amsel", "fink", "meise", "star"))
+    assert {node.slug: node.battery for node in Registry(engine).list()} == dict.fromkeys(
+        ("amsel", "fink", "meise", "star")
+    )
     shown = status.load(engine)
     assert shown
     assert shown["running"] is False
@@ -141,7 +145,12 @@ def test_without_room_for_the_backup_nothing_is_changed(path: Path, monkeypatch:
     assert tables(path) == old
 
 
-OPEN = "import sys, pathlib\nfrom nest.archive import open_database\nprint(flush=True)\nopen_database(pathlib.Path(sys.argv[1]))"
+OPEN = """
+import sys, pathlib
+from nest.archive import open_database
+print(flush=True)
+open_database(pathlib.Path(sys.argv[1]))
+"""
 STOP_IN_THE_MIDDLE = """
 import sys, pathlib, os, signal
 from nest.archive import migrations, open_database
@@ -165,12 +174,12 @@ def test_killed_at_the_last_moment_it_is_the_old_one(path: Path) -> None:
 
 def test_killed_at_any_moment_it_is_the_old_one_or_the_new_one(path: Path) -> None:
     old = tables(path)
-    seed = random.randrange(2**32)
+    seed = random.randrange(2**32)  # noqa: S311
     print(f"seed {seed}")
     with subprocess.Popen([sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
-        time.sleep(random.Random(seed).uniform(0, 0.1))  # the one thing that may vary
+        time.sleep(random.Random(seed).uniform(0, 0.1))  # noqa: S311  the one thing that varies
         child.kill()
     found = tables(path)
     assert found == old or len(found[schema.schema_version.name]) == 2
