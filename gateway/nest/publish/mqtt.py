@@ -270,7 +270,7 @@ class MqttPublisher:
         newest = moment >= self._fresh.get(slug, moment)
         try:
             packets.append(self._packet(f"{slug}/reading", reading_json(event), seq, retain=newest))
-        except (KeyError, ValueError):
+        except Exception:  # a quantity that nobody knows, for example; the others shall come through
             _log.exception("a reading of %s cannot be published", slug)
             return
         if newest:

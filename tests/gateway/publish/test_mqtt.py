@@ -172,6 +172,16 @@ async def test_what_is_offered_while_nobody_listens_comes_from_the_outbox() -> N
         broker.close()
 
 
+async def test_what_was_read_from_the_outbox_is_not_taken_again_when_it_is_offered() -> None:
+    rows = readings(10)
+    async with fake() as (broker, port), publishing(port, Stored(rows[:7])) as publisher:
+        await until(lambda: publisher.done == 7)
+        publisher.offer(rows[:5])
+        publisher.offer(rows[3:])
+        await until(lambda: publisher.done == 10)
+        assert said(broker.told) == [float(seq) for seq in range(1, 11)]
+
+
 async def test_more_than_memory_may_hold_is_read_from_the_outbox_without_gap_or_repetition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
