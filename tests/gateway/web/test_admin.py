@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 from ..snapshots import snapshot
 
 NOW = 1_777_636_800.0
-TOKEN = new_token()
+TOKEN = "not-Random-For-Tests-Have-To-Be-Named-0123456"  # by workers that run them side by side
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 APP_KEY = "00112233445566778899aabbccddeeff"
 NODE = {"slug": "uhu", "dev_eui": "70b3d57ed0000009", "app_key": APP_KEY, "name": "Uhu"}
