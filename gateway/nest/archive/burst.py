@@ -229,6 +229,8 @@ class Burst:
                 state.rx2_freq_hz,
                 state.active,
                 state.heard_at,
+                state.heard_by,
+                state.heard_tmst,
                 state.tx_power,
                 state.nb_trans,
                 state.adr_tries,

@@ -29,7 +29,7 @@ def new_generation() -> str:
 def _to_2(connection: Connection) -> None:
     """Gateways, outbox and marks; what ADR and DevStatus need. Nothing that stands there is touched."""
     for table, names in (
-        (schema.sessions, ("heard_at", "tx_power", "nb_trans", "adr_tries", "status_at")),
+        (schema.sessions, ("heard_at", "heard_by", "heard_tmst", "tx_power", "nb_trans", "adr_tries", "status_at")),
         (schema.nodes, ("battery", "margin_db", "status_at", "join_nonce_floor")),
     ):
         for name in names:

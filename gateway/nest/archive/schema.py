@@ -101,6 +101,8 @@ sessions = Table(
     Column("joined_at", Double, nullable=False, comment="Unix s"),
     Column("ended_at", BigInteger, comment="when another session took over"),
     Column("heard_at", Double, nullable=False, server_default="0", comment="Unix s, of the frame of fcnt_up"),
+    Column("heard_by", String, nullable=False, server_default="", comment="the gateway that heard it first"),
+    Column("heard_tmst", BigInteger, comment="that gateway's counter then"),
     Column("tx_power", SmallInteger, nullable=False, server_default="0"),
     Column("nb_trans", SmallInteger, nullable=False, server_default="1"),
     Column("adr_tries", SmallInteger, nullable=False, server_default="0"),

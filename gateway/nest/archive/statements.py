@@ -108,6 +108,8 @@ class Sql:
         "rx2_freq_hz",
         "active",
         "heard_at",
+        "heard_by",
+        "heard_tmst",
         "tx_power",
         "nb_trans",
         "adr_tries",
