@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nest.errors import UserError
-from spatz.sim import lns
+from nest.model import GatewayInfo
+from nest.tokens import fingerprint
+from spatz.sim import lns, simulate
 from spatz.sim import station as station_module
 from spatz.sim.air import Position, Reception, Station, Transmission
 from spatz.sim.airserver import monotonic_us
 from spatz.sim.lns import LnsError
+from spatz.sim.simulate import Request, register_gateways
+from spatz.sim.simulation import Plan
 from spatz.sim.station import StationServer, VirtualStation, parse_address, read_tokens
 from tools.sim.fake_lns import CONFIG, FakeLns, fake_lns
 
@@ -416,3 +421,42 @@ async def test_a_ca_file_that_is_none_is_named(tmp_path: Path) -> None:
         server = StationServer("wss://127.0.0.1:1", None, tmp_path / name)
         with pytest.raises(UserError, match=name):
             await VirtualStation(EUI, STATION, server, lambda _: None).start()
+
+
+def test_simulated_gateways_are_registered_as_they_speak(tmp_path: Path) -> None:
+    from nest.archive.database import open_database
+    from nest.gateways import GatewayRegistry
+    from nest.town import create
+
+    town = create(tmp_path / "town", "Town")
+    stations = Plan(nodes=1, gateways=2).gateway_stations()
+
+    def registered() -> list[GatewayInfo]:
+        engine = open_database(town.database)
+        try:
+            return GatewayRegistry(engine).list()
+        finally:
+            engine.dispose()
+
+    register_gateways(town.path, stations[:1])
+    register_gateways(town.path, stations, ["one", "two"])
+    assert {info.eui: info.token for info in registered()} == {
+        eui.hex(): fingerprint(token) for (eui, _), token in zip(stations, ("one", "two"), strict=True)
+    }
+    info = next(info for info in registered() if info.eui == stations[0][0].hex())
+    assert (info.name, info.antenna_gain_dbi) == (stations[0][1].name, stations[0][1].gain_dbi)
+    assert info.latitude == stations[0][1].position.latitude
+    register_gateways(town.path, stations)  # Semtech UDP knows no tokens
+    assert [info.token for info in registered()] == [None, None]
+
+
+def test_every_gateway_has_a_token(tmp_path: Path) -> None:
+    request = Request(Plan(gateways=2), "ws://127.0.0.1:8887", tokens=("s3cret",))
+    assert simulate._tokens(request, 2) == ["s3cret", "s3cret"]
+    assert simulate._tokens(replace(request, tokens=("one", "two", "three")), 2) == ["one", "two"]
+    fresh = simulate._tokens(replace(request, tokens=(), town=tmp_path), 2)
+    assert len(set(fresh)) == 2
+    assert "s3cret" not in repr(request)
+    for tokens in ((), ("one", "two")):
+        with pytest.raises(UserError, match="token"):
+            simulate._tokens(replace(request, tokens=tokens), 3)
