@@ -131,7 +131,8 @@ class SessionState:
 
     `fcnt_up` is the last FCntUp accepted, -1 before the first; `fcnt_down` the next FCntDown to use. `active` turns
     true with the first uplink under these keys; until then the device's earlier session stays valid beside it.
-    `heard_at` (Unix s) is when the frame of `fcnt_up` was heard, 0 before the first. `tx_power` (index of TXPower) and
+    `heard_at` (Unix s) is when the frame of `fcnt_up` was heard, 0 before the first, `heard_by` the gateway and
+    `heard_tmst` its counter then. `tx_power` (index of TXPower) and
     `nb_trans` are what the device has acknowledged; `adr_tries` how often it has refused or left unanswered the
     LinkADRReq in question; `status_at` (Unix s) when it last told its battery.
     """
@@ -150,6 +151,8 @@ class SessionState:
     active: bool = False
     joined_at: float = 0.0
     heard_at: float = 0.0
+    heard_by: str = ""
+    heard_tmst: int | None = None
     tx_power: int = 0
     nb_trans: int = 1
     adr_tries: int = 0
@@ -176,7 +179,7 @@ class GatewayInfo:
     """A gateway that may speak to the nest, as the operator registered it.
 
     `eui`: 16 lower-case hex digits. `token` is the SHA-256 (hex) of its Basics Station token, None: it has none and may
-    speak Semtech UDP only. `antenna_gain_dbi` is taken off the power it is told to send with, so that the EIRP is lawful.
+    speak Semtech UDP only. `antenna_gain_dbi` is taken off the power it is told to send with: the EIRP is to be lawful.
     """
 
     eui: str

@@ -52,7 +52,6 @@ def running(count: int, gateways: Sequence[str] = (GATEWAY,)) -> Iterator[tuple[
         path = Path(folder) / "town"
         nodes = make_town(path, count, gateways, udp_port=udp_port, mqtt_url=broker.url)
         with RunningNest(path) as nest:
-            nest.start()
             yield nest, nodes, broker
 
 

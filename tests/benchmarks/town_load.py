@@ -96,7 +96,7 @@ def make_town(folder: Path, count: int, gateways: Sequence[str], *, udp_port: in
                     "node_id": node.number + 1, "join_nonce": 1, "dev_addr": node.dev_addr, "nwk_skey": node.nwk_skey,
                     "app_skey": node.app_skey, "fcnt_up": -1, "fcnt_down": 0, "rx1_delay_s": 1, "rx1_dr_offset": 0,
                     "rx2_dr": 3, "rx2_freq_hz": 869_525_000, "active": True, "joined_at": 0.0,
-                    "heard_at": 0.0, "tx_power": 0, "nb_trans": 1, "adr_tries": 0, "status_at": time.time(),
+                    "heard_at": 0.0, "heard_by": "", "tx_power": 0, "nb_trans": 1, "adr_tries": 0, "status_at": time.time(),
                 }
                 for node in nodes
             ],

@@ -263,7 +263,7 @@ class NetworkServer:
             self._sessions.activate(session)
         state.fcnt_up = fcnt
         state.heard_at = frame.received_at
-        session.newest = (frame.gateway, frame.tmst, now)
+        state.heard_by, state.heard_tmst = frame.gateway, frame.tmst
         session.repeats_left = MAX_REPEATED_ANSWERS
         self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1)
         item = session.awaiting_ack
@@ -283,7 +283,7 @@ class NetworkServer:
             if frame.buffered:
                 return [merge(session, fcnt, frame), COUNT["late_copy"]]
             return self._receive_again(_Data(session, read(session, data, fcnt, frame), data.fctrl), frame, now)
-        heard_at = heard_before_newest(session, frame, now)
+        heard_at = heard_before_newest(state, frame)
         if heard_at is not None:
             uplink = read(session, data, fcnt, frame)
             uplink.received_at = heard_at

@@ -74,14 +74,13 @@ class Ciphers:
 class Session:
     """A session at work: its state, what is under way in it, and, made when first needed, its cipher and control."""
 
-    __slots__ = ("_ciphers", "_control", "_settings", "awaiting_ack", "device", "newest", "repeats_left", "state")
+    __slots__ = ("_ciphers", "_control", "_settings", "awaiting_ack", "device", "repeats_left", "state")
 
     def __init__(self, device: Device, state: SessionState, settings: Settings, ciphers: Ciphers) -> None:
         self.device = device
         self.state = state
         self.awaiting_ack: QueuedDownlink | None = None
         self.repeats_left = MAX_REPEATED_ANSWERS
-        self.newest: tuple[str, int | None, float] | None = None  # gateway, tmst, `now` of the newest frame
         self._settings = settings
         self._ciphers = ciphers
         self._control: Control | None = None

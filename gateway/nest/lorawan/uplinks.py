@@ -9,7 +9,7 @@ from nest.lorawan.dedup import Copy
 from nest.lorawan.effects import MergeCopy
 from nest.lorawan.frames import CONFIRMED_UP, DataFrame
 from nest.lorawan.sessions import Session
-from nest.model import Heard, RadioFrame, Uplink
+from nest.model import Heard, RadioFrame, SessionState, Uplink
 
 
 def read(session: Session, data: DataFrame, fcnt: int, frame: RadioFrame) -> Uplink:
@@ -65,19 +65,18 @@ OVERTAKEN_S = 900.0
 `tmst` begins at 0) pass for one that was early."""
 
 
-def heard_before_newest(session: Session, frame: RadioFrame, now: float) -> float | None:
+def heard_before_newest(state: SessionState, frame: RadioFrame) -> float | None:
     """When a frame with an old counter was heard, if that was before the newest one: then it is late and no replay, for
     the order of counters and the order of times agree. None: they do not.
 
     Two clocks can tell: that of a gateway which held the frame back, and the `tmst` of the gateway that heard both.
     """
-    heard_at = session.state.heard_at
+    heard_at = state.heard_at
     if frame.buffered:
         return frame.received_at if frame.received_at < heard_at else None
-    if session.newest is None or frame.tmst is None:
+    if state.heard_tmst is None or frame.tmst is None or state.heard_by != frame.gateway:
         return None
-    gateway, tmst, at = session.newest
-    if gateway != frame.gateway or tmst is None or now - at > OVERTAKEN_S:
+    if not -OVERTAKEN_S < frame.received_at - heard_at < OVERTAKEN_S:
         return None
-    earlier_s = ((tmst - frame.tmst) & 0xFFFFFFFF) / 1e6
+    earlier_s = ((state.heard_tmst - frame.tmst) & 0xFFFFFFFF) / 1e6
     return heard_at - earlier_s if 0 < earlier_s < OVERTAKEN_S else None
