@@ -259,12 +259,13 @@ async def test_whenever_the_connection_ends_every_reading_comes_in_order(
     chance = random.Random(seed)  # noqa: S311  to be repeated
     rows = readings(400, 5)
     outbox = Stored()
+    cuts = chance.sample(range(400), 5)
 
     def acknowledge(told: Told, send: Callable[[bytes], None]) -> None:
-        if chance.random() < 0.99:
-            puback(told, send)
-        else:
+        if len(broker.told) in cuts:
             broker.cut()
+        else:
+            puback(told, send)
 
     async with fake() as (broker, port), publishing(port, outbox) as publisher:
         broker.acknowledge = acknowledge
@@ -463,8 +464,11 @@ async def test_an_outbox_that_cannot_be_read_is_read_again() -> None:
                 raise OSError("database is locked")
             return super().after(seq, limit)
 
-    async with fake() as (broker, port), publishing(port, Locked(readings(5))) as publisher:
-        await until(lambda: publisher.done == 5)
+    latest = lambda: [event("node-0", temperature=5.0, moment=NOON + 5), event("meise", temperature=7.0)]  # noqa: E731
+    async with fake() as (broker, port), publishing(port, Locked(readings(5)), latest) as publisher:
+        await until(lambda: 7.0 in said(broker.told))
+        assert said(broker.told) == [1.0, 2.0, 3.0, 4.0, 5.0, 7.0], "the latest was told before those that wait"
+        assert publisher.done == 5
         assert broker.connections == 1
 
 
