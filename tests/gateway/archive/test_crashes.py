@@ -45,9 +45,9 @@ while True:
             effects.append(StoreSession(state))
     done = journal.commit(effects, mark)
     assert not done.failed, done.failed
+    print(fcnt, state.fcnt_down, mark or 0, flush=True)  # of what is committed
     if done.readings and chance.random() < 0.3:
         mark = done.readings[len(done.readings) // 2][0]
-    print(fcnt, state.fcnt_down, mark or 0, flush=True)
 """
 
 
