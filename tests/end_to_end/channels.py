@@ -290,20 +290,24 @@ class Attacker:
 class Witness:
     """Knows what the nodes really sent, and what of it a gateway heard: the truth that the archive is held against."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self) -> None:
         self.heard: dict[bytes, str] = {}  # PHYPayload of a data frame -> node
         self.asked: dict[str, set[int]] = defaultdict(set)  # node -> DevNonces of its JoinRequests
-        self._told = simulation.air._on_transmission
-        simulation.air._on_transmission = self._on_transmission
 
-    def _on_transmission(self, transmission: Transmission, outcomes: dict[str, Reception | Missed]) -> None:
-        phy = transmission.data
-        if phy[0] >> 5 == JOIN_REQUEST:
-            self.asked[transmission.sender].add(int.from_bytes(phy[17:19], "little"))
-        elif any(isinstance(outcome, Reception) for outcome in outcomes.values()):
-            self.heard[phy] = transmission.sender
-        if self._told:
-            self._told(transmission, outcomes)
+    def follow(self, simulation: Simulation) -> None:
+        """Look on at the air of a simulation."""
+        told = simulation.air._on_transmission
+
+        def on_transmission(transmission: Transmission, outcomes: dict[str, Reception | Missed]) -> None:
+            phy = transmission.data
+            if phy[0] >> 5 == JOIN_REQUEST:
+                self.asked[transmission.sender].add(int.from_bytes(phy[17:19], "little"))
+            elif any(isinstance(outcome, Reception) for outcome in outcomes.values()):
+                self.heard[phy] = transmission.sender
+            if told:
+                told(transmission, outcomes)
+
+        simulation.air._on_transmission = on_transmission
 
     def missing(self, folder: Path) -> dict[bytes, str]:
         """What was heard and is not archived."""

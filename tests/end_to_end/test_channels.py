@@ -11,7 +11,7 @@ from .channels import Channel, Faults, doubled, joins
 from .towns import town_behind
 
 LIMIT_S = 120.0
-FRAMES = 15
+FRAMES = 12
 
 MATRIX: dict[str, tuple[Faults, Faults]] = {
     "perfect": (Faults(), Faults()),

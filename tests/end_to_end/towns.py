@@ -68,7 +68,8 @@ async def town_behind(
     port = await channel.open()
     simulation = Simulation(plan, ("127.0.0.1", port), folder / "nodes")
     prepare(simulation)
-    witness = Witness(simulation)
+    witness = Witness()
+    witness.follow(simulation)
     try:
         await asyncio.to_thread(nest.start)
         await simulation.start()
