@@ -7,9 +7,10 @@ ms; rng(n) gives a random int in 0..n-1.
 Airtime. What the law and TR007 allow is kept by lorawan.ledger, whatever stands here; a node that runs into it has to
 wait for up to an hour, or a day. So it keeps well below by itself: a join is tried after 5 s, 10 s, 20 s ... up to 2 h,
 each wait longer or shorter by up to a quarter, and at changing data rates: a few seconds on air in the first hour, in
-the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. Resets in a row, which a weak battery
-brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time whatever their data rate,
-or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
+the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. The first waits are spread much wider:
+after a power cut in a town two hundred nodes ask one gateway at once, and it can answer one of them at a time. Resets in
+a row, which a weak battery brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time
+whatever their data rate, or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
 """
 
 from micropython import const
@@ -18,6 +19,7 @@ _SPREAD_PART = const(10)  # the phase is at most a tenth of the interval
 _SPREAD_MAX_MS = const(10000)
 _FIRST_SPREAD_MS = const(2000)  # after power-on someone is waiting for the first reading
 _JOIN_FIRST_MS = const(5000)
+_JOIN_SPREAD_MS = const(40000)  # of the first wait at least, twice that of the others: tests/benchmarks/storm.py
 _JOIN_LAST_MS = const(7200000)
 _DUTY = const(100)  # 1 % of the time on air
 _DAY_S = const(86400)
@@ -48,7 +50,8 @@ def after_sending(interval_ms, old_phase_ms, new_phase_ms, airtime_us, fair_use_
 def after_failed_join(failures, rng):
     """From the end of the `failures`th join in vain (1 and up) to the next."""
     wait_ms = min(_JOIN_FIRST_MS << min(failures - 1, 12), _JOIN_LAST_MS)
-    return wait_ms * 3 // 4 + rng(wait_ms // 2 + 1)
+    spread_ms = _JOIN_SPREAD_MS if failures == 1 else 2 * _JOIN_SPREAD_MS
+    return wait_ms * 3 // 4 + rng(max(wait_ms // 2, spread_ms) + 1)
 
 
 def join_dr(region, failures, fastest):

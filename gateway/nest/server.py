@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import importlib
 import json
 import logging
@@ -20,7 +21,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan, status, systemd
-from nest.archive import Archive, NodeLatest, meta, open_database
+from nest.archive import Archive, meta, open_database
 from nest.archive.database import database_errors
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal
@@ -32,7 +33,7 @@ from nest.forwarders.semtech_udp import SemtechUdp
 from nest.forwarders.station_door import tls_context
 from nest.gateways import GatewayRegistry
 from nest.i18n import tr
-from nest.live import Live, ReadingEvent
+from nest.live import Live
 from nest.model import Downlink
 from nest.moments import now_ms
 from nest.network import Network
@@ -111,6 +112,8 @@ class Nest:
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
             await self._start_web(parts, web_socket)
+            gc.collect()
+            gc.freeze()  # what is there now stays: no collection has to look through it again
             self._announce({"event": "ready"})
             systemd.notify("READY=1")
             await self._stopping.wait()
@@ -148,7 +151,7 @@ class Nest:
             f"{self._town.settings.mqtt.prefix}/{self._town.slug}",
             self._outbox,
             self._outbox.mark(),
-            lambda: [event for node in self._archive.latest() if (event := _latest_reading(node))],
+            self._outbox.latest,
             self._registry.removed_slugs,
         )
         self._network = Network(
@@ -333,20 +336,6 @@ class Nest:
     def _save_status(self, *, running: bool) -> None:
         with contextlib.suppress(SQLAlchemyError):
             status.save(self._engine, self._snapshot(running=running))
-
-
-def _latest_reading(node: NodeLatest) -> ReadingEvent | None:
-    """The values of a node's latest moment; None for a node that has never sent any."""
-    if not node.values:
-        return None
-    moment = max(value.time for value in node.values.values())
-    now = {name: value for name, value in node.values.items() if value.time == moment}
-    return ReadingEvent(
-        node.slug,
-        moment,
-        {name: value.value for name, value in now.items()},
-        {name: value.quality for name, value in now.items()},
-    )
 
 
 def _reachable_as(host: str) -> str:

@@ -6,9 +6,11 @@ by the journal; a number is never used again.
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, and_, delete, func, insert, select
+from collections.abc import Iterator
 
-from nest.archive import decoding
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, select
+
+from nest.archive import decoding, schema
 from nest.archive.database import writing
 from nest.archive.schema import frames, nodes, outbox, quantities, readings, sinks
 from nest.live import ReadingEvent
@@ -53,6 +55,52 @@ class Outbox:
                 found.setdefault(number, []).append((quantity_id, value, quality))
         return [(row.seq, decoding.event(row.slug, row.time, row, found.get(row.seq, []))) for row in rows]
 
+    def latest(self, page: int = 100) -> Iterator[ReadingEvent]:
+        """Every registered node's latest reading that came by a frame; asks the database for `page` nodes at a time."""
+        others = frames.alias()
+        newest = (
+            select(others.c.id)
+            .where(others.c.node_id == nodes.c.id, others.c.decoded == schema.DECODED)
+            .order_by(others.c.time.desc())  # one look into the key (node, time)
+            .limit(1)
+            .scalar_subquery()
+        )
+        of_frame = (frames.c.id.label("frame_id"), frames.c.time, frames.c.fcnt, frames.c.heard)
+        wanted = (
+            select(nodes.c.id, nodes.c.slug, *of_frame)
+            .select_from(nodes.outerjoin(frames, frames.c.id == newest))
+            .where(nodes.c.removed_at.is_(None))
+            .order_by(nodes.c.id)
+            .limit(page)
+        )
+        behind = 0
+        while True:
+            with self._engine.begin() as connection:
+                rows = connection.execute(wanted.where(nodes.c.id > behind)).all()
+                if not rows:
+                    return
+                values = self._values(connection, [row.frame_id for row in rows if row.frame_id is not None])
+            behind = rows[-1].id
+            for row in rows:
+                if row.frame_id is not None:
+                    yield decoding.event(row.slug, row.time, row, values.get(row.frame_id, []))
+
+    def _values(self, connection: Connection, of: list[int]) -> dict[int, list[tuple[int, float | None, int]]]:
+        same_moment = and_(
+            readings.c.node_id == frames.c.node_id,
+            readings.c.time == frames.c.time,
+            readings.c.quantity_id.in_([*connection.scalars(select(quantities.c.id))]),  # makes the key fit
+        )
+        wanted = (
+            select(frames.c.id, readings.c.quantity_id, readings.c.value, readings.c.quality)
+            .select_from(frames.join(readings, same_moment))
+            .where(frames.c.id.in_(of))
+        )
+        found: dict[int, list[tuple[int, float | None, int]]] = {}
+        for number, quantity_id, value, quality in connection.execute(wanted):
+            found.setdefault(number, []).append((quantity_id, value, quality))
+        return found
+
     def mark(self) -> int:
         """Everything up to this number is published for good."""
         with self._engine.begin() as connection:
@@ -68,7 +116,8 @@ class Outbox:
             connection.execute(delete(outbox).where(outbox.c.seq <= lowest))
 
     def waiting(self) -> int:
-        """How many readings are not published yet."""
-        wanted = select(func.count()).select_from(outbox).where(outbox.c.seq > self.mark())
+        """How many readings are not published yet. Numbers are given without gaps, so nothing has to be counted."""
         with self._engine.begin() as connection:
-            return connection.execute(wanted).scalar_one()
+            last = connection.execute(select(func.max(outbox.c.seq))).scalar_one()
+            done = connection.execute(select(sinks.c.done).where(sinks.c.name == self._sink)).scalar_one_or_none()
+        return 0 if last is None else max(0, last - (done or 0))

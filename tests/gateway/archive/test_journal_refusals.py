@@ -195,3 +195,22 @@ def test_the_outbox_is_read_in_pieces_and_without_going_through_the_readings(
             )
         ).all()
     assert not [row for row in plan if row[3].startswith("SCAN readings")]
+
+
+def test_the_latest_reading_of_every_node_is_told_a_page_at_a_time(engine: Engine, journal: Journal) -> None:
+    registry = Registry(engine)
+    states = []
+    for number in range(5):
+        eui = bytes.fromhex(f"70b3d57e000000{number:02x}")
+        registry.add(f"spatz-{number}", eui)
+        states.append(session(eui))
+    journal.commit([join(state) for state in states])
+    journal.commit([store(states[0], 0, at=1000.0), store(states[2], 0, at=1000.0), store(states[4], 0, at=1000.0)])
+    journal.commit([store(states[2], 1, TEMPERATURE_OUT_OF_RANGE, at=1001.0), store(states[2], 2, b"?", at=1002.0)])
+    registry.remove("spatz-4")
+    for page in (1, 2, 100):
+        told = {event.node_slug: (event.time, dict(event.values)) for event in Outbox(engine).latest(page)}
+        assert told == {
+            "spatz-0": (1000.0, {"temperature": 21.4, "humidity": 56.5, "pressure": 1008.3, "battery": 3.87}),
+            "spatz-2": (1001.0, {"temperature": None}),
+        }
