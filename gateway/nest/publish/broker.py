@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 class EmbeddedBroker:
     """A broker in this process and event loop. Anonymous, so it listens on this computer only unless told otherwise.
 
-    It takes about a thousand messages a second; when the nest has more for it, they wait in the outbox.
+    It takes a few thousand messages a second; when the nest has more for it, they wait in the outbox.
     """
 
     def __init__(self) -> None:
