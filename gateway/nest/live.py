@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from nest.model import Heard
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ReadingEvent:
-    """One reading that has just been stored."""
+    """One reading that has just been stored. A value, though not frozen: thousands a second are made."""
 
     node_slug: str
     time: float  # Unix s

@@ -233,8 +233,9 @@ class Network:
                     self._drop(dev_eui)  # should it be registered again, the next look around says so
                 if done.readings:
                     self._publisher.offer(done.readings)
-                    for _, event in done.readings:
-                        self._live.publish(event)
+                    if self._live.subscribers:
+                        for _, event in done.readings:
+                            self._live.publish(event)
             for effect in after:
                 if isinstance(effect, effects.Publish):
                     self._publisher.heard(effect.uplink)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from nest.quantities import Quantity, by_bit
@@ -47,10 +49,11 @@ def decode(fport: int | None, payload: bytes) -> Decoded:
     if number & layout.padding:
         raise PayloadError("the padding behind the values is not zero")
     decoded = Decoded({}, set(), set(), trailing=len(payload) - size)
-    for name, shift, mask, minimum, resolution, decimals in layout.places:
+    values = decoded.values
+    for name, shift, mask, table in layout.places:
         code = number >> shift & mask
         if code < mask - 1:
-            decoded.values[name] = round(minimum + code * resolution, decimals)
+            values[name] = table[code]
         elif code == mask:
             decoded.failed.add(name)
         else:
@@ -63,8 +66,8 @@ class _Layout(NamedTuple):
 
     size: int  # bytes behind the bitmap
     padding: int  # the bits that must be zero
-    # name, shift, mask (all ones: failed; one less: out of range), value of code 0, value of one step, decimals
-    places: tuple[tuple[str, int, int, float, float, int], ...]
+    # name, shift, mask (all ones: failed; one less: out of range), value of each code
+    places: tuple[tuple[str, int, int, Sequence[float]], ...]
 
 
 @functools.lru_cache(maxsize=1024)  # a town's nodes have a few; a strange one costs only itself
@@ -75,8 +78,14 @@ def _layout(bitmap: bytes) -> _Layout:
     for quantity in present:
         left -= quantity.bits
         mask = (1 << quantity.bits) - 1
-        places.append((quantity.name, left, mask, quantity.minimum, quantity.resolution, quantity.decimals))
+        places.append((quantity.name, left, mask, _values(quantity)))
     return _Layout(size, (1 << left) - 1, tuple(places))
+
+
+@functools.cache
+def _values(quantity: Quantity) -> Sequence[float]:
+    """The value of each code: rounding takes longer than all the rest. 17 bits, the widest, are 1 MB."""
+    return array("d", [quantity.value(code) for code in range(quantity.code_out_of_range)])
 
 
 def _presence(bitmap: bytes) -> list[Quantity]:

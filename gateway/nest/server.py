@@ -49,6 +49,8 @@ _AIRTIME = "airtime"  # under this name `meta` keeps what gateways have sent
 
 HOUSEKEEPING_S = 2.0  # how soon a new gateway or node is known and the counters are on the disk
 
+_GC_THRESHOLD = (20_000, 20, 50)  # an uplink makes dozens of objects, and nothing of the hot path is a cycle
+
 Announce = Callable[[dict[str, Any]], None]
 
 
@@ -114,6 +116,7 @@ class Nest:
             await self._start_web(parts, web_socket)
             gc.collect()
             gc.freeze()  # what is there now stays: no collection has to look through it again
+            gc.set_threshold(*_GC_THRESHOLD)
             self._announce({"event": "ready"})
             systemd.notify("READY=1")
             await self._stopping.wait()

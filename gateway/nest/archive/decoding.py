@@ -4,6 +4,7 @@ that come another way, and for frames that an earlier version stored and did not
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,15 +34,21 @@ def read(fport: int | None, content: bytes, slug: str, fcnt: int) -> tuple[int, 
         return schema.NO_READING, None
     try:
         decoded = decoder(fport, content)
-        values: dict[str, float | None] = {**decoded.values}
         if decoded.failed or decoded.out_of_range:
             return schema.DECODED, _with_gaps(decoded)
-        return schema.DECODED, (values, dict.fromkeys(values, _GOOD))
+        values: dict[str, float | None] = decoded.values  # type: ignore[assignment]  # nobody else holds it
+        return schema.DECODED, (values, _all_good(tuple(values)))
     except payload.PayloadError as error:
         _log.warning("frame %d of %s is kept but cannot be decoded: %s", fcnt, slug, error)
     except Exception:
         _log.exception("frame %d of %s is kept; its decoder is broken", fcnt, slug)
     return schema.UNDECODABLE, None
+
+
+@functools.lru_cache(maxsize=256)
+def _all_good(names: tuple[str, ...]) -> dict[str, str]:
+    """The qualities of a reading without gaps: one for all of its kind, and nobody changes it."""
+    return dict.fromkeys(names, _GOOD)
 
 
 def decode_waiting(connection: Connection, limit: int = 1000) -> int:

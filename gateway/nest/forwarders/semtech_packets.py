@@ -54,6 +54,8 @@ WEAKEST_DBM, STRONGEST_DBM = -200.0, 100.0
 
 _RATES = {f"SF{sf}BW{khz}": (sf, khz * 1000) for sf in range(5, 13) for khz in (125, 250, 500)}
 _DATR = {(sf, bw_hz): datr for datr, (sf, bw_hz) in _RATES.items()}
+_PLAIN = (int, float)
+_decode_json = json.JSONDecoder().raw_decode  # json.loads, less what it looks at before and after
 _URL_SAFE = str.maketrans("-_", "+/")
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GPS_EPOCH_S = 315_964_800 - 18  # 1980-01-06, less the leap seconds since; 18 from 2017 on (IERS Bulletin C)
@@ -178,10 +180,16 @@ def decode_base64(text: str) -> bytes:
 
 def _json_object(datagram: bytes) -> dict[str, Any]:
     """What stands behind the header. A gateway's description may hold a degree sign in any alphabet: no matter."""
+    text = str(datagram[HEADER_SIZE:], "utf-8", "replace").rstrip("\0")
     try:
-        value = json.loads(str(datagram[HEADER_SIZE:], "utf-8", "replace").rstrip("\0"))
+        value, end = _decode_json(text)
+        if end != len(text):
+            value = json.loads(text)  # white space, or something that ought not to be there
     except (ValueError, RecursionError):
-        raise MalformedError("datagram_json") from None
+        try:  # raw_decode takes no white space in front
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise MalformedError("datagram_json") from None
     if not isinstance(value, dict):
         raise MalformedError("datagram_json")
     return value
@@ -202,7 +210,9 @@ def _take(push: PushBody, rxpk: Any, eui: str, arrival: float, clock: GatewayClo
     if rate is None or not 100 < freq_mhz < 3000:
         raise ValueError
     phy = _data(get("data"))
-    rssi, snr = _signal(rxpk)
+    rssi, snr = get("rssi"), get("lsnr")
+    if not (type(rssi) in _PLAIN and type(snr) in _PLAIN and WEAKEST_DBM <= rssi <= STRONGEST_DBM and -100 < snr < 100):
+        rssi, snr = _signal(rxpk)
     tmst = get("tmst")
     if type(tmst) is int:
         tmst &= 0xFFFFFFFF
@@ -213,7 +223,7 @@ def _take(push: PushBody, rxpk: Any, eui: str, arrival: float, clock: GatewayClo
     if size is not None and size != len(phy):
         push.problems.append("rxpk_size")
     held = 0.0
-    if clock is not None and (told := _told_time(rxpk)) is not None:
+    if clock is not None and ("time" in rxpk or "tmms" in rxpk) and (told := _told_time(rxpk)) is not None:
         held = clock.held_back(told, tmst, arrival)
         if held:
             push.problems.append("rxpk_buffered")
