@@ -43,7 +43,7 @@ def token(folder: Folder, as_json: AsJson = False) -> None:
 def new_admin_token(engine: Engine) -> str:
     """Make the operator's token and keep its fingerprint; the one before is void from now on."""
     made = new_token()
-    meta.put(engine, meta.ADMIN_TOKEN, fingerprint(made))
+    meta.put(engine, meta.ADMIN_TOKEN, fingerprint(made), patience_ms=None)
     return made
 
 

@@ -313,7 +313,12 @@ def test_the_nest_ends_promptly_while_somebody_listens(nest: RunningNest, number
     subscriber.close()
 
 
-def test_the_nest_ends_promptly_while_the_database_is_busy(folder: Path, nest: RunningNest) -> None:
+def test_the_nest_ends_promptly_while_the_database_is_busy(
+    folder: Path, nest: RunningNest, gateway: UdpGateway
+) -> None:
+    device = EndDevice(0xAB)
+    register(folder, device)
+    join(gateway, device)  # so there is airtime to be noted for the next run, too
     other = sqlite3.connect(folder / "nest.db", isolation_level=None)
     other.execute("begin immediate")
     status, seconds = nest.terminate()

@@ -13,6 +13,8 @@ from nest.moments import now_ms
 # states in which a downlink still waits for its transmission; others are the ends of DownlinkOutcome
 WAITING, QUEUED = "waiting", "queued"
 
+_PATIENCE_MS = 100
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueuedDownlink:
@@ -60,8 +62,9 @@ class DownlinkQueue:
         return len(self._select(downlinks.c.state.in_((WAITING, QUEUED))))
 
     def set_state(self, downlink_id: int, state: str) -> None:
-        """Note what became of a downlink."""
-        with writing(self._engine) as connection:
+        """Note what became of a downlink. Called from the event loop: when another program has the database, it does
+        not wait for long."""
+        with writing(self._engine, patience_ms=_PATIENCE_MS) as connection:
             connection.execute(
                 update(downlinks).where(downlinks.c.id == downlink_id).values(state=state, state_at=now_ms())
             )
