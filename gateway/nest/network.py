@@ -1,7 +1,7 @@
 """The engine: takes what gateways heard to the network server, and carries out what that wants done.
 
-Synchronous, without sockets and without timers: forwarders hand frames in and say when a burst is over, `due` tells
-when `poll` is wanted, `send` takes downlinks out. Everything runs in one thread.
+Without sockets and without timers: forwarders hand frames in and say when a burst is over, `due` tells when `poll` is
+wanted, `send` takes downlinks out. Everything runs in one thread, but for the wait for the disk.
 
 **One transaction for a burst.** What is to be stored is collected and written at once, at most `COLLECT_S` late. Only
 then gateways get their acknowledgements, downlinks go out and readings are published: acknowledged means on the disk.
@@ -13,11 +13,14 @@ more, and gateways that keep what was not acknowledged keep it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -71,6 +74,17 @@ USELESS = frozenset(
 _OUTWARD = (effects.SendDownlink, effects.Publish)
 
 
+@dataclass(slots=True)
+class _Work:
+    """What one transaction is about."""
+
+    batch: list[effects.Stored]
+    after: list[effects.SendDownlink | effects.Publish]  # what stands behind the batch
+    acknowledge: list[Callable[[], None]]
+    mark: int
+    done: Committed | None = None
+
+
 class Publisher(Protocol):
     """Where stored readings go to be published."""
 
@@ -94,7 +108,8 @@ class Network:
 
     `send` gives a downlink to its gateway's forwarder, False: there is no way. `replaced` is called when another
     database has taken the place of ours: nothing is taken from then on, a new Network must be made. `clock` is a steady
-    clock in seconds.
+    clock in seconds. `executor` (of one thread): there the disk is waited for; `wake` is called from that thread when
+    `finish` is wanted. Without one everything waits.
     """
 
     def __init__(
@@ -110,10 +125,15 @@ class Network:
         replaced: Callable[[], None],
         counters: Counter[str],
         clock: Callable[[], float] = time.monotonic,
+        executor: Executor | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry, self._archive, self._journal, self._downlinks = registry, archive, journal, downlinks
         self._publisher, self._live, self._send, self._clock = publisher, live, send, clock
         self._replaced, self._closed = replaced, False
+        self._executor, self._wake = executor, wake
+        self._future: Future[None] | None = None  # while it is waited for the disk
+        self._under_way: _Work | None = None
         self.counters = counters
         self.trouble: str | None = None  # why the database refuses, while it does
         self._batch: list[effects.Stored] = []
@@ -137,7 +157,7 @@ class Network:
     @property
     def waiting(self) -> int:
         """How many effects wait for the database."""
-        return len(self._batch)
+        return len(self._batch) + (len(self._under_way.batch) if self._under_way is not None else 0)
 
     # -- from the forwarders
 
@@ -157,7 +177,7 @@ class Network:
                 self._look_around()
             useful += self._take(self.core.receive(frame, now))
         if stored is not None:
-            if self._batch:
+            if self._batch or self._future is not None:
                 self._acknowledge.append(stored)
             else:
                 stored()
@@ -167,6 +187,8 @@ class Network:
 
     def drained(self) -> None:
         """The burst is over: write what is worth a transaction, leave the rest to `poll`."""
+        if not self._idle:
+            return
         if self._after and not self._batch:
             self.commit()
         elif self._commit_at is not None and self.trouble is None:
@@ -184,7 +206,7 @@ class Network:
     def due(self) -> float | None:
         """When `poll` has something to do, on the clock; None: nothing waits."""
         deadline = self.core.next_deadline()
-        if self._commit_at is None:
+        if self._commit_at is None or not self._idle:
             return deadline
         return self._commit_at if deadline is None else min(deadline, self._commit_at)
 
@@ -207,40 +229,102 @@ class Network:
     # -- the transaction, and what stands behind it
 
     def commit(self, *, mark_only: bool = False) -> None:
-        """Write what waits; then acknowledge, send and publish. When the database refuses, all of it waits on."""
-        while not self._closed and (self._batch or self._after or mark_only):
+        """Write what waits; then acknowledge, send and publish. When the database refuses, all of it waits on.
+
+        With an executor the disk is waited for there: `finish` is asked for when it is done, and what comes meanwhile
+        is for the next transaction.
+        """
+        while self._idle and (self._batch or self._after or self._acknowledge or mark_only):
             mark_only = False
-            batch, after, acknowledge = self._batch, self._after, self._acknowledge
-            done = None
-            if batch or self._publisher.done != self._mark:
-                mark = self._publisher.done
-                try:
-                    done = self._journal.commit(batch, mark if mark != self._mark else None)
-                except RefusedError as refused:
-                    self._refused(str(refused))
-                    return
-                except ReplacedError:
-                    self._close()
-                    return
-                self._mark = mark
-            self._recovered()
-            self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
-            for stored in acknowledge:
-                stored()
-            if done is not None:
-                self._count_stored(done)
-                for dev_eui in done.ended:
-                    self._drop(dev_eui)  # should it be registered again, the next look around says so
-                if done.readings:
-                    self._publisher.offer(done.readings)
-                    if self._live.subscribers:
-                        for _, event in done.readings:
-                            self._live.publish(event)
-            for effect in after:
-                if isinstance(effect, effects.Publish):
-                    self._publisher.heard(effect.uplink)
-                elif not self._send(effect.downlink):
-                    self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
+            mark = self._publisher.done
+            work = _Work(self._batch, self._after, self._acknowledge, mark)
+            if not work.batch and mark == self._mark:
+                self._begun(work)
+                self._carry_on(work)
+                continue
+            try:
+                work.done = self._journal.begin(work.batch, mark if mark != self._mark else None)
+            except RefusedError as refused:
+                self._refused(str(refused))
+                return
+            except ReplacedError:
+                self._close()
+                return
+            self._begun(work)
+            self._under_way = work
+            if self._executor is not None:
+                self._future = self._executor.submit(self._journal.finish)
+                self._future.add_done_callback(lambda _: self._wake())
+                return
+            try:
+                self._journal.finish()
+            except RefusedError as refused:
+                self._take_back(str(refused))
+                return
+            self._carry_on(work)
+
+    def finish(self) -> None:
+        """What was to be on the disk is there, or refused: go on. Called where `wake` has asked for it."""
+        future = self._future
+        if future is None or not future.done():
+            return  # `flush` was quicker
+        self._future = None
+        try:
+            future.result()
+        except RefusedError as refused:
+            self._take_back(str(refused))
+            return
+        if self._under_way is not None:
+            self._carry_on(self._under_way)
+        self.commit()
+
+    def flush(self) -> None:
+        """Everything to the disk, before the end."""
+        while self._future is not None or (self.trouble is None and self._batch):
+            if self._future is None:
+                self.commit()
+            if self._future is not None:
+                concurrent.futures.wait([self._future])
+                self.finish()
+
+    @property
+    def _idle(self) -> bool:
+        return self._future is None and not self._closed
+
+    def _begun(self, work: _Work) -> None:
+        """From now on what comes is for the next transaction."""
+        self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
+
+    def _take_back(self, reason: str) -> None:
+        """It is not on the disk: what was begun waits again, before what has come since."""
+        work, self._under_way = self._under_way, None
+        if work is not None:
+            self._batch[:0], self._after[:0], self._acknowledge[:0] = work.batch, work.after, work.acknowledge
+        self._refused(reason)
+
+    def _carry_on(self, work: _Work) -> None:
+        """`work` is on the disk: now it may be seen outside."""
+        self._under_way = None
+        if work.done is not None:
+            self._mark = work.mark
+            self._recovered(len(work.batch))
+        for stored in work.acknowledge:
+            stored()
+        done = work.done
+        if done is not None:
+            self._count_stored(done)
+            for dev_eui in done.ended:
+                self._drop(dev_eui)  # should it be registered again, the next look around says so
+            if done.readings:
+                self._publisher.offer(done.readings)
+                if self._live.subscribers:
+                    for _, event in done.readings:
+                        self._live.publish(event)
+        for effect in work.after:
+            if isinstance(effect, effects.Publish):
+                self._publisher.heard(effect.uplink)
+            elif not self._send(effect.downlink):
+                self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
 
     def _refused(self, reason: str) -> None:
         self.counters["not_stored"] += 1
@@ -256,9 +340,9 @@ class Network:
         self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
         self._replaced()
 
-    def _recovered(self) -> None:
+    def _recovered(self, waited: int) -> None:
         if self.trouble is not None:
-            _log.warning("the database takes again; %d effects had waited", len(self._batch))
+            _log.warning("the database takes again; %d effects had waited", waited)
             self.trouble = None
 
     def _count_stored(self, done: Committed) -> None:

@@ -15,6 +15,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ class Nest:
                     _log.info("decoded %d frames that the last run had stored", late)
                 self._journal = Journal(engine)
                 parts.callback(self._journal.close)
+            self._disk = ThreadPoolExecutor(1, "disk")
+            parts.callback(self._disk.shutdown)
 
             broker = await self._open_broker(parts)
             web_socket = self._open_web_socket(parts)
@@ -110,7 +113,7 @@ class Nest:
             self._save_status(running=True)
             parts.callback(self._save_status, running=False)
             parts.callback(self._save_airtime)
-            parts.callback(self._network.commit)  # what has been taken is stored before the end
+            parts.callback(self._network.flush)  # what has been taken is stored before the end
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
             await self._start_web(parts, web_socket)
@@ -148,6 +151,7 @@ class Nest:
         return web_socket
 
     def _open_network(self, broker: Broker) -> None:
+        loop = asyncio.get_running_loop()
         settings = self._town.settings.lorawan
         self._publisher = MqttPublisher(
             broker,
@@ -174,6 +178,8 @@ class Nest:
             self._send,
             self._start_anew,
             self._counters,
+            executor=self._disk,
+            wake=lambda: _soon(loop, self._committed),
         )
         self._airtime_saved = True
         self._restore_airtime()
@@ -224,6 +230,10 @@ class Nest:
 
     def _result(self, downlink: Downlink, error: str | None, window: int | None = None) -> None:
         self._network.transmit_result(downlink, error, window)
+        self._set_timer()
+
+    def _committed(self) -> None:
+        self._network.finish()
         self._set_timer()
 
     def _poll(self) -> None:
@@ -339,6 +349,11 @@ class Nest:
     def _save_status(self, *, running: bool) -> None:
         with contextlib.suppress(SQLAlchemyError):
             status.save(self._engine, self._snapshot(running=running))
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended: `flush` has seen to everything
+        loop.call_soon_threadsafe(work)
 
 
 def _reachable_as(host: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nest import lorawan
@@ -47,7 +49,8 @@ class Town:
 
     def __init__(self, folder: Path) -> None:
         self.engine = open_database(folder / "nest.db")
-        self.registry, self.archive, self.queue = Registry(self.engine), Archive(self.engine), DownlinkQueue(self.engine)
+        self.registry, self.archive = Registry(self.engine), Archive(self.engine)
+        self.queue = DownlinkQueue(self.engine)
         self.journal = Journal(self.engine)
         self.live, self.published = Live(), Published()
         self.sent: list[Downlink] = []
@@ -57,7 +60,7 @@ class Town:
         self.counters: Counter[str] = Counter()
         self.start()
 
-    def start(self) -> None:
+    def start(self, executor: Executor | None = None) -> None:
         self.network = Network(
             lorawan.Settings(),
             self.registry,
@@ -70,6 +73,7 @@ class Town:
             self.was_replaced,
             self.counters,
             lambda: self.now,
+            executor,
         )
 
     def was_replaced(self) -> None:
@@ -128,15 +132,15 @@ class FullDisk:
         self._town, self._error = town, error
 
     def __enter__(self) -> None:
-        self._commit = self._town.journal.commit
+        self._begin = self._town.journal.begin
 
         def refuse(*_: object) -> None:
             raise self._error("database or disk is full")
 
-        self._town.journal.commit = refuse  # type: ignore[method-assign]
+        self._town.journal.begin = refuse  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        self._town.journal.commit = self._commit  # type: ignore[method-assign]
+        self._town.journal.begin = self._begin  # type: ignore[method-assign]
 
 
 def full_disk(*_: object, **__: object) -> None:
@@ -219,13 +223,13 @@ def test_after_a_restore_nothing_of_before_is_written_or_acknowledged(town: Town
 
 def test_a_burst_is_one_transaction(town: Town, device: EndDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = []
-    commit = town.journal.commit
+    begin = town.journal.begin
 
     def counted(batch: Sequence[object], mark: int | None = None) -> object:
         commits.append(len(batch))
-        return commit(batch, mark)  # type: ignore[arg-type]
+        return begin(batch, mark)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(town.journal, "commit", counted)
+    monkeypatch.setattr(town.journal, "begin", counted)
     frames = [
         RadioFrame(device.uplink(READING), "aa" * 8, 1e9 + n, 868_100_000, 7, 125_000, -80.0, 7.0, n) for n in range(40)
     ]
@@ -357,3 +361,99 @@ def test_errors_of_the_journal_that_mean_a_replaced_database_are_not_tried_again
     with FullDisk(town, ReplacedError):
         town.hear(device.uplink(READING))
     assert town.replaced == 1
+
+
+class SlowDisk(Executor):
+    """What waits for the disk is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, work: Callable[..., Any], /, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, work))
+        return future
+
+    def done(self, error: Exception | None = None) -> None:
+        future, work = self.waiting.pop(0)
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(work())
+
+
+@pytest.fixture
+def disk(town: Town, device: EndDevice) -> SlowDisk:
+    """From here on the town's disk is slow; its one node has joined."""
+    disk = SlowDisk()
+    town.start(disk)
+    return disk
+
+
+def test_while_the_disk_is_waited_for_frames_are_taken_and_none_is_acknowledged(
+    town: Town, device: EndDevice, disk: SlowDisk
+) -> None:
+    first = town.hear(device.uplink(READING), 3.0)
+    second = town.hear(device.uplink(READING, confirmed=True), 0.1)
+    third = town.receive(device.uplink(READING))
+    assert (first, second, third, len(disk.waiting)) == ([], [], [], 1)
+    assert town.network.waiting == 3
+    disk.done()
+    town.network.finish()
+    assert (first, second, third) == (["stored"], [], [])
+    assert [event.fcnt for _, event in town.published.readings] == [0]
+    disk.done()
+    town.network.finish()
+    assert (second, third) == (["stored"], ["stored"])
+    assert [event.fcnt for _, event in town.published.readings] == [0, 1, 2]
+
+
+def test_a_copy_of_what_waits_for_the_disk_is_acknowledged_with_it(
+    town: Town, device: EndDevice, disk: SlowDisk
+) -> None:
+    phy = device.uplink(READING)
+    first = town.hear(phy, 0.1)
+    again = town.receive(phy)
+    assert (first, again) == ([], [])
+    disk.done()
+    town.network.finish()
+    assert (first, again) == (["stored"], ["stored"])
+
+
+def test_a_downlink_is_not_sent_before_its_counter_is_on_the_disk(
+    town: Town, device: EndDevice, disk: SlowDisk
+) -> None:
+    town.hear(device.uplink(READING, confirmed=True), 0.1)
+    disk.done()
+    town.network.finish()
+    town.after(0.5)
+    assert town.sent == []
+    disk.done()
+    town.network.finish()
+    town.after(1.0)
+    assert device.downlink(town.sent.pop().phy).ack
+
+
+def test_what_the_disk_refuses_at_the_last_moment_waits_before_what_came_since(
+    town: Town, device: EndDevice, disk: SlowDisk
+) -> None:
+    first = town.hear(device.uplink(READING), 0.1)
+    second = town.receive(device.uplink(READING))
+    town.journal._roll_back()
+    disk.done(RefusedError("the disk is full"))
+    town.network.finish()
+    assert (first, second, town.network.trouble) == ([], [], "the disk is full")
+    town.after(RETRY_S + 0.001)
+    disk.done()
+    town.network.finish()
+    assert (first, second, town.network.trouble) == (["stored"], ["stored"], None)
+    assert [event.fcnt for _, event in town.published.readings] == [0, 1]
+
+
+def test_at_the_end_everything_is_on_the_disk(town: Town, device: EndDevice) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        town.start(executor)
+        acknowledged = [town.receive(device.uplink(READING)) for _ in range(3)]
+        town.network.flush()
+    assert acknowledged == [["stored"]] * 3
+    assert town.archive.counts()["frames"] == 3

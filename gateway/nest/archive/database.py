@@ -54,8 +54,10 @@ def open_database(path: Path, *, check: bool = False) -> Engine:
                 if check:
                     _check_pages(connection, path)
                 _check_owner(connection, path)
-            with writing(engine) as connection:
-                _bring_up_to_date(connection, path)
+                current = _is_current(connection)
+            if not current:  # else nothing is written, so `nest status` answers while another program has the database
+                with writing(engine) as connection:
+                    _bring_up_to_date(connection, path)
         except BaseException:
             engine.dispose()
             raise
@@ -68,7 +70,7 @@ def journal_connection(engine: Engine, patience_ms: int) -> sqlite3.Connection:
     It waits for locks no longer than `patience_ms`. It does not look after foreign keys, for it takes every number from
     the database itself in the transaction that uses it, and nothing there is ever deleted.
     """
-    connection = sqlite3.connect(str(engine.url.database), isolation_level=None)
+    connection = sqlite3.connect(str(engine.url.database), isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
     for pragma in (*_PRAGMAS, *_JOURNAL_PRAGMAS):
         connection.execute(pragma)
@@ -99,6 +101,11 @@ def database_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 tr("The database {path} is in use by another program.", path=path),
                 tr("Close the program that holds it open, then try again."),
+            ) from error
+        if "is full" in reason:
+            raise UserError(
+                tr("The disk of the database {path} is full.", path=path),
+                tr("Make room on it, then try again."),
             ) from error
         if "not a database" in reason or "malformed" in reason or "corrupt" in reason:
             raise _damaged(path, reason) from error
@@ -168,6 +175,14 @@ def _check_owner(connection: Connection, path: Path) -> None:
         )
 
 
+def _is_current(connection: Connection) -> bool:
+    versions = schema.schema_version
+    if not inspect(connection).has_table(versions.name):
+        return False
+    version = connection.execute(select(func.max(versions.c.version))).scalar_one()
+    return version == schema.VERSION and _known_quantities(connection).items() >= _quantity_names().items()
+
+
 def _bring_up_to_date(connection: Connection, path: Path) -> None:
     versions = schema.schema_version
     if not inspect(connection).has_table(versions.name):
@@ -192,12 +207,17 @@ def _bring_up_to_date(connection: Connection, path: Path) -> None:
 
 def _name_quantities(connection: Connection) -> None:
     """Keep the names of `boards/quantities.toml` in the database, so that it explains itself to any SQL tool."""
-    table = schema.quantities
-    known = {row.id: (row.name, row.unit) for row in connection.execute(select(table))}
-    for quantity in quantities.all_quantities():
-        wanted = (quantity.name, quantity.unit)
-        values = {"name": quantity.name, "unit": quantity.unit}
-        if quantity.bit not in known:
-            connection.execute(insert(table).values(id=quantity.bit, **values))
-        elif known[quantity.bit] != wanted:
-            connection.execute(update(table).where(table.c.id == quantity.bit).values(**values))
+    table, known = schema.quantities, _known_quantities(connection)
+    for number, (name, unit) in _quantity_names().items():
+        if number not in known:
+            connection.execute(insert(table).values(id=number, name=name, unit=unit))
+        elif known[number] != (name, unit):
+            connection.execute(update(table).where(table.c.id == number).values(name=name, unit=unit))
+
+
+def _known_quantities(connection: Connection) -> dict[int, tuple[str, str]]:
+    return {row.id: (row.name, row.unit) for row in connection.execute(select(schema.quantities))}
+
+
+def _quantity_names() -> dict[int, tuple[str, str]]:
+    return {quantity.bit: (quantity.name, quantity.unit) for quantity in quantities.all_quantities()}

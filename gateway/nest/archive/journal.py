@@ -55,7 +55,7 @@ class Committed:
 
 
 class Journal:
-    """The one that writes what was heard. Its connection belongs to the thread that made it."""
+    """The one that writes what was heard. Everything but `finish` belongs to the thread that made it."""
 
     def __init__(self, engine: Engine) -> None:
         self._connection = journal_connection(engine, PATIENCE_MS)
@@ -69,6 +69,15 @@ class Journal:
         When it returns, all of it is on the disk.
         Raises RefusedError: nothing was written, the same may be asked again. ReplacedError: see there.
         """
+        done = self.begin(effects, mark)
+        self.finish()
+        return done
+
+    def begin(self, effects: Sequence[Stored], mark: int | None = None) -> Committed:
+        """As `commit`, but for the disk: that is `finish`, which must follow and takes most of the time that is waited.
+
+        Raises as `commit`; then there is nothing to finish.
+        """
         try:
             return self._transaction(effects, mark, one_by_one=False)
         except (RefusedError, ReplacedError):
@@ -78,6 +87,21 @@ class Journal:
                 raise
             _log.warning("a burst of %d is written one by one: %s", len(effects), error)
         return self._transaction(effects, mark, one_by_one=True)
+
+    def finish(self) -> None:
+        """Put what was begun on the disk. May be called in another thread, while nothing else is asked of the journal
+        but `changed_elsewhere`, which waits for it.
+
+        Raises RefusedError: nothing was written, all of it may be begun again.
+        """
+        try:
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise RefusedError(_reason(error)) from error
+            raise
+        self._memory.committed()
 
     def changed_elsewhere(self) -> bool:
         """Whether another connection, of this process or another, has written since the last time this was asked.
@@ -109,13 +133,11 @@ class Journal:
             if mark is not None:
                 connection.execute(Sql.set_mark, (SINK, mark))
                 connection.execute(Sql.forget_published)
-            connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
             if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_ONE_EFFECT):
                 raise RefusedError(_reason(error)) from error
             raise
-        self._memory.committed()
         return done
 
     def _one_by_one(self, effects: Sequence[Stored], done: Committed) -> None:
