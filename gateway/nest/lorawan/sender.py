@@ -1,9 +1,11 @@
 """Making downlinks and seeing them on their way: what follows an uplink, and what a gateway's refusal.
 
 The life of a downlink: its ways are planned (`downlinks`), the best one that the schedule has room for is booked, the
-frame is built, its FCntDown used up and told to be stored. Then it waits: a gateway is given a downlink 0.8 s before it
-starts, not earlier, for many forwarders hold only one at a time and a second one would overwrite the first. When the
-gateway refuses, what was booked is given back and the next way is tried, with the same bytes, while there is time.
+frame is built, its FCntDown used up and told to be stored. Then the gateway is given it, at once, for real gateways
+keep what they are to send in a queue; and those say whether they took it. One that has left a downlink unanswered may
+be of the many forwarders that hold only one at a time, where a second one would overwrite the first: until it answers
+again it is given a downlink 0.8 s before the start and not earlier. When the gateway refuses, what was booked is given
+back and the next way is tried, with the same bytes, while there is time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from nest.lorawan.schedule import Booking, Schedule
 from nest.lorawan.sessions import QueuedDownlink, Session, Sessions
 from nest.lorawan.settings import Settings
 
-SEND_AHEAD_S = 0.8  # before a downlink starts
+SEND_AHEAD_S = 0.8  # before a downlink starts, for a gateway that does not answer
 RESULT_WITHIN_S = 5.0  # a gateway's word on a downlink that comes later than this is of no use
 PAYLOAD_OVERHEAD = 13  # MHDR 1, FHDR 7, FPort 1, MIC 4
 EMPTY_FRAME = 12  # without FPort
@@ -33,7 +35,8 @@ QUIETER_DB = 2.0
 LEAST_DBM = 8.0
 
 # What a refusal says of the other ways.
-GATEWAY_IS_OUT = frozenset({"NO_DOWNLINK_PATH", "GPS_UNLOCKED"})
+NO_WAY = "NO_DOWNLINK_PATH"  # the forwarder's word, not the gateway's
+GATEWAY_IS_OUT = frozenset({NO_WAY, "GPS_UNLOCKED"})
 CHANNEL_IS_OUT = "TX_FREQ"
 TOO_LOUD = "TX_POWER"
 
@@ -75,6 +78,7 @@ class Sender:
         self._in_flight: dict[int, _Outgoing] = {}
         self._held: list[tuple[float, int]] = []  # heap: when to give it to the gateway, number
         self._until: list[tuple[float, int]] = []  # heap: when to forget it, number
+        self._silent: set[str] = set()  # gateways that have left their last downlink unanswered
         self._loudest: dict[str, float] = {}  # what gateways that refused a power are asked for, dBm EIRP
         self._last_id = 0
         self._now = 0.0
@@ -91,7 +95,7 @@ class Sender:
 
     def send_join_accept(self, way: JoinWay, dev_eui: bytes, phy: bytes, now: float) -> list[Effect]:
         """Send a JoinAccept five seconds after the request, or six; `way`: what `join_way` has just given."""
-        return self._book_and_hold(_Outgoing(phy, dev_eui, way.ways), way.best, now)
+        return self._book_and_give(_Outgoing(phy, dev_eui, way.ways), way.best, now)
 
     # -- data
 
@@ -153,7 +157,7 @@ class Sender:
         phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
         effects.append(StoreSession(session.state))
         outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window)
-        return effects + self._book_and_hold(outgoing, way, now)
+        return effects + self._book_and_give(outgoing, way, now)
 
     def _wished(self, ways: list[Way], item: QueuedDownlink | None) -> list[Way]:
         """Those in the windows that the queue or the town wish for. Whoever wishes RX2 wants to spare the uplink
@@ -207,6 +211,8 @@ class Sender:
         way = outgoing and outgoing.way
         if outgoing is None or way is None:
             return []
+        if error != NO_WAY:
+            self._silent.discard(way.gateway)
         if error is None:
             self._settle(outgoing, window or way.window)
             return []
@@ -227,7 +233,7 @@ class Sender:
         way = self._best(outgoing.ways, len(outgoing.phy), now, outgoing.first)
         if way is None:
             return self._give_up(outgoing)
-        return [COUNT["downlink_retried"], *self._book_and_hold(outgoing, way, now)]
+        return [COUNT["downlink_retried"], *self._book_and_give(outgoing, way, now)]
 
     def drop(self, dev_eui: bytes) -> None:
         """Forget what is on its way to a device that is not known any more."""
@@ -275,8 +281,8 @@ class Sender:
                 return way
         return None
 
-    def _book_and_hold(self, outgoing: _Outgoing, way: Way, now: float) -> list[Effect]:
-        """Book this way, one of those that are left, and hold the frame until it is time."""
+    def _book_and_give(self, outgoing: _Outgoing, way: Way, now: float) -> list[Effect]:
+        """Book this way, one of those that are left, and give the frame to the gateway, now or when it is time."""
         size = len(outgoing.phy)
         outgoing.ways.remove(way)
         outgoing.way = way
@@ -289,7 +295,7 @@ class Sender:
         self._in_flight[self._last_id] = outgoing
         heapq.heappush(self._until, (way.starts_at + RESULT_WITHIN_S, self._last_id))
         due = way.starts_at - SEND_AHEAD_S
-        if due <= now:
+        if due <= now or way.gateway not in self._silent:
             return self._give(outgoing, way, self._last_id)
         outgoing.held = True
         heapq.heappush(self._held, (due, self._last_id))
@@ -347,6 +353,9 @@ class Sender:
         self._now = max(self._now, now)
         while self._until and self._until[0][0] < now:
             outgoing = self._in_flight.pop(heapq.heappop(self._until)[1], None)
-            if outgoing is not None and len(outgoing.bookings) == 2:
+            if outgoing is None or outgoing.way is None:
+                continue
+            self._silent.add(outgoing.way.gateway)
+            if len(outgoing.bookings) == 2:
                 first, second = outgoing.bookings
                 self._settle(outgoing, 1 if first.end_us - first.start_us >= second.end_us - second.start_us else 2)

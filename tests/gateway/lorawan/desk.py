@@ -66,6 +66,14 @@ class Desk:
     def refuse(self, error: str | None = "TOO_LATE", window: int | None = None) -> list[Effect]:
         return self.take(self.sender.result(self.sent[-1].id, error, self.now, window))
 
+    def leave_unanswered(self, gateway: str = NEAR) -> None:
+        """The gateway says nothing to a downlink: from then on it is given them shortly before they start."""
+        before = len(self.sent)
+        self.answer(self.copy(gateway))
+        assert [downlink.gateway for downlink in self.sent[before:]] == [gateway]
+        self.now += 10
+        self.effects.clear()
+
     def pass_until_next(self) -> list[Effect]:
         deadline = self.sender.next_deadline()
         assert deadline is not None

@@ -55,8 +55,6 @@ def test_what_fits(
     desk = Desk(rx2_dr=0)
     desk.queue(bytes(payload))
     desk.answer(desk.copy(sf=12), ack=False, fopts=fopts, must=must)
-    if desk.sender.next_deadline() is not None:
-        desk.pass_until_next()
     assert desk.sessions.queued(desk.device.dev_eui) == waiting
     if sent_fopts is None:
         assert not desk.sent
@@ -91,18 +89,16 @@ def test_the_window_is_chosen_by_airtime(
     desk = Desk(rx2_dr=rx2_dr)
     desk.queue(window=window)
     desk.answer(desk.copy(sf=sf, snr=3.0), ack=False)
-    if not desk.sent:
-        desk.pass_until_next()
     assert (desk.sent[0].window, desk.sent[0].sf, desk.sent[0].power_dbm) == expect
 
 
 def test_a_town_that_is_to_be_quiet_is_quiet_in_both_windows() -> None:
     desk = Desk(settings=Settings(downlink_eirp_dbm=10.0))
     desk.answer()
+    desk.refuse(None)
     desk.now += 10
     desk.queue(window=2)
     desk.answer(ack=False)
-    desk.pass_until_next()
     assert [downlink.power_dbm for downlink in desk.sent] == [10.0, 23.0]
     loud = Desk(settings=Settings(downlink_eirp_dbm=30.0))
     loud.answer()
@@ -138,8 +134,7 @@ def test_slow_answers_move_to_the_sub_band_with_more_time() -> None:
     desk = Desk(rx2_dr=0)
     for _ in range(8):
         desk.answer(desk.copy(sf=12))
-        if desk.sender.next_deadline() is not None:
-            desk.pass_until_next()
+        desk.refuse(None)
         desk.now += 10
     assert desk.ways[0] == (NEAR, 1)
     assert desk.ways[-1] == (NEAR, 2)
@@ -153,8 +148,6 @@ def test_without_lawful_airtime_an_acknowledgement_is_dropped_and_data_waits() -
         effects = desk.answer(desk.copy(sf=12), ack=True)
         if kinds(effects) == ["downlink_no_room"]:
             break
-        if desk.sender.next_deadline() is not None:
-            desk.pass_until_next()
         sent += 1
         desk.now += 3.5
     assert 380 < sent <= (36 + 360) / 0.991  # seconds of an empty frame at SF12
@@ -179,7 +172,6 @@ def test_a_copy_that_cannot_be_answered(unable: dict) -> None:
 def test_a_node_that_would_not_hear_it_is_answered_where_it_will() -> None:
     desk = Desk(settings=Settings(downlink_eirp_dbm=5.0))
     desk.answer(desk.copy(snr=-6.0))  # 11 dB less than the node's own power is below the floor of SF7
-    desk.pass_until_next()
     assert (desk.sent[0].window, desk.sent[0].sf, desk.sent[0].power_dbm) == (2, 9, 18.0)
     desk.now += 10
     desk.answer(desk.copy(snr=8.0))
@@ -189,8 +181,53 @@ def test_a_node_that_would_not_hear_it_is_answered_where_it_will() -> None:
 # -- when
 
 
-def test_a_downlink_is_given_to_the_gateway_shortly_before_it_starts() -> None:
+def test_a_downlink_is_given_to_the_gateway_at_once() -> None:
     desk = Desk(rx1_delay_s=5)
+    assert isinstance(desk.answer()[-1], SendDownlink)
+    assert desk.sent[0].delay_s == 5
+    desk.refuse(None)
+    desk.now += 60
+    assert isinstance(desk.answer()[-1], SendDownlink)
+    assert desk.sender.next_deadline() is None
+
+
+@pytest.mark.parametrize("error", [None, "TOO_EARLY"])
+def test_a_gateway_that_has_not_answered_is_given_downlinks_at_the_last_moment_until_it_answers(
+    error: str | None,
+) -> None:
+    desk = Desk(rx1_delay_s=5)
+    desk.leave_unanswered(NEAR)
+    assert [type(effect) for effect in desk.answer(desk.copy(NEAR))] == [StoreSession]
+    assert isinstance(desk.answer(desk.copy(FAR))[-1], SendDownlink)  # the others as ever
+    desk.pass_until_next()
+    desk.refuse(error)
+    desk.now += 2
+    assert isinstance(desk.answer(desk.copy(NEAR))[-1], SendDownlink)
+
+
+def test_that_there_is_no_way_to_a_gateway_is_no_answer_of_it() -> None:
+    desk = Desk(rx1_delay_s=5)
+    desk.leave_unanswered()
+    desk.answer()
+    desk.pass_until_next()
+    desk.refuse("NO_DOWNLINK_PATH")
+    desk.now += 60
+    assert [type(effect) for effect in desk.answer()] == [StoreSession]
+
+
+def test_an_answer_may_come_until_five_seconds_after_the_start() -> None:
+    desk = Desk(rx1_delay_s=5)
+    desk.answer()
+    desk.now += 9.7
+    desk.sender.poll(desk.now)
+    desk.refuse(None)  # a station says so when it has sent
+    desk.now += 60
+    assert isinstance(desk.answer()[-1], SendDownlink)
+
+
+def test_a_silent_gateway_is_given_a_downlink_shortly_before_it_starts() -> None:
+    desk = Desk(rx1_delay_s=5)
+    desk.leave_unanswered()
     began = desk.now - 0.2
     assert [type(effect) for effect in desk.answer()] == [StoreSession]
     assert desk.sender.next_deadline() == pytest.approx(began + 5 - SEND_AHEAD_S)
@@ -202,8 +239,11 @@ def test_a_downlink_is_given_to_the_gateway_shortly_before_it_starts() -> None:
 
 def test_a_device_that_was_removed_is_sent_nothing_and_costs_no_airtime() -> None:
     desk = Desk(rx1_delay_s=5)
+    desk.leave_unanswered()
+    before = desk.sender.airtime_left()
     desk.answer()
+    assert desk.sender.airtime_left() != before
     desk.sender.drop(desk.device.dev_eui)
     assert desk.sender.next_deadline() is None
     assert desk.sender.poll(desk.now + 10) == []
-    assert all(left == 1.0 for bands in desk.sender.airtime_left().values() for left in bands.values())
+    assert desk.sender.airtime_left() == before
