@@ -132,6 +132,10 @@ class MqttPublisher:
             items = [item for item in items if item[0] > self._newest]
             if not items:
                 return
+        if items[0][0] > self._newest + 1:  # numbers have no gaps: something stands there that nobody has offered
+            self._behind = True
+            self._pump_soon()
+            return
         if self._forget:
             for _, event in items:
                 self._forget.pop(event.node_slug, None)  # there is a node of that name again
