@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nest import __version__, cli_gateways, cli_nodes, cli_status, cli_town, cli_usage, logs, town
+from nest import __version__, cli_gateways, cli_nodes, cli_status, cli_town, cli_usage, logs, status, town
 from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
@@ -116,16 +116,22 @@ def run(
 
 
 @app.command(
-    help=tr("Check a town's folder before the nest runs: settings, database, broker."),
+    help=tr("Check a town before the nest runs: settings, disk, database, certificates, broker."),
     epilog=examples("nest check ./town && nest run ./town"),
 )
 def check(folder: Folder, as_json: AsJson = False) -> None:
-    from nest.publish.mqtt import Broker, check_broker  # here: the other commands need none of it
+    from nest.forwarders.station_door import tls_context  # here: the other commands need none of it
+    from nest.publish.mqtt import Broker, check_broker
 
     settings = town.load(folder)
+    if warning := cli_status.little_room(settings.path, status.disk_free(settings.path)):
+        raise UserError(warning, tr("Make room there: what cannot be stored waits in memory only."))
     open_database(settings.database, check=True).dispose()
-    if settings.settings.mqtt.url:
-        asyncio.run(check_broker(Broker.from_url(settings.settings.mqtt.url)))
+    station, mqtt = settings.settings.basics_station, settings.settings.mqtt
+    tls_context(settings.path, station.certificate, station.key)
+    if mqtt.url:
+        ca_file = settings.path / mqtt.ca_file if mqtt.ca_file else None
+        asyncio.run(check_broker(Broker.from_url(mqtt.url, ca_file)))
     print(json.dumps({"ok": True, "town": settings.slug}) if as_json else tr("{folder} is in order.", folder=folder))
 
 

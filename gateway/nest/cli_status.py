@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,12 +31,15 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
         full["archive"] = Archive(engine).counts()
         full["nodes"] = len(Registry(engine).list())
         full["downlinks_waiting"] = DownlinkQueue(engine).count()
+        full["disk_free_bytes"] = status.disk_free(folder)
         full["nodes_heard"], full["nodes_silent"] = status.heard_since(engine, time.time() - status.SILENT_AFTER_S)
     if as_json:
         print(json.dumps(full))
         return
     out = console()
     _summary(out, full)
+    if warning := little_room(folder, full["disk_free_bytes"]):
+        out.print(warning, soft_wrap=True)
     out.print(_gateways(full["gateways"]) if full["gateways"] else tr("No gateway is registered yet."))
     if full["strangers"]:
         out.print(
@@ -45,6 +49,13 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
     counters = _counters(full["counters"])
     if counters.rows:
         out.print(counters)
+
+
+def little_room(folder: Path, free: int) -> str:
+    """A warning when the town's disk is nearly full, else "". The running nest could not write that down itself."""
+    if free >= status.LITTLE_ROOM:
+        return ""
+    return tr("Only {megabytes} MB are free on the disk of {folder}.", megabytes=free // 1_000_000, folder=folder)
 
 
 def _summary(out: Console, full: Mapping[str, Any]) -> None:

@@ -19,8 +19,10 @@ nest runs, so that `nest status` needs no server.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, delete, exists, insert, select
@@ -33,6 +35,7 @@ from nest.moments import now_ms
 
 _PART = "nest"
 HEARTBEAT_S = 30.0  # how often an idle nest says that it lives
+LITTLE_ROOM = 50_000_000  # bytes; with less than so much on the disk an operator should know
 SILENT_AFTER_S = 24 * 3600.0  # a node that was not heard for so long needs a visit
 
 _PATIENCE_MS = 100  # the event loop waits with us, and the next snapshot comes soon
@@ -132,6 +135,11 @@ def heard_since(engine: Engine, moment: float) -> tuple[int, list[str]]:
         rows = connection.execute(wanted).all()
     silent = [row.slug for row in rows if not row.heard]
     return len(rows) - len(silent), silent
+
+
+def disk_free(folder: Path) -> int:
+    """How many bytes are free for the town."""
+    return shutil.disk_usage(folder).free
 
 
 def save(engine: Engine, full: Mapping[str, Any]) -> None:

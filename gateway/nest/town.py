@@ -273,7 +273,7 @@ def load(path: Path) -> Town:
 
 _COMMENTS = {
     "semtech_udp": "gateways send here (Semtech UDP packet forwarder)",
-    "basics_station": "gateways that speak LoRa Basics Station send here; certificate and key are PEM files in this folder",
+    "basics_station": "gateways that speak LoRa Basics Station send here; certificate and key: PEM files here",
     "web": "the page and the API; host 127.0.0.1 shows them on this computer only; metrics = false closes /metrics",
     "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
     "everybody who reaches its host may write to it",

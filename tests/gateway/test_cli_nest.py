@@ -8,10 +8,12 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from nest.archive import Archive, open_database
 from nest.archive.downlinks import DownlinkQueue
+from nest.publish.login import Broker
 from nest.registry import Registry
 from sqlalchemy.exc import OperationalError
 
@@ -81,6 +83,47 @@ def test_a_downlink_is_queued(folder: Path, here: Here) -> None:
 def test_a_town_in_order_is_said_to_be(folder: Path, here: Here) -> None:
     assert here("check", str(folder)).stdout == f"{folder} is in order.\n"
     assert json.loads(here("check", str(folder), "--json").stdout) == {"ok": True, "town": "brandis"}
+
+
+@pytest.mark.parametrize(("language", "sentence"), [("en", "Only 3 MB are free"), ("de", "Nur 3 MB sind frei")])
+def test_check_and_status_say_that_the_disk_is_nearly_full(
+    folder: Path, here: Here, monkeypatch: pytest.MonkeyPatch, language: str, sentence: str
+) -> None:
+    """On a full disk the running nest cannot write down its own trouble."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3_900_000))
+    check_said(here("check", folder, language=language), sentence)
+    assert sentence in here("status", folder, language=language).stdout
+    assert json.loads(here("status", folder, "--json").stdout)["disk_free_bytes"] == 3_900_000
+
+
+def test_check_looks_at_the_certificate_for_stations(folder: Path, here: Here) -> None:
+    set_in(folder, 'certificate = ""', 'certificate = "cert.pem"')
+    check_said(here("check", folder), "only one of certificate and key")
+    set_in(folder, 'key = ""', 'key = "key.pem"')
+    check_said(here("check", folder), "cert.pem cannot be read")
+
+
+def test_check_trusts_the_authority_that_the_settings_name(
+    folder: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Broker] = []
+
+    async def look(broker: Broker) -> None:
+        asked.append(broker)
+
+    monkeypatch.setattr("nest.publish.mqtt.check_broker", look)
+    set_in(folder, '\nurl = ""', '\nurl = "mqtts://nest:secret@broker.example"')
+    assert here("check", folder).status == 0
+    set_in(folder, 'ca_file = ""', 'ca_file = "ca.pem"')
+    assert here("check", folder).status == 0
+    assert [broker.ca_file for broker in asked] == [None, folder / "ca.pem"]
+
+
+def set_in(folder: Path, before: str, after: str) -> None:
+    file = folder / "town.toml"
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after, 1))
 
 
 def test_status_works_before_the_first_run(folder: Path) -> None:
@@ -209,7 +252,7 @@ def test_a_database_that_refuses_at_the_start_is_named(
         raise OperationalError("insert", {}, Exception("database or disk is full"))
 
     monkeypatch.setattr(Archive, broken, full)
-    check_said(here("run", str(folder)), "database or disk is full")
+    check_said(here("run", str(folder)), f"The disk of the database {folder / 'nest.db'} is full.")
 
 
 @pytest.mark.parametrize("language", ["en", "de"])

@@ -223,10 +223,22 @@ def test_a_program_that_holds_the_database_is_waited_for_and_then_named(
     open_database(path).dispose()
     monkeypatch.setattr("nest.archive.database._PATIENCE_MS", 50)
     other = sqlite3.connect(path, isolation_level=None)
+    other.execute("delete from quantities")  # so there is something to be written
     other.execute("begin immediate")
     with pytest.raises(UserError, match="in use"):
         open_database(path)
     other.close()
+
+
+def test_who_only_reads_does_not_wait_for_a_program_that_holds_the_database(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`nest status` must say what is wrong just then."""
+    open_database(path).dispose()
+    monkeypatch.setattr("nest.archive.database._PATIENCE_MS", 50)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert Registry(open_database(path, check=True)).list() == []
 
 
 def test_what_is_not_worth_it_waits_shortly_and_leaves_the_others_their_patience(path: Path) -> None:
