@@ -52,7 +52,6 @@ class GatewayRegistry:
         check_name(name)
         _check_place(latitude, longitude, altitude_m, antenna_gain_dbi)
         _check_fingerprint(token)
-        now = now_ms()
         values = {
             "eui": plain,
             "name": name,
@@ -61,11 +60,11 @@ class GatewayRegistry:
             "altitude_m": altitude_m,
             "antenna_gain_dbi": antenna_gain_dbi,
             "token": token,
-            "added_at": now,
             "removed_at": None,
-            "changed_at": now,
         }
         with writing(self._engine) as connection:
+            now = now_ms()  # not before: who waited for the database must not be overlooked by `changed_since`
+            values |= {"added_at": now, "changed_at": now}
             row = connection.execute(select(gateways).where(gateways.c.eui == plain)).one_or_none()
             if row is None:
                 connection.execute(insert(gateways).values(**values))
@@ -93,13 +92,12 @@ class GatewayRegistry:
 
     def remove(self, eui: bytes | str) -> None:
         """Let a gateway in no more; its token is forgotten, what it has heard stays. Raises UserError: no such one."""
-        now = now_ms()
-        self._change(eui, removed_at=now, changed_at=now, token=None)
+        self._change(eui, removed=True, token=None)
 
     def set_token(self, eui: bytes | str, token: str | None) -> None:
         """Give a gateway another token, by its fingerprint; None takes it away. Raises UserError: no such gateway."""
         _check_fingerprint(token)
-        self._change(eui, changed_at=now_ms(), token=token)
+        self._change(eui, token=token)
 
     def changed_since(self, moment_ms: int) -> tuple[builtins.list[GatewayInfo], builtins.list[str]]:
         """What was added or changed at or after `moment_ms` (Unix ms), and the EUIs of what was removed since."""
@@ -111,17 +109,11 @@ class GatewayRegistry:
             [row.eui for row in rows if row.removed_at is not None],
         )
 
-    def note(self, eui: str, protocol: str | None, last_seen: float, stat: Mapping[str, Any] | None) -> None:
-        """Keep what a gateway spoke, when it was last heard (Unix s) and what it told about itself, for the time when
-        the nest does not run. Of a stranger nothing is kept."""
-        told = null() if stat is None else {**stat}
-        values = {"protocol": protocol, "last_seen_at": round(last_seen * 1000), "stat": told}
-        with writing(self._engine) as connection:
-            connection.execute(update(gateways).where(_registered, gateways.c.eui == eui).values(**values))
-
-    def _change(self, eui: bytes | str, **values: object) -> None:
+    def _change(self, eui: bytes | str, *, token: str | None, removed: bool = False) -> None:
         plain = plain_eui(eui, tr("gateway's EUI"))
         with writing(self._engine) as connection:
+            now = now_ms()
+            values = {"token": token, "changed_at": now, **({"removed_at": now} if removed else {})}
             statement = update(gateways).where(_registered, gateways.c.eui == plain).values(**values)
             if not connection.execute(statement).rowcount:
                 raise UserError(
@@ -132,6 +124,30 @@ class GatewayRegistry:
 
 _registered = gateways.c.removed_at.is_(None)
 _FIELDS = [field.name for field in dataclasses.fields(GatewayInfo)]
+
+
+def note(connection: Connection, told: Iterable[Mapping[str, Any]]) -> None:
+    """Keep what gateways speak, when they were last heard and what they tell about themselves beyond the end of the
+    nest. `told`: their part of a snapshot (`nest.status`). Of one that was not heard what is there stays."""
+    for gateway in told:
+        if gateway["last_seen"] is not None:
+            values = {"last_seen_at": round(gateway["last_seen"] * 1000)}
+            values |= {name: gateway[name] for name in ("protocol", "stat") if gateway.get(name) is not None}
+            connection.execute(update(gateways).where(_registered, gateways.c.eui == gateway["eui"]).values(**values))
+
+
+def noted(connection: Connection) -> dict[str, dict[str, Any]]:
+    """By EUI, what was noted of the registered gateways: `protocol`, `last_seen` (Unix s), `stat`, each None where
+    nothing was."""
+    wanted = select(gateways.c.eui, gateways.c.protocol, gateways.c.last_seen_at, gateways.c.stat).where(_registered)
+    return {
+        row.eui: {
+            "protocol": row.protocol,
+            "last_seen": None if row.last_seen_at is None else row.last_seen_at / 1000,
+            "stat": row.stat,
+        }
+        for row in connection.execute(wanted)
+    }
 
 
 def _info(row: Row) -> GatewayInfo:

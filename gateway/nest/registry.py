@@ -79,7 +79,6 @@ class Registry:
                 tr("An AppKey has 16 bytes (32 hex digits), this one has {size}.", size=len(app_key)),
                 tr("Check the file, or leave the key out: the nest makes one."),
             )
-        now = now_ms()
         values = {
             "slug": slug,
             "name": name,
@@ -89,14 +88,14 @@ class Registry:
             "latitude": latitude,
             "longitude": longitude,
             "precision": precision,
-            "added_at": now,
             "removed_at": None,
-            "changed_at": now,
             "battery": None,
             "margin_db": None,
             "status_at": None,
         }
         with writing(self._engine) as connection:
+            now = now_ms()  # not before: who waited for the database must not be overlooked by `changed_since`
+            values |= {"added_at": now, "changed_at": now}
             known = connection.execute(select(nodes).where((nodes.c.slug == slug) | (nodes.c.dev_eui == dev_eui))).all()
             for row in known:
                 _refuse_taken(row, slug, dev_eui)

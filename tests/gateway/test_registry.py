@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 from nest.archive import Archive, open_database
 from nest.archive.journal import Journal
 from nest.errors import UserError
+from nest.gateways import GatewayRegistry
 from nest.lorawan.effects import StoreJoin, StoreStatus
 from nest.model import JoinRecord, SessionState
 from nest.moments import now_ms
@@ -161,3 +165,29 @@ def test_battery_and_margin_are_shown_and_are_no_change_of_the_node(engine: Engi
     assert node
     assert (node.battery, node.margin_db, node.status_at) == (120, -7, 1000.25)
     assert registry.changed_since(changed_at + 1) == ([], [])
+
+
+def test_whoever_had_to_wait_for_the_database_is_seen_by_a_nest_that_has_looked_meanwhile(
+    engine: Engine, registry: Registry
+) -> None:
+    GatewayRegistry(engine).add("aa" * 8)
+
+    def change() -> None:
+        asking.set()
+        registry.add("amsel", EUI)
+        GatewayRegistry(engine).add("bb" * 8)
+        GatewayRegistry(engine).remove("aa" * 8)
+
+    asking = threading.Event()
+    with contextlib.closing(sqlite3.connect(str(engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        thread = threading.Thread(target=change)
+        thread.start()
+        asking.wait()
+        thread.join(0.2)
+        looked = now_ms()
+        other.execute("ROLLBACK")
+    thread.join()
+    assert [device.slug for device in registry.changed_since(looked)[0]] == ["amsel"]
+    added, removed = GatewayRegistry(engine).changed_since(looked)
+    assert ([info.eui for info in added], removed) == (["bb" * 8], ["aa" * 8])
