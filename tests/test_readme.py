@@ -98,7 +98,7 @@ def test_running_a_nest(tmp_path: Path, nest_ports: dict[str, str]) -> None:
                 for shown, free in nest_ports.items():
                     assert re.search(rf"^port = {shown}\b", text, re.MULTILINE)
                     text = re.sub(rf"^port = {shown}\b", f"port = {free}", text, flags=re.MULTILINE)
-                settings.write_text(re.sub(r"^port = 1883\b", "port = 0", text, flags=re.MULTILINE), encoding="utf-8")
+                settings.write_text(re.sub(r"^port = (1883|8887)\b", "port = 0", text, flags=re.MULTILINE), encoding="utf-8")
             elif command.startswith("nest run"):
                 arguments = [str(BIN / "nest"), *shlex.split(command)[1:], "--json"]
                 server = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -10,13 +10,42 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import energy, first_reading, flock, law, mutants, parser, power_cuts, size, windows, work
+from tests.benchmarks import (
+    core_cost,
+    crashes,
+    energy,
+    first_reading,
+    flock,
+    fuzz_gateways,
+    ingest,
+    journal_cost,
+    law,
+    mqtt_cost,
+    mutants,
+    parser,
+    power_cuts,
+    size,
+    storm,
+    udp_cost,
+    windows,
+    work,
+)
 
 Row = tuple[str, str, str]  # figure, asked, measured
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "demo": first_reading.rows,
     "flock": flock.rows,
+    "load": ingest.load_rows,
+    "backlog": ingest.backlog_rows,
+    "growth": ingest.growth_rows,
+    "crashes": crashes.rows,
+    "storm": storm.rows,
+    "fuzz": fuzz_gateways.rows,
+    "cost core": core_cost.rows,
+    "cost journal": journal_cost.rows,
+    "cost udp": udp_cost.rows,
+    "cost mqtt": mqtt_cost.rows,
     "size": size.rows,
     "work": work.rows,
     "energy": energy.rows,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nest import quantities
 from nest.archive import decoding, schema
-from nest.archive.statements import Sql
+from nest.archive.statements import Sql, insert_readings
 from nest.live import ReadingEvent
 from nest.lorawan.effects import (
     DownlinkOutcome,
@@ -253,7 +253,7 @@ class Burst:
             self._next_seq = (self._one(Sql.last_seq) or (0,))[0]
         frame_id, seq, done = self._next_frame, self._next_seq, self._done
         frames: list[tuple[Any, ...]] = []
-        readings: list[tuple[Any, ...]] = []
+        readings: dict[int, list[list[Any]]] = {}  # number of values -> all columns of all of them
         outbox: list[tuple[Any, ...]] = []
         taken: set[tuple[int, int]] | None = None  # (node, moment) of the rows above, made when it is first needed
         for uplink, session, frame in fresh:
@@ -301,15 +301,19 @@ class Burst:
                 continue
             values, qualities = reading
             node_id = node.id
+            columns: list[Any] = []
             for name, value in values.items():
-                readings.append((node_id, _BITS[name], moment, value, _CODES[qualities[name]]))
+                columns += (node_id, _BITS[name], moment, value, _CODES[qualities[name]])
+            readings.setdefault(len(values), []).append(columns)
             seq += 1
             outbox.append((seq, node_id, moment, frame_id))
             event = ReadingEvent(node.slug, moment / 1000, values, qualities, frame.heard, uplink.fcnt)
             done.readings.append((seq, event))
         executemany = self._connection.executemany
         executemany(Sql.insert_frame, frames)
-        executemany(Sql.insert_reading, readings)
+        for count, of_frames in readings.items():
+            if count:
+                executemany(insert_readings(count), of_frames)
         executemany(Sql.insert_outbox, outbox)
         self._next_frame, self._next_seq = frame_id, seq
 
@@ -375,11 +379,10 @@ def heard_json(heard: Sequence[Heard]) -> str:
     for one in heard:
         gateway, rssi, snr, at = one.gateway, one.rssi, one.snr, one.received_at
         try:
-            plain = gateway.isalnum() and gateway.isascii() and -1e6 < rssi < 1e6 and -1e15 < at < 1e15
-            plain = plain and (snr is None or -1e6 < snr < 1e6)
+            plain = -1e6 < rssi < 1e6 and -1e15 < at < 1e15 and (snr is None or -1e6 < snr < 1e6)
         except TypeError:
             plain = False
-        if not plain:
+        if not plain or not (gateway.isalnum() and gateway.isascii()):
             return _careful_json(heard)
         parts.append(
             f'{{"gateway": "{gateway}", "rssi": {rssi}, "snr": {"null" if snr is None else snr}, '
