@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 from sqlalchemy import Engine
 
 from nest import town
@@ -50,6 +51,11 @@ def database(folder: Path) -> Iterator[Engine]:
 def console() -> Console:
     """Prints names as they are: `[/b]` and `:snake:` in them mean nothing."""
     return Console(markup=False, emoji=False, highlight=False)
+
+
+def eui_table(first: str, *others: str) -> Table:
+    """A table whose first column holds EUIs: in a narrow window they stay whole, for they are there to be copied."""
+    return Table(Column(first, no_wrap=True, min_width=16), *others)
 
 
 def ago(moment: float | None) -> str:

@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from nest import status, town
-from nest.archive import schema
-from nest.cli_common import AsJson, Folder, Latitude, Longitude, ago, console, database, examples, new_app, position
+from nest.cli_common import (
+    AsJson,
+    Folder,
+    Latitude,
+    Longitude,
+    ago,
+    console,
+    database,
+    eui_table,
+    examples,
+    new_app,
+    position,
+)
 from nest.cli_status import protocol
-from nest.gateways import GatewayRegistry
+from nest.gateways import GatewayRegistry, noted
 from nest.i18n import tr
 from nest.logs import printable
 from nest.tokens import fingerprint, new_token
@@ -82,7 +92,7 @@ def gateways_list(folder: Folder, as_json: AsJson = False) -> None:
         return
     out = console()
     if found:
-        table = Table(
+        table = eui_table(
             tr("gateway"), tr("name"), tr("protocol"), tr("last heard"), tr("frames"), tr("position"), tr("token")
         )
         for row in found:
@@ -95,7 +105,7 @@ def gateways_list(folder: Folder, as_json: AsJson = False) -> None:
         out.print(tr("No gateway is registered yet."))
     if strangers:
         out.print(tr("These knock and are not let in:"))
-        table = Table(tr("gateway"), tr("protocol"), tr("last heard"), tr("messages"), tr("address"))
+        table = eui_table(tr("gateway"), tr("protocol"), tr("last heard"), tr("messages"), tr("address"))
         for row in strangers:
             address = printable(row["address"])
             table.add_row(row["eui"], protocol(row["protocol"]), ago(row["last_seen"]), f"{row['count']}", address)
@@ -136,13 +146,12 @@ def gateways_token(folder: Folder, eui: Eui, as_json: AsJson = False) -> None:
 def _registered(engine: Engine) -> list[dict[str, Any]]:
     """The registered gateways: what is known of each, and what the nest last said of it since its start."""
     said = {gateway["eui"]: gateway for gateway in (status.load(engine) or {}).get("gateways", [])}
-    noted = select(schema.gateways.c.eui, schema.gateways.c.protocol, schema.gateways.c.last_seen_at)
     with engine.begin() as connection:
-        heard = {row.eui: row for row in connection.execute(noted)}
+        heard = noted(connection)
     found = []
     for info in GatewayRegistry(engine).list():
         before, now = heard[info.eui], said.get(info.eui, {})
-        last_seen = max((before.last_seen_at or 0) / 1000, now.get("last_seen") or 0)
+        last_seen = max(before["last_seen"] or 0, now.get("last_seen") or 0)
         found.append(
             {
                 "eui": info.eui,
@@ -152,7 +161,7 @@ def _registered(engine: Engine) -> list[dict[str, Any]]:
                 "altitude_m": info.altitude_m,
                 "antenna_gain_dbi": info.antenna_gain_dbi,
                 "station": info.token is not None,
-                "protocol": now.get("protocol") or before.protocol,
+                "protocol": now.get("protocol") or before["protocol"],
                 "last_seen": last_seen or None,
                 "frames": now.get("frames", 0),
                 "downlinks": now.get("downlinks", 0),

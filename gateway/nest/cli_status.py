@@ -14,7 +14,7 @@ from rich.table import Table
 from nest import outcomes, status
 from nest.archive import Archive
 from nest.archive.downlinks import DownlinkQueue
-from nest.cli_common import AsJson, Folder, ago, console, database
+from nest.cli_common import AsJson, Folder, ago, console, database, eui_table
 from nest.i18n import language_of_locale, tr, translate
 from nest.logs import printable
 from nest.registry import Registry
@@ -89,7 +89,7 @@ def _summary(out: Console, full: Mapping[str, Any]) -> None:
 
 
 def _gateways(gateways: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
+    table = eui_table(
         tr("gateway"), tr("name"), tr("protocol"), tr("last heard"), tr("frames"), tr("downlinks"), tr("way back"),
         tr("airtime left"),
     )  # fmt: skip

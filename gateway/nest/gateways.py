@@ -9,10 +9,10 @@ import builtins
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, null, select, update
+from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from nest.archive.database import writing
 from nest.archive.schema import gateways
@@ -47,7 +47,7 @@ class GatewayRegistry:
         A gateway that was removed comes back. Raises UserError: EUI malformed or registered already, a name that cannot
         be shown, half a position or one that is not on Earth.
         """
-        plain = plain_eui(eui, tr("gateway's EUI"))
+        plain = _plain(eui)
         name = plain if name is None else name
         check_name(name)
         _check_place(latitude, longitude, altitude_m, antenna_gain_dbi)
@@ -79,7 +79,7 @@ class GatewayRegistry:
 
     def get(self, eui: bytes | str) -> GatewayInfo | None:
         """The registered gateway of that EUI."""
-        wanted = select(gateways).where(_registered, gateways.c.eui == plain_eui(eui, tr("gateway's EUI")))
+        wanted = select(gateways).where(_registered, gateways.c.eui == _plain(eui))
         with self._engine.begin() as connection:
             row = connection.execute(wanted).one_or_none()
         return _info(row) if row else None
@@ -110,7 +110,7 @@ class GatewayRegistry:
         )
 
     def _change(self, eui: bytes | str, *, token: str | None, removed: bool = False) -> None:
-        plain = plain_eui(eui, tr("gateway's EUI"))
+        plain = _plain(eui)
         with writing(self._engine) as connection:
             now = now_ms()
             values = {"token": token, "changed_at": now, **({"removed_at": now} if removed else {})}
@@ -120,6 +120,11 @@ class GatewayRegistry:
                     tr("There is no gateway {eui}.", eui=plain),
                     tr("See which there are: nest gateways list FOLDER"),
                 )
+
+
+def _plain(eui: bytes | str) -> str:
+    where = tr("Copy it from the gateway's own page, for example {eui}.", eui="0016c001f1500812")
+    return plain_eui(eui, tr("gateway's EUI"), where)
 
 
 _registered = gateways.c.removed_at.is_(None)

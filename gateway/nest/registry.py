@@ -229,12 +229,13 @@ def check_name(name: str) -> None:
         )
 
 
-def plain_eui(value: bytes | str, what: str) -> str:
-    """An EUI as 16 hex digits, whatever its spelling (bytes, upper case, with - or :). Raises UserError."""
+def plain_eui(value: bytes | str, what: str, next_step: str = "") -> str:
+    """An EUI as 16 hex digits, whatever its spelling (bytes, upper case, with - or :). Raises UserError; `next_step`:
+    where it is found, if not on a node's label."""
     text = value.hex() if isinstance(value, bytes) else re.sub(r"[-:\s]", "", value).lower()
     if not re.fullmatch(r"[0-9a-f]{16}", text):
         raise UserError(
             tr("A {what} has 16 hex digits; {value} has not.", what=what, value=repr(text)),
-            tr("Copy it from the node's label, for example 70b3d57ed0001234."),
+            next_step or tr("Copy it from the node's label, for example 70b3d57ed0001234."),
         )
     return text

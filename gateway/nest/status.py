@@ -31,6 +31,7 @@ from nest import __version__
 from nest.archive.database import writing
 from nest.archive.schema import frames, nodes, status
 from nest.forwarders.gateways import Gateways
+from nest.gateways import note, noted
 from nest.moments import now_ms
 
 _PART = "nest"
@@ -143,20 +144,28 @@ def disk_free(folder: Path) -> int:
 
 
 def save(engine: Engine, full: Mapping[str, Any]) -> None:
-    """Put `full` in the place of the snapshot before; when another program has the database, not for long."""
+    """Put `full` in the place of the snapshot before, and note in the register when gateways were heard; when another
+    program has the database, not for long."""
     with writing(engine, patience_ms=_PATIENCE_MS) as connection:
         connection.execute(delete(status).where(status.c.part == _PART))
         connection.execute(insert(status).values(part=_PART, updated_at=now_ms(), value=dict(full)))
+        note(connection, full["gateways"])
 
 
 def load(engine: Engine) -> dict[str, Any] | None:
     """The latest snapshot, with `updated_at` (Unix s) and a `running` that is true only while its process lives;
-    None before the first `nest run`. One that an earlier version wrote lacks some keys."""
+    None before the first `nest run`. Of a gateway not heard since the start it says
+    what an earlier run has noted. One that an earlier version wrote lacks some keys."""
     with engine.begin() as connection:
         row = connection.execute(select(status).where(status.c.part == _PART)).one_or_none()
+        before = noted(connection)
     if row is None:
         return None
     full = dict(row.value)
+    full["gateways"] = [
+        gateway if gateway["last_seen"] is not None else {**gateway, **before.get(gateway["eui"], {})}
+        for gateway in full["gateways"]
+    ]
     full["updated_at"] = row.updated_at / 1000
     fresh = time.time() - full["updated_at"] < 3 * HEARTBEAT_S  # another process may have the number by now
     full["running"] = bool(full["running"]) and fresh and _alive(full["pid"])

@@ -21,12 +21,12 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `nest run` sets its own
 
-    def run(*arguments: object, language: str = "en") -> Done:
+    def run(*arguments: object, language: str = "en", columns: int = 200) -> Done:
         monkeypatch.setattr("nest.i18n.language_of_locale", lambda: language)
         for module in ("cli_common", "cli_status"):
             monkeypatch.setattr(f"nest.{module}.language_of_locale", lambda: language)
         monkeypatch.setattr("sys.argv", ["nest", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("COLUMNS", str(columns))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()

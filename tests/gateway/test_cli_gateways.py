@@ -13,9 +13,11 @@ from nest.archive import meta, open_database
 from nest.gateways import GatewayRegistry
 from nest.tokens import fingerprint
 
+from . import snapshots
 from .commands import Done, Here, check_said
 
 EUI = "0016c001f1500812"
+STRANGER = snapshots.STRANGER
 TOKEN = re.compile(r"[\w-]{43}")
 
 
@@ -124,10 +126,25 @@ def test_what_the_running_nest_said_of_a_gateway_is_listed(folder: Path, here: H
 
 
 def test_what_was_noted_of_a_gateway_outlives_the_nest(folder: Path, here: Here) -> None:
-    here("gateways", "add", folder, EUI)
-    GatewayRegistry(open_database(folder / "nest.db")).note(EUI, "basics_station", 1_777_636_800.0, None)
-    (listed,) = json.loads(here("gateways", "list", folder, "--json").stdout)["gateways"]
-    assert (listed["protocol"], listed["last_seen"]) == ("basics_station", 1_777_636_800.0)
+    engine = open_database(folder / "nest.db")
+    for eui in (snapshots.EUI, snapshots.OTHER):
+        GatewayRegistry(engine).add(eui)
+    told = snapshots.snapshot()
+    status.save(engine, told)
+    forgotten = [{**gateway, "protocol": None, "last_seen": None} for gateway in told["gateways"]]
+    status.save(engine, {**told, "gateways": forgotten})  # the next run, which has not heard it yet
+    for command in (("gateways", "list", folder, "--json"), ("status", folder, "--json")):
+        heard, never = json.loads(here(*command).stdout)["gateways"]
+        assert (heard["protocol"], heard["last_seen"]) == ("basics_station", snapshots.NOW - 5)
+        assert (never["protocol"], never["last_seen"]) == (None, None)
+
+
+def test_in_a_narrow_window_euis_stay_whole(folder: Path, here: Here) -> None:
+    for number in range(3):
+        here("gateways", "add", folder, f"0016c001f150081{number}", "--name", "A gateway with a name of some length")
+    status.save(open_database(folder / "nest.db"), snapshots.snapshot())
+    for command, eui in (("gateways list", "0016c001f1500812"), ("gateways list", STRANGER), ("status", snapshots.EUI)):
+        assert eui in here(*command.split(), folder, columns=80).stdout
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
@@ -146,6 +163,8 @@ def test_refusals_are_one_sentence_and_a_next_step(
 ) -> None:
     done = here(*(part.replace("{folder}", str(folder)) for part in command), language=language)
     check_said(done, {"en": english, "de": german}[language])
+    assert "label" not in done.stderr  # that is where a node's EUI stands
+    assert "Aufkleber" not in done.stderr
 
 
 def test_a_gateway_that_is_there_already_is_named(folder: Path, here: Here) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nest.archive import open_database
 from nest.errors import UserError
-from nest.gateways import GatewayRegistry
+from nest.gateways import GatewayRegistry, note, noted
 from nest.model import GatewayInfo
 from nest.moments import now_ms
 from nest.tokens import fingerprint, new_token
@@ -131,9 +131,19 @@ def test_what_changed_is_found_and_what_was_removed(gateways: GatewayRegistry) -
 def test_what_a_gateway_told_is_noted_and_is_no_change_of_it(engine: Engine, gateways: GatewayRegistry) -> None:
     gateways.add(EUI)
     after = now_ms() + 1
-    gateways.note(EUI, "semtech_udp", 1000.25, {"rxok": 2})
-    gateways.note("ff" * 8, "semtech_udp", 1000.25, None)
-    with engine.connect() as connection:
-        row = connection.execute(text("select protocol, last_seen_at, stat from gateways")).one()
-    assert row == ("semtech_udp", 1_000_250, '{"rxok": 2}')
+    told = {"eui": EUI, "protocol": "semtech_udp", "last_seen": 1000.25, "stat": {"rxok": 2}}
+    with engine.begin() as connection:
+        note(connection, [told, {**told, "eui": "ff" * 8}])
+        assert noted(connection) == {EUI: {"protocol": "semtech_udp", "last_seen": 1000.25, "stat": {"rxok": 2}}}
     assert gateways.changed_since(after) == ([], [])
+
+
+def test_what_was_noted_stays_until_the_gateway_tells_otherwise(engine: Engine, gateways: GatewayRegistry) -> None:
+    gateways.add(EUI)
+    told = {"eui": EUI, "protocol": "semtech_udp", "last_seen": 1000.25, "stat": {"rxok": 2}}
+    with engine.begin() as connection:
+        note(connection, [told])
+        note(connection, [{**told, "protocol": None, "last_seen": None, "stat": None}])
+        assert noted(connection)[EUI]["last_seen"] == 1000.25
+        note(connection, [{**told, "protocol": "basics_station", "last_seen": 2000.0, "stat": None}])
+        assert noted(connection) == {EUI: {"protocol": "basics_station", "last_seen": 2000.0, "stat": {"rxok": 2}}}
