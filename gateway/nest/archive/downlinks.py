@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import ColumnElement, Engine, insert, select, update
+from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 
 from nest.archive.database import writing
 from nest.archive.schema import downlinks, nodes
@@ -58,8 +58,19 @@ class DownlinkQueue:
         return self._select(downlinks.c.state == WAITING)
 
     def count(self) -> int:
-        """How many wait for their transmission."""
-        return len(self._select(downlinks.c.state.in_((WAITING, QUEUED))))
+        """How many wait for their transmission. The event loop asks every few seconds: looks at those only."""
+        with self._engine.begin() as connection:
+            return connection.execute(select(func.count()).where(downlinks.c.state.in_((WAITING, QUEUED)))).scalar_one()
+
+    def take(self) -> list[QueuedDownlink]:
+        """What was ordered and not yet taken, oldest first; it counts as taken from now on. One transaction, however
+        many there are, and it does not wait long for it: the event loop waits with us."""
+        found = self.waiting()
+        if found:
+            taken = update(downlinks).where(downlinks.c.state == WAITING, downlinks.c.id <= found[-1].id)
+            with writing(self._engine, patience_ms=_PATIENCE_MS) as connection:
+                connection.execute(taken.values(state=QUEUED, state_at=now_ms()))
+        return found
 
     def set_state(self, downlink_id: int, state: str) -> None:
         """Note what became of a downlink. Called from the event loop: when another program has the database, it does

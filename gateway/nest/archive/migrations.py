@@ -36,6 +36,8 @@ def _to_2(connection: Connection) -> None:
             _add_column(connection, table, table.c[name])
     for table in (schema.gateways, schema.outbox, schema.sinks, schema.meta):
         table.create(connection)
+    for index in schema.downlinks.indexes:
+        index.create(connection, checkfirst=True)
     # when the last frame of each session was heard: what a gateway has held back since may not be taken for older
     connection.execute(
         text(

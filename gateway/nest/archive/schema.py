@@ -163,7 +163,8 @@ downlinks = Table(
     Column("confirmed", Boolean, nullable=False),
     Column("window", SmallInteger, comment="1 or 2; NULL leaves the choice to the network server"),
     Column("queued_at", BigInteger, nullable=False),
-    Column("state", String, nullable=False, comment="waiting, then the outcomes of nest.lorawan.DownlinkOutcome"),
+    # waiting, then the outcomes of nest.lorawan.DownlinkOutcome; the history grows for ever, and is not looked through
+    Column("state", String, nullable=False, index=True),
     Column("state_at", BigInteger, nullable=False),
 )
 

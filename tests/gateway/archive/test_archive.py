@@ -87,6 +87,36 @@ def test_downlinks_wait_in_the_order_they_were_given(engine: Engine) -> None:
     assert found.state == "sent"
 
 
+def test_downlinks_are_taken_all_at_once_and_each_once(engine: Engine) -> None:
+    queue = DownlinkQueue(engine)
+    numbers = [queue.add(1, 10, bytes([number])) for number in range(5)]
+    queue.set_state(numbers[1], "sent")
+    assert [one.id for one in queue.take()] == [numbers[0], *numbers[2:]]
+    assert queue.take() == queue.waiting() == []
+    assert queue.count() == 4
+    later = queue.add(1, 10, b"")
+    assert [one.id for one in queue.take()] == [later]
+    assert [one.id for one in queue.waiting()] == []
+
+
+def test_what_waits_is_found_without_looking_through_what_was_sent(engine: Engine) -> None:
+    plan: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "downlinks" in statement and not statement.startswith("EXPLAIN"):
+            found = connection.connection.execute("EXPLAIN QUERY PLAN " + statement, parameters)
+            plan.extend(row[3] for row in found)
+
+    queue = DownlinkQueue(engine)
+    queue.add(1, 10, b"")
+    event.listen(engine, "before_cursor_execute", explain)
+    queue.count()
+    queue.take()
+    queue.take_back()
+    assert plan
+    assert not [step for step in plan if step.startswith("SCAN downlinks")]
+
+
 def test_a_stranger_has_no_readings(archive: Archive) -> None:
     with pytest.raises(LookupError):
         archive.add_reading("nobody", 0.0, {"temperature": 1.0})
