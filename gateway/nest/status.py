@@ -43,7 +43,7 @@ _PATIENCE_MS = 100  # the event loop waits with us, and the next snapshot comes 
 
 # what the public may know of a snapshot
 PUBLIC = ("running", "started_at", "counters", "nodes", "downlinks_waiting", "outbox_waiting")
-PUBLIC_OF_GATEWAY = ("eui", "protocol", "last_seen", "frames", "downlinks")
+PUBLIC_OF_GATEWAY = ("protocol", "last_seen", "frames", "downlinks")  # whoever knows an EUI can speak UDP in its name
 
 
 def snapshot(
@@ -109,8 +109,8 @@ def snapshot(
 
 
 def public(full: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a snapshot that may stand on the open page: no addresses, no positions, no process numbers, and of
-    strangers only how many knock."""
+    """The part of a snapshot that may stand on the open page: no EUIs, no addresses, no positions, no process
+    numbers, and of strangers only how many knock."""
     shown = {key: full.get(key) for key in PUBLIC}
     shown["gateways"] = [
         {key: gateway.get(key) for key in PUBLIC_OF_GATEWAY} for gateway in full.get("gateways", ())

@@ -34,12 +34,12 @@ def test_no_token_and_not_even_its_fingerprint_is_in_it() -> None:
     assert "ab" * 32 not in json.dumps(snapshot())
 
 
-def test_what_is_public_names_no_address_no_stranger_and_no_place() -> None:
+def test_what_is_public_names_no_gateway_no_address_no_stranger_and_no_place() -> None:
     shown = json.dumps(status.public(snapshot(trouble="disk full: /home/otto")))
-    for secret in (STRANGER, "203.0.113.9", "51.3", "Rathaus", "nest:1883", "/home/otto", '"pid"', "8080"):
+    for secret in (EUI, STRANGER, "203.0.113.9", "51.3", "Rathaus", "nest:1883", "/home/otto", '"pid"', "8080"):
         assert secret not in shown
     assert status.public(snapshot())["strangers"] == 1
-    assert EUI in shown
+    assert [gateway["frames"] for gateway in status.public(snapshot())["gateways"]] == [12, 0]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_snapshot_of_an_earlier_version_is_still_understood(folder: Path, here
         "downlinks_waiting": 0, "mqtt": {},
     }  # fmt: skip
     status.save(engine, old)
-    assert status.public(old)["gateways"][0]["eui"] == EUI
+    assert status.public(old)["gateways"][0]["frames"] == 3
     assert EUI in here("status", folder).stdout
     assert here("gateways", "list", folder).status == 0
 
