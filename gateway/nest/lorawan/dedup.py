@@ -39,6 +39,13 @@ class Copy:
         snr = self.frame.snr
         return (-math.inf if snr is None else snr, self.frame.rssi)
 
+    def is_no_weaker_than(self, other: Copy) -> bool:
+        """Compared at the same gateway. On another channel one of them is a ghost: weaker by some 50 dB, but it may
+        sound as clear, for beside a gateway the SNR of everything is as good as can be measured."""
+        if self.frame.freq_hz != other.frame.freq_hz and self.frame.rssi != other.frame.rssi:
+            return self.frame.rssi > other.frame.rssi
+        return self.strength >= other.strength
+
     def heard(self) -> Heard:
         frame = self.frame
         return Heard(frame.gateway, frame.rssi, frame.snr, frame.freq_hz, frame.received_at)
@@ -64,7 +71,7 @@ class Group(Generic[T]):
         copy = Copy(frame, now)
         for at, known in enumerate(self.copies):
             if known.frame.gateway == frame.gateway:
-                if known.strength >= copy.strength:
+                if known.is_no_weaker_than(copy):
                     return False
                 self.copies[at] = copy
                 break

@@ -23,7 +23,8 @@ from nest.lorawan.schedule import Schedule
 from nest.model import Downlink, SessionState
 
 PHY_OVERHEAD = 5  # MHDR and MIC; the rest is the MACPayload that a data rate limits
-LEAD_S = 0.1  # a gateway must have a downlink so long before it starts: 42.5 ms for itself, and the way to it
+HANDOVER_S = 0.0425  # a gateway that gets a downlink later than this before its start cannot send it
+LEAD_S = 0.1  # so long before its start a downlink must be planned: time for the way to the gateway, too
 NODE_EIRP_DBM = 16.0  # TXPower 0; each step is 2 dB less
 LOUD_BAND_DB = 13.0  # how much more than elsewhere is allowed in the sub-band of RX2
 
@@ -89,6 +90,13 @@ class Way:
         """Of a PHYPayload of `size` bytes."""
         return airtime_us(*eu868.DATA_RATES[self.dr], size, crc=False)
 
+    def quieten(self, loudest_dbm: float) -> None:
+        """Its gateway cannot send louder than this."""
+        if self.eirp_dbm > loudest_dbm:
+            if self.margin_db is not None:
+                self.margin_db -= self.eirp_dbm - loudest_dbm
+            self.eirp_dbm = loudest_dbm
+
     def refusal(self, size: int, schedule: Schedule, now: float) -> str | None:
         """Why the gateway cannot send this now; None: it can."""
         return schedule.refusal(self.gateway, self.starts_at, self.airtime_us(size), self.freq_hz, self.bw_hz, now)
@@ -106,22 +114,19 @@ class Way:
             cost += UNSURE_COST if self.margin_db >= 0 else HOPELESS_COST - self.margin_db
         return cost
 
-    def downlink(
-        self, phy: bytes, dev_eui: bytes, number: int, loudest_dbm: float | None, fallback: Way | None
-    ) -> Downlink:
-        """What the gateway is asked for; `loudest_dbm`: it cannot send louder."""
+    def downlink(self, phy: bytes, dev_eui: bytes, number: int, fallback: Way | None) -> Downlink:
+        """What the gateway is asked for."""
         sf, bw_hz = eu868.DATA_RATES[self.dr]
         other = None
         if fallback is not None:
-            power = fallback.eirp_dbm if loudest_dbm is None else min(fallback.eirp_dbm, loudest_dbm)
-            other = (fallback.freq_hz, *eu868.DATA_RATES[fallback.dr], power)
+            other = (fallback.freq_hz, *eu868.DATA_RATES[fallback.dr], fallback.eirp_dbm)
         return Downlink(
             self.gateway,
             self.tmst,
             self.freq_hz,
             sf,
             bw_hz,
-            self.eirp_dbm if loudest_dbm is None else min(self.eirp_dbm, loudest_dbm),
+            self.eirp_dbm,
             phy,
             dev_eui,
             self.window,

@@ -12,6 +12,8 @@ JOIN_REQUEST, JOIN_ACCEPT = 0, 1
 UNCONFIRMED_UP, UNCONFIRMED_DOWN, CONFIRMED_UP, CONFIRMED_DOWN = 2, 3, 4, 5
 REJOIN_REQUEST, PROPRIETARY = 6, 7
 
+ADR, ADR_ACK_REQ, ACK, F_PENDING = 0x80, 0x40, 0x20, 0x10  # FCtrl (4.3.1); the second means nothing down, the last up
+
 _DATA_HEAD = struct.Struct("<BIBH")  # MHDR, DevAddr, FCtrl, FCnt
 
 MIN_DATA_FRAME = 12  # MHDR 1, DevAddr 4, FCtrl 1, FCnt 2, MIC 4
@@ -35,11 +37,7 @@ class JoinRequest:
 
 @dataclass(slots=True)
 class DataFrame:
-    """A data frame, still encrypted (4.1 to 4.3). `fcnt16` is the counter's lower half; `fport` None when absent.
-
-    Bits 6 and 4 of FCtrl mean different things up and down: `adr_ack_req` and `class_b` only mean something uplink,
-    `f_pending` downlink.
-    """
+    """A data frame, still encrypted (4.1 to 4.3). `fcnt16` is the counter's lower half; `fport` None when absent."""
 
     mtype: int
     dev_addr: int
@@ -49,30 +47,6 @@ class DataFrame:
     fport: int | None
     frm_payload: bytes
     mic: bytes
-
-    @property
-    def confirmed(self) -> bool:
-        return self.mtype in (CONFIRMED_UP, CONFIRMED_DOWN)
-
-    @property
-    def adr(self) -> bool:
-        return bool(self.fctrl & 0x80)
-
-    @property
-    def adr_ack_req(self) -> bool:
-        return bool(self.fctrl & 0x40)
-
-    @property
-    def ack(self) -> bool:
-        return bool(self.fctrl & 0x20)
-
-    @property
-    def class_b(self) -> bool:
-        return bool(self.fctrl & 0x10)
-
-    @property
-    def f_pending(self) -> bool:
-        return bool(self.fctrl & 0x10)
 
 
 def message_type(phy: bytes) -> int:
@@ -116,16 +90,18 @@ def build_data_down(
     fcnt: int,
     *,
     confirmed: bool = False,
+    adr: bool = False,
     ack: bool = False,
     f_pending: bool = False,
     fopts: bytes = b"",
     fport: int | None = None,
     frm_payload: bytes = b"",
 ) -> bytes:
-    """A data frame down, MHDR to FRMPayload (already encrypted), without the MIC."""
+    """A data frame down, MHDR to FRMPayload (already encrypted), without the MIC. `adr`: the network is in a position
+    to set the device's data rate; a device that sees the bit unset may leave ADR (4.3.1.1)."""
     if len(fopts) > MAX_FOPTS or (fopts and fport == 0) or (frm_payload and fport is None):
         raise ValueError("at most 15 bytes of FOpts, none with FPort 0, and no payload without FPort")
-    fctrl = ack << 5 | f_pending << 4 | len(fopts)
+    fctrl = adr * ADR | ack * ACK | f_pending * F_PENDING | len(fopts)
     mhdr = (CONFIRMED_DOWN if confirmed else UNCONFIRMED_DOWN) << 5
     port = b"" if fport is None else bytes((fport,))
     return _DATA_HEAD.pack(mhdr, dev_addr, fctrl, fcnt & 0xFFFF) + fopts + port + frm_payload

@@ -12,7 +12,7 @@ microsecond; what nobody says anything about counts as sent.
 After a crash. `export` is what the engine saves every few seconds; `restore` takes it up. Airtime is summed up per
 minute there, under the minute's last moment, so it counts a little longer. What was asked of gateways after the last
 save is not known: every transmitter counts as having been on air all that time, in every sub-band (`unsaved_s`; 0 for a
-clean end, or where each save stands in the same transaction as the downlinks). How much time has passed since is only
+clean end). How much time has passed since is only
 believed when both clocks, the monotonic and the calendar's, agree on it, that is, without a reboot in between;
 otherwise none has.
 
@@ -32,7 +32,7 @@ HOUR_US = 3_600_000_000
 GUARD_US = 10_000_000  # the hour is taken so much longer: a gateway's moments are known to this, and clocks differ
 GAP_US = 45_000  # between two transmissions: 40 ms in which a forwarder hands over the next, 2.5 ms for the radio
 LOAD_US = 60_000_000  # how far back a transmitter's load is looked at
-LATE_US = 2_800_000  # what was asked last may begin 0.8 s later and be 2 s long
+LONGEST_US = 2_800_000  # 64 bytes at SF12, the most that is allowed there
 SAME_CLOCK_US = 500_000  # a gateway's counter that is further off than this has begun anew
 DRIFT = 100e-6  # how much a gateway's clock may run away from the server's
 MOST_ENTRIES = 2048  # per gateway and sub-band; the older ones are summed up in pairs then
@@ -241,8 +241,9 @@ class Schedule:
                 gateways[gateway] = rows
         return {"now": now, "unix": unix, "gateways": gateways}
 
-    def restore(self, data: dict[str, Any], now: float, unix: float, unsaved_s: float = 2.0) -> None:
-        """Take up what an earlier process exported; `unsaved_s`: how long before its end that was at most.
+    def restore(self, data: dict[str, Any], now: float, unix: float, unsaved_s: float) -> None:
+        """Take up what an earlier process exported; `unsaved_s`: how long after that a transmission that is not in it
+        may have begun at most.
 
         Raises KeyError, TypeError or ValueError for what `export` has not made.
         """
@@ -259,7 +260,7 @@ class Schedule:
                 transmitter.add(Booking(gateway, band, end - int(airtime_us), end))
             transmitter.forget(round(now * 1e6))
         if unsaved_s:
-            self._unseen = saved_us, saved_us + round(unsaved_s * 1e6) + LATE_US
+            self._unseen = saved_us, saved_us + round(unsaved_s * 1e6) + LONGEST_US
             for gateway, transmitter in self._of.items():
                 self._charge_unseen(gateway, transmitter)
 

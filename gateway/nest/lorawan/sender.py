@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nest.lorawan import crypto
+from nest.lorawan import crypto, eu868
 from nest.lorawan.admission import JOIN_ACCEPT_SIZE, Admission
 from nest.lorawan.dedup import Copy
-from nest.lorawan.downlinks import JOIN_WINDOWS, LEAD_S, NODE_EIRP_DBM, Way, Windows, plan
+from nest.lorawan.downlinks import HANDOVER_S, JOIN_WINDOWS, LEAD_S, NODE_EIRP_DBM, Way, Windows, plan
 from nest.lorawan.effects import COUNT, DownlinkOutcome, Effect, SendDownlink, StoreSession
 from nest.lorawan.frames import build_data_down
 from nest.lorawan.schedule import Booking, Schedule
@@ -153,6 +153,8 @@ class Sender:
         if item is not None:
             queue.popleft()
             if item.confirmed:
+                if (unheard := session.awaiting_ack) is not None:
+                    effects.append(DownlinkOutcome(dev_eui, unheard.reference, "unacknowledged"))
                 session.awaiting_ack = item
         phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
         effects.append(StoreSession(session.state))
@@ -168,16 +170,17 @@ class Sender:
     def _build(
         self, session: Session, item: QueuedDownlink | None, ack: bool, fopts: bytes, *, f_pending: bool
     ) -> bytes:
-        state, cipher = session.state, session.cipher
+        state, cipher, adr = session.state, session.cipher, self._settings.adr
         fcnt = state.fcnt_down
         state.fcnt_down = fcnt + 1
         if item is None:
-            message = build_data_down(state.dev_addr, fcnt, ack=ack, f_pending=f_pending, fopts=fopts)
+            message = build_data_down(state.dev_addr, fcnt, adr=adr, ack=ack, f_pending=f_pending, fopts=fopts)
         else:
             message = build_data_down(
                 state.dev_addr,
                 fcnt,
                 confirmed=item.confirmed,
+                adr=adr,
                 ack=ack,
                 f_pending=f_pending,
                 fopts=fopts,
@@ -195,9 +198,19 @@ class Sender:
         while self._held and self._held[0][0] <= now:
             number = heapq.heappop(self._held)[1]
             outgoing = self._in_flight.get(number)
-            if outgoing is not None and outgoing.way is not None:
+            if outgoing is None or outgoing.way is None:
+                continue
+            if self.is_in_time(number, now):
                 effects += self._give(outgoing, outgoing.way, number)
+            else:
+                del self._in_flight[number]
+                effects += self._try_another(outgoing, now)
         return effects
+
+    def is_in_time(self, number: int, now: float) -> bool:
+        """Whether the gateway can still send the downlink with this id."""
+        outgoing = self._in_flight.get(number)
+        return outgoing is not None and outgoing.way is not None and now <= outgoing.way.starts_at - HANDOVER_S
 
     def next_deadline(self) -> float | None:
         """When `poll` has something to give to a gateway; None: nothing waits."""
@@ -216,20 +229,24 @@ class Sender:
         if error is None:
             self._settle(outgoing, window or way.window)
             return []
-        for booking in outgoing.bookings:
-            self._schedule.release(booking)
-        outgoing.bookings = ()
         if error == TOO_LOUD:
-            loud = self._power(way)
-            if loud > LEAST_DBM:
-                self._loudest[way.gateway] = LOUD_DBM if loud > LOUD_DBM else loud - QUIETER_DB
+            if way.eirp_dbm > LEAST_DBM:
+                self._loudest[way.gateway] = LOUD_DBM if way.eirp_dbm > LOUD_DBM else way.eirp_dbm - QUIETER_DB
                 outgoing.ways.append(way)
+                self._quieten(outgoing.ways)
         elif error == CHANNEL_IS_OUT:
             outgoing.ways = [
                 other for other in outgoing.ways if (other.gateway, other.freq_hz) != (way.gateway, way.freq_hz)
             ]
         elif error in GATEWAY_IS_OUT:
             outgoing.ways = [other for other in outgoing.ways if other.gateway != way.gateway]
+        return self._try_another(outgoing, now)
+
+    def _try_another(self, outgoing: _Outgoing, now: float) -> list[Effect]:
+        """The way that was booked has not come about."""
+        for booking in outgoing.bookings:
+            self._schedule.release(booking)
+        outgoing.bookings = ()
         way = self._best(outgoing.ways, len(outgoing.phy), now, outgoing.first)
         if way is None:
             return self._give_up(outgoing)
@@ -255,7 +272,10 @@ class Sender:
         return self._schedule.export(now, unix)
 
     def restore_airtime(self, data: dict[str, Any], now: float, unix: float, unsaved_s: float = 2.0) -> None:
-        """Take up the airtime that an earlier process has used; see Schedule.restore."""
+        """Take up the airtime that an earlier process has used, whose export was `unsaved_s` old at most when it ended;
+        0: it was the very last. What gateways were given after it may begin as late as RX2 does (Schedule.restore)."""
+        if unsaved_s:
+            unsaved_s += max(eu868.JOIN_ACCEPT_DELAY_S[1], self._settings.rx1_delay_s + 1)
         self._schedule.restore(data, now, unix, unsaved_s)
 
     # -- ways
@@ -270,6 +290,8 @@ class Sender:
             eirp_dbm=self._settings.downlink_eirp_dbm,
             node_eirp_dbm=node_eirp_dbm,
         )
+        if self._loudest:
+            self._quieten(ways)
         return [way for way in ways if way.starts_at - LEAD_S >= now]
 
     def _best(self, ways: Iterable[Way], size: int, now: float, first: int | None = None) -> Way | None:
@@ -313,14 +335,15 @@ class Sender:
                 return other if other.refusal(size, self._schedule, now) is None else None
         return None
 
-    def _power(self, way: Way) -> float:
-        return min(way.eirp_dbm, self._loudest.get(way.gateway, way.eirp_dbm))
+    def _quieten(self, ways: list[Way]) -> None:
+        for way in ways:
+            if (loudest := self._loudest.get(way.gateway)) is not None:
+                way.quieten(loudest)
 
     def _give(self, outgoing: _Outgoing, way: Way, number: int) -> list[Effect]:
         """Into the gateway's hands."""
         outgoing.held = False
-        loudest = self._loudest.get(way.gateway)
-        downlink = way.downlink(outgoing.phy, outgoing.dev_eui, number, loudest, outgoing.fallback)
+        downlink = way.downlink(outgoing.phy, outgoing.dev_eui, number, outgoing.fallback)
         effects: list[Effect] = [COUNT["downlink_sent"]]
         if outgoing.session is not None and outgoing.commands:
             outgoing.session.control.sent()

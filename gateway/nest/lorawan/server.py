@@ -45,7 +45,6 @@ from nest.model import Device, Downlink, JoinRecord, RadioFrame, SessionState, U
 MAX_FCNT = 0xFFFFFFFF
 MAX_DOWNLINK_PAYLOAD = 242  # bytes at DR4 and faster (RP002-1.0.4 EU868)
 
-_ADR, _ADR_ACK_REQ, _ACK = 0x80, 0x40, 0x20  # FCtrl of an uplink (TS001-1.0.4 section 4.3.1)
 _ACCEPTED = COUNT["accepted"]
 _JOIN_REPEAT_S = eu868.JOIN_ACCEPT_DELAY_S[1]  # a device does not ask again before its second window
 
@@ -206,6 +205,10 @@ class NetworkServer:
         of which nothing is heard counts as sent."""
         return self._sender.result(downlink.id, error, now, window)
 
+    def is_in_time(self, downlink: Downlink, now: float) -> bool:
+        """Can the gateway still send this? A later one it must not have: it may go out when `tmst` has come round."""
+        return self._sender.is_in_time(downlink.id, now)
+
     # -- receiving
 
     def _receive_copy(self, group: Group[_Join | _Data], frame: RadioFrame, now: float) -> list[Effect]:
@@ -260,7 +263,9 @@ class NetworkServer:
         activates = not state.active
         if activates:
             state.active = True
-            self._sessions.activate(session)
+            ended = self._sessions.activate(session)
+            if ended is not None:
+                session.awaiting_ack = ended.awaiting_ack  # in vain, and that is to be told
         state.fcnt_up = fcnt
         state.heard_at = frame.received_at
         state.heard_by, state.heard_tmst = frame.gateway, frame.tmst
@@ -270,7 +275,7 @@ class NetworkServer:
         if item is None:
             return [StoreUplink(uplink, state, activates), _ACCEPTED]
         session.awaiting_ack = None
-        outcome = "acknowledged" if data.fctrl & _ACK else "unacknowledged"
+        outcome = "acknowledged" if data.fctrl & frames.ACK and not activates else "unacknowledged"
         told = DownlinkOutcome(state.dev_eui, item.reference, outcome)
         return [StoreUplink(uplink, state, activates), _ACCEPTED, told]
 
@@ -349,10 +354,10 @@ class NetworkServer:
 
     def _answer(self, subject: _Data, copies: Sequence[Copy], newest: bool, now: float, effects: list[Effect]) -> None:
         session, uplink, best = subject.session, subject.uplink, copies[0].frame
-        adr_ack_req = subject.fctrl & _ADR_ACK_REQ != 0
+        adr_ack_req = subject.fctrl & frames.ADR_ACK_REQ != 0
         reply = session.control.conclude(
             uplink.mac_commands,
-            adr=subject.fctrl & _ADR != 0,
+            adr=subject.fctrl & frames.ADR != 0,
             adr_ack_req=adr_ack_req,
             fcnt=uplink.fcnt,
             dr=eu868.DR_OF.get((best.sf, best.bw_hz)),
@@ -387,7 +392,7 @@ class NetworkServer:
             copies,
             acknowledge=confirmed,
             fopts=session.control.again(),
-            must_answer=confirmed or subject.must_answer or subject.fctrl & _ADR_ACK_REQ != 0,
+            must_answer=confirmed or subject.must_answer or subject.fctrl & frames.ADR_ACK_REQ != 0,
             now=now,
         )
 

@@ -137,14 +137,15 @@ class Sessions:
         self._at[state.dev_addr] = (*self.at(state.dev_addr), session)
         return session
 
-    def activate(self, session: Session) -> None:
-        """Make a pending session the device's only one."""
+    def activate(self, session: Session) -> Session | None:
+        """Make a pending session the device's only one; the one that ends by that."""
         dev_eui = session.device.dev_eui
         old = self._active.get(dev_eui)
         if old is not None:
             self._leave_address(old)
         self._pending.pop(dev_eui, None)
         self._active[dev_eui] = session
+        return old
 
     def rename(self, device: Device) -> None:
         """Let the device's sessions carry its new data."""

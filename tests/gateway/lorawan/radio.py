@@ -56,6 +56,7 @@ class Radio:
         gateway: str = NEAR,
         *,
         snr: float | None = 5.0,
+        rssi: float = -90.0,
         tmst: int | None = 1_000_000,
         freq_hz: int = 868_100_000,
         sf: int = 7,
@@ -66,7 +67,7 @@ class Radio:
         """One reception now, or one that the gateway has held back for `held_s`. Returns the kinds counted."""
         at = self.now + 1.7e9 - (held_s or 0.0)
         held = held_s is not None
-        frame = RadioFrame(phy, gateway, at, freq_hz, sf, bw_hz, -90.0, snr, tmst, crc_ok, held)
+        frame = RadioFrame(phy, gateway, at, freq_hz, sf, bw_hz, rssi, snr, tmst, crc_ok, held)
         return self.carry_out(self.server.receive(frame, self.now))
 
     def after(self, seconds: float) -> list[str]:

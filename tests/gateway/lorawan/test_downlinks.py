@@ -130,6 +130,34 @@ def test_a_confirmed_downlink_without_acknowledgement_is_reported(radio: Radio, 
     assert radio.outcomes == [(5, "sent"), (5, "unacknowledged")]
 
 
+def test_a_confirmed_downlink_that_another_follows_unheard_is_reported(radio: Radio, device: EndDevice) -> None:
+    for reference in (5, 6):
+        radio.server.enqueue(device.dev_eui, 10, b"one", confirmed=True, reference=reference)
+    phy = device.uplink(b"x", confirmed=True)
+    radio.hear(phy, tmst=1_000_000)
+    radio.after(5)
+    radio.hear(phy, tmst=6_000_000)  # the node has heard nothing, and asks again
+    radio.after(5)
+    radio.hear(device.uplink(b"x", fctrl=0x20), tmst=11_000_000)
+    assert radio.outcomes == [(5, "sent"), (5, "unacknowledged"), (6, "sent"), (6, "acknowledged")]
+
+
+def test_a_confirmed_downlink_of_a_session_that_has_ended_is_reported(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", confirmed=True, reference=5)
+    radio.hear(device.uplink(b"x"))
+    radio.after(10)
+    radio.joined(device)
+    assert radio.outcomes == [(5, "sent"), (5, "unacknowledged")]
+
+
+@pytest.mark.parametrize("adr", [True, False])
+def test_the_adr_bit_says_whether_the_network_sets_data_rates(device: EndDevice, adr: bool) -> None:
+    radio = begin(device, Settings(adr=adr))
+    radio.hear(device.uplink(b"x", confirmed=True))
+    radio.after(1)
+    assert bool(radio.sent[-1].phy[5] & 0x80) == adr
+
+
 def test_rx2_when_it_is_asked_for(device: EndDevice) -> None:
     radio = begin(device, Settings(rx2_dr=3, rx1_delay_s=5))
     radio.server.enqueue(device.dev_eui, 10, b"one", window=2)

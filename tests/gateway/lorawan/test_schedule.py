@@ -252,4 +252,4 @@ def test_no_hour_is_too_full_across_a_restart(before: list[tuple], after: list[t
 )
 def test_a_ledger_that_is_none(wrong: dict) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        Schedule().restore(wrong, 1.0, 1.0)
+        Schedule().restore(wrong, 1.0, 1.0, 2.0)

@@ -81,6 +81,50 @@ def test_a_gateway_that_cannot_be_loud_is_asked_for_less_from_then_on() -> None:
     assert desk.sent[-1].power_dbm == 8.0
 
 
+def test_what_a_gateway_cannot_do_counts_when_the_window_is_chosen() -> None:
+    desk = Desk()
+    far = desk.copy(sf=10, snr=-12.0)
+    desk.answer(far)
+    assert desk.ways[-1] == (NEAR, 2)  # SF9 at 500 mW
+    desk.refuse("TX_POWER")
+    assert desk.ways[-1] == (NEAR, 1)  # SF9 at 25 mW would not be understood so far away
+    desk.now += 10
+    desk.answer(desk.copy(sf=10, snr=-12.0))
+    assert (desk.ways[-1], desk.sent[-1].power_dbm) == ((NEAR, 1), 16.0)
+
+
+def test_a_fallback_is_no_louder_than_the_gateway_can_be() -> None:
+    desk = Desk()
+    desk.queue(window=2)
+    desk.answer(ack=False)
+    desk.refuse("TX_POWER")
+    desk.now += 10
+    desk.answer(desk.copy(context="some"))
+    assert desk.sent[-1].fallback == (869_525_000, 9, 125_000, 16.0)
+
+
+def test_a_held_downlink_whose_moment_has_passed_is_not_given_any_more() -> None:
+    """The nest was stopped for a while. Some gateways would wait for their counter to come round: 71 minutes."""
+    desk = Desk(rx1_delay_s=5)
+    desk.leave_unanswered()
+    desk.queue()
+    desk.answer()
+    desk.now += 8
+    assert kinds(desk.take(desk.sender.poll(desk.now))) == ["downlink_failed"]
+    assert not desk.sent
+    assert outcomes(desk.effects) == ["queued"]
+
+
+def test_whether_a_downlink_is_still_in_time() -> None:
+    desk = Desk()
+    desk.answer()
+    number = desk.sent[0].id
+    assert desk.sender.is_in_time(number, desk.now + 0.7)
+    assert not desk.sender.is_in_time(number, desk.now + 0.78)  # 20 ms before the start
+    desk.refuse(None)
+    assert not desk.sender.is_in_time(number, desk.now)
+
+
 # -- gateways that choose the window by themselves
 
 
@@ -185,6 +229,21 @@ def test_joins_leave_airtime_to_quicker_ones_and_to_those_who_have_joined(sf: in
 
 
 # -- restarts
+
+
+def test_after_a_crash_an_answer_that_nobody_has_noted_may_still_be_to_come() -> None:
+    """What the gateway was given last, a JoinAccept for RX2, begins six seconds later and lasts 1.8 s."""
+    desk = Desk()
+    saved = desk.sender.export_airtime(desk.now, 1.8e9)
+    desk.now += 1.9
+    join(desk, desk.copy(sf=12, snr=-15.0))
+    end = desk.now - 0.2 + 6 + 1.8
+    again = Desk()
+    again.sender.restore_airtime(saved, 1010.0, 1.8e9 + 10, unsaved_s=2.0)
+
+    again.answer(again.copy())
+    used_s = (1 - again.left(NEAR, "868.0-868.6")) * 36
+    assert used_s >= end - 1000.0
 
 
 def test_a_restart_takes_the_airtime_along() -> None:

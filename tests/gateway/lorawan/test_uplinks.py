@@ -52,6 +52,19 @@ def test_ghosts_on_other_channels_are_the_same_frame(radio: Radio, device: EndDe
     assert [heard.snr for heard in radio.frames[device.dev_eui, 1, 1].heard] == [9.0]
 
 
+@pytest.mark.parametrize("ghost_first", [True, False])
+def test_a_ghost_that_sounds_as_clear_is_known_by_its_weakness(
+    radio: Radio, device: EndDevice, ghost_first: bool
+) -> None:
+    """The SNR says nothing of a node beside the gateway: no receiver measures more than some 10 dB."""
+    phy = device.uplink(b"x", confirmed=True)
+    receptions = [(868_300_000, 9.5, -87.0), (868_100_000, 9.2, -31.0)]
+    for freq_hz, snr, rssi in receptions if ghost_first else receptions[::-1]:
+        radio.hear(phy, NEAR, snr=snr, rssi=rssi, freq_hz=freq_hz)
+    radio.after(1)
+    assert radio.published[-1].freq_hz == radio.sent[-1].freq_hz == 868_100_000
+
+
 @pytest.mark.parametrize("late_s", [0.5, 1.9, 30.0])
 def test_a_late_copy_is_merged_and_not_published_again(radio: Radio, device: EndDevice, late_s: float) -> None:
     phy = device.uplink(b"x")
