@@ -123,7 +123,11 @@ class Burst:
     def _store_late(self, effect: StoreLate) -> None:
         uplink, state = effect.uplink, effect.session
         session = self._session(state.dev_eui, state.join_nonce)
-        if session is None or self._find(session, uplink.fcnt) is not None:
+        if session is None:
+            return
+        if (frame := self._find(session, uplink.fcnt)) is not None:  # another gateway has held it back, too
+            for heard in uplink.heard:
+                self._merge(frame, heard)
             return
         if self._one(Sql.session_is_open, session.id) is None:
             self._ended(session.node)
@@ -153,9 +157,11 @@ class Burst:
     def _merge_copy(self, effect: MergeCopy) -> None:
         session = self._session(effect.dev_eui, effect.join_nonce)
         frame = None if session is None else self._find(session, effect.fcnt)
-        if frame is None:
-            return
-        heard = merged(frame.heard, effect.heard)
+        if frame is not None:
+            self._merge(frame, effect.heard)
+
+    def _merge(self, frame: Frame, more: Heard) -> None:
+        heard = merged(frame.heard, more)
         if heard is not None:
             frame.heard = heard
             if frame.id:

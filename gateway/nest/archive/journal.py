@@ -83,10 +83,13 @@ class Journal:
         except (RefusedError, ReplacedError):
             raise
         except Exception as error:  # one of them is to blame: find it, and keep the others
-            if not effects:
-                raise
             _log.warning("a burst of %d is written one by one: %s", len(effects), error)
-        return self._transaction(effects, mark, one_by_one=True)
+        try:
+            return self._transaction(effects, mark, one_by_one=True)
+        except (RefusedError, ReplacedError):
+            raise
+        except Exception as error:  # none of them is to blame; whoever asked keeps them
+            raise RefusedError(str(error) or type(error).__name__) from error
 
     def finish(self) -> None:
         """Put what was begun on the disk. May be called in another thread, while nothing else is asked of the journal

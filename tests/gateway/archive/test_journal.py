@@ -260,6 +260,19 @@ def test_a_late_frame_is_stored_once_moving_no_counter(
     assert Archive(engine).series("amsel", "temperature", 0, 2000) == [(900.0, 21.4), (1000.0, 21.4)]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_frame_that_two_gateways_have_held_back_tells_of_both(
+    engine: Engine, journal: Journal, state: SessionState, apart: bool
+) -> None:
+    journal.commit([store(state, 9)])
+    late, other = uplink(4, at=900.0), replace(uplink(4, at=900.1), heard=(FAR,))
+    bursts = [[StoreLate(late, state)], [StoreLate(other, state)]]
+    for effects in bursts if apart else [bursts[0] + bursts[1]]:
+        journal.commit(effects)
+    assert [len(event.heard) for _, event in Outbox(engine).after(0)] == [1, 2]
+    assert Outbox(engine).after(1)[0][1].heard == (NEAR, FAR)
+
+
 # moments
 
 

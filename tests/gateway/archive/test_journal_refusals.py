@@ -127,6 +127,17 @@ def test_a_refusal_of_one_by_one_is_a_refusal(engine: Engine, journal: Journal, 
     assert Archive(engine).counts()["frames"] == 1
 
 
+@pytest.mark.parametrize("many", [0, 1])
+def test_an_error_that_no_effect_is_to_blame_for_is_a_refusal(journal: Journal, state: SessionState, many: int) -> None:
+    effects = [store(state, 0)][:many]
+    with pytest.raises(RefusedError, match="too large"):
+        journal.commit(effects, mark=1 << 70)
+    assert len(journal.commit(effects).readings) == many
+    journal._connection.close()
+    with pytest.raises(RefusedError, match="closed"):
+        journal.commit(effects, mark=1)
+
+
 def test_another_database_in_our_place_is_seen_before_anything_is_written(
     engine: Engine, journal: Journal, state: SessionState
 ) -> None:
