@@ -7,10 +7,11 @@ ms; rng(n) gives a random int in 0..n-1.
 Airtime. What the law and TR007 allow is kept by lorawan.ledger, whatever stands here; a node that runs into it has to
 wait for up to an hour, or a day. So it keeps well below by itself: a join is tried after 5 s, 10 s, 20 s ... up to 2 h,
 each wait longer or shorter by up to a quarter, and at changing data rates: a few seconds on air in the first hour, in
-the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. The first waits are spread much wider:
-after a power cut in a town two hundred nodes ask one gateway at once, and it can answer one of them at a time. Resets in
-a row, which a weak battery brings about, wait as joins do. Uplinks are spaced so that they take less than 1 % of the time
-whatever their data rate, or less than the fair share of a network that asks for one (The Things Network: 30 s a day).
+the ten after it and per day from then on, where 36 s, 36 s and 8.7 s are allowed. The first waits are spread much
+wider: after a power cut in a town two hundred nodes ask one gateway at once, and it can answer one of them at a time.
+Resets in a row, which a weak battery brings about, wait as joins do. Uplinks are spaced so that they take less than 1 %
+of the time whatever their data rate, or less than the fair share of a network that asks for one (The Things Network:
+30 s a day).
 """
 
 from micropython import const

@@ -24,7 +24,7 @@ class Mosquitto:
         self._folder = tempfile.TemporaryDirectory(prefix="funkspatz-mosquitto-")
         settings = Path(self._folder.name, "mosquitto.conf")
         settings.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nsys_interval 1\nlog_type none\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nlog_type none\n"
         )
         self.process = subprocess.Popen([MOSQUITTO, "-c", str(settings)], stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10

@@ -1,8 +1,8 @@
 """SIGKILL at random moments under load, and what is left afterwards.
 
 A gateway sends uplinks of joined nodes, one in five confirmed, and keeps every datagram until it is acknowledged. The
-nest, the real `nest run`, is killed again and again. At the end: every acknowledged uplink is in the archive once, every
-reading was published at least once, and no FCntDown has carried two different frames.
+nest, the real `nest run`, is killed again and again. At the end: every acknowledged uplink is in the archive once,
+every reading was published at least once, and no FCntDown has carried two different frames.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from gateway.running import RunningNest, free_port
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.benchmarks.broker import Mosquitto
 from tests.benchmarks.town_load import LoadNode, make_town, push_data, rxpk
@@ -125,11 +126,14 @@ class Listener:
 
     def __init__(self, port: int) -> None:
         self.times: dict[str, list[str]] = defaultdict(list)
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
-        self.client.on_connect = lambda client, *_: client.subscribe("+/+/+/reading", qos=1)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
+        self.client.on_connect = self._subscribe
         self.client.on_message = self._take
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    def _subscribe(self, client: mqtt.Client, *_: object) -> None:
+        client.subscribe("+/+/+/reading", qos=1)
 
     def _take(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         self.times[message.topic.split("/")[2]].append(json.loads(message.payload)["time"])

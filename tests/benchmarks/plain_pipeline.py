@@ -22,6 +22,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.benchmarks.broker import Mosquitto
 from tests.benchmarks.town_load import LoadNode, backlog, pour
@@ -31,19 +32,22 @@ def take(count: int, uplinks: int) -> float:
     """Uplinks per second."""
     nodes = [LoadNode(n, 0x02000000 + n, secrets.token_bytes(16), secrets.token_bytes(16)) for n in range(count)]
     datagrams = backlog(nodes, uplinks, "aa" * 8)
-    with tempfile.TemporaryDirectory(prefix="funkspatz-plain-") as folder, Mosquitto() as broker:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-            server.bind(("127.0.0.1", 0))
-            port = server.getsockname()[1]
-            ready = multiprocessing.get_context("fork").Event()
-            arguments = (server, nodes, uplinks, Path(folder) / "plain.db", broker.port, ready)
-            worker = multiprocessing.get_context("fork").Process(target=_work, args=arguments)
-            worker.start()
-            ready.wait(10)
-            started = time.perf_counter()
-            pour(datagrams, port, in_flight=64, patience_s=30)
-            worker.join(60)
-            return uplinks / (time.perf_counter() - started)
+    with (
+        tempfile.TemporaryDirectory(prefix="funkspatz-plain-") as folder,
+        Mosquitto() as broker,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+    ):
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        ready = multiprocessing.get_context("fork").Event()
+        arguments = (server, nodes, uplinks, Path(folder) / "plain.db", broker.port, ready)
+        worker = multiprocessing.get_context("fork").Process(target=_work, args=arguments)
+        worker.start()
+        ready.wait(10)
+        started = time.perf_counter()
+        pour(datagrams, port, in_flight=64, patience_s=30)
+        worker.join(60)
+        return uplinks / (time.perf_counter() - started)
 
 
 def _work(
@@ -59,7 +63,7 @@ def _work(
     database.execute("pragma journal_mode = wal")
     database.execute("pragma synchronous = full")
     database.execute("create table readings (addr, fcnt, time, temperature, humidity, pressure, battery)")
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", mqtt_port)
     client.loop_start()
     ready.set()

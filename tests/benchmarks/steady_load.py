@@ -6,6 +6,7 @@ counts what arrives at an MQTT subscriber. Latencies are of the same clock.
 
 from __future__ import annotations
 
+import base64
 import heapq
 import json
 import random
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.benchmarks.town_load import LoadNode, push_data, rxpk
 
@@ -40,14 +42,17 @@ class _Subscriber:
     def __init__(self, port: int) -> None:
         self.at: dict[str, list[float]] = defaultdict(list)
         self._ready = threading.Event()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *_: client.subscribe("+/+/+/reading", qos=1)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = self._subscribe
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._take
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         if not self._ready.wait(10):
             raise TimeoutError("no subscription")
+
+    def _subscribe(self, client: mqtt.Client, *_: object) -> None:
+        client.subscribe("+/+/+/reading", qos=1)
 
     def _take(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         if not message.retain:
@@ -125,8 +130,6 @@ def _take(
         if datagram[3] != 3:
             continue
         up.send(b"\x02" + datagram[1:3] + b"\x05" + bytes.fromhex(eui))
-        import base64
-
         phy = base64.b64decode(json.loads(datagram[4:])["txpk"]["data"])
         waiting = by_address.get(int.from_bytes(phy[1:5], "little"))
         now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Load for a nest: a town's database with joined nodes, their frames, and a gateway that sends as fast as it is answered.
+"""Load for a nest: a town's database with joined nodes, their frames, a gateway that sends as fast as it is answered.
 
 Frames and payloads are made here from the specifications (TS001-1.0.4 4.3.3, 4.4; boards/payload.md) with
 `cryptography`; nothing of the nest's own protocol code takes part. Only its tables are used, to make a town whose nodes
@@ -80,8 +80,9 @@ def make_town(folder: Path, count: int, gateways: Sequence[str], *, udp_port: in
             insert(schema.nodes),
             [
                 {
-                    "id": node.number + 1, "slug": node.slug, "name": node.slug, "dev_eui": f"70b3d57e{node.number:08x}",
-                    "join_eui": "0" * 16, "app_key": bytes(16), "precision": 3, "added_at": 0, "changed_at": 0,
+                    "id": node.number + 1, "slug": node.slug, "name": node.slug, "join_eui": "0" * 16,
+                    "dev_eui": f"70b3d57e{node.number:08x}",
+                    "app_key": bytes(16), "precision": 3, "added_at": 0, "changed_at": 0,
                 }
                 for node in nodes
             ],
@@ -96,7 +97,8 @@ def make_town(folder: Path, count: int, gateways: Sequence[str], *, udp_port: in
                     "node_id": node.number + 1, "join_nonce": 1, "dev_addr": node.dev_addr, "nwk_skey": node.nwk_skey,
                     "app_skey": node.app_skey, "fcnt_up": -1, "fcnt_down": 0, "rx1_delay_s": 1, "rx1_dr_offset": 0,
                     "rx2_dr": 3, "rx2_freq_hz": 869_525_000, "active": True, "joined_at": 0.0,
-                    "heard_at": 0.0, "heard_by": "", "tx_power": 0, "nb_trans": 1, "adr_tries": 0, "status_at": time.time(),
+                    "heard_at": 0.0, "heard_by": "", "tx_power": 0, "nb_trans": 1, "adr_tries": 0,
+                    "status_at": time.time(),
                 }
                 for node in nodes
             ],
@@ -121,7 +123,7 @@ def push_data(eui: str, token: int, frames: Sequence[dict[str, object]]) -> byte
 
 
 def backlog(nodes: Sequence[LoadNode], count: int, eui: str, per_datagram: int = 1) -> list[bytes]:
-    """`count` uplinks, the nodes in turn, as the datagrams of one gateway; token = number of the datagram modulo 2^16."""
+    """`count` uplinks, the nodes in turn, as the datagrams of one gateway; token: number of the datagram modulo 2^16."""
     frames = [rxpk(nodes[i % len(nodes)].uplink(), i * 1000, channel=i % 8) for i in range(count)]
     groups = [frames[at : at + per_datagram] for at in range(0, count, per_datagram)]
     return [push_data(eui, number & 0xFFFF, group) for number, group in enumerate(groups)]

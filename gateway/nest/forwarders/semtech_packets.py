@@ -210,7 +210,8 @@ def _take(push: PushBody, rxpk: Any, eui: str, arrival: float, clock: GatewayClo
     if rate is None or not 100 < freq_mhz < 3000:
         raise ValueError
     phy = _data(get("data"))
-    rssi, snr = get("rssi"), get("lsnr")
+    rssi: Any = get("rssi")
+    snr: Any = get("lsnr")
     if not (type(rssi) in _PLAIN and type(snr) in _PLAIN and WEAKEST_DBM <= rssi <= STRONGEST_DBM and -100 < snr < 100):
         rssi, snr = _signal(rxpk)
     tmst = get("tmst")
