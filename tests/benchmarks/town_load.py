@@ -123,7 +123,7 @@ def push_data(eui: str, token: int, frames: Sequence[dict[str, object]]) -> byte
 
 
 def backlog(nodes: Sequence[LoadNode], count: int, eui: str, per_datagram: int = 1) -> list[bytes]:
-    """`count` uplinks, the nodes in turn, as the datagrams of one gateway; token: number of the datagram modulo 2^16."""
+    """`count` uplinks, the nodes in turn, as the datagrams of one gateway, numbered by their tokens."""
     frames = [rxpk(nodes[i % len(nodes)].uplink(), i * 1000, channel=i % 8) for i in range(count)]
     groups = [frames[at : at + per_datagram] for at in range(0, count, per_datagram)]
     return [push_data(eui, number & 0xFFFF, group) for number, group in enumerate(groups)]
