@@ -5,7 +5,8 @@ With its counters the nest would use each FCntDown since then a second time, und
 one keystream give each other away, and nodes refuse a counter they have seen. So every open session's FCntDown is put
 `COUNTER_MARGIN` ahead. In the same way a JoinNonce used twice would give a node the same session keys again, if it can
 be brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` behind the highest. Where a town is
-replaced, what it knows besides is taken over: its counters, where it is further, and the DevNonces used since.
+replaced, what it knows besides is taken over: its counters, where it is further, the DevNonces used since, and its
+tokens: one that was made void opens nothing again, and the gateways have the new ones.
 
 A new `generation` tells a nest that runs on that database to forget what it has in memory and to start anew from it.
 """
@@ -28,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nest import town
-from nest.archive import migrations, snapshots
+from nest.archive import meta, migrations, snapshots
 from nest.archive.database import open_database
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.errors import UserError
@@ -83,7 +84,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
         with _scratch(kept) as staged:
             names = _unpack(file, staged)
             restored = town.load(staged)
-            open_database(staged / town.DATABASE_FILE, check=True).dispose()  # an older version becomes this one
+            open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
             _put_in_place(staged, names, folder, progress)
         return town.Town(folder, restored.settings)
     except (OSError, sqlite3.Error) as error:
@@ -189,6 +190,7 @@ def _unpack(file: Path, staged: Path) -> list[str]:
         if not {town.SETTINGS_FILE, town.DATABASE_FILE} <= {*names}:
             raise _NotABackupError(tr("the settings or the database are missing"))
         with contextlib.closing(connect(staged / town.DATABASE_FILE)) as connection:
+            snapshots.check(connection)
             if connection.execute("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone()[0]:
                 raise _NotABackupError(tr("the database would do things by itself"))
     except (_NotABackupError, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, sqlite3.DatabaseError) as error:
@@ -245,7 +247,10 @@ def _put_in_place(staged: Path, names: list[str], folder: Path, progress: Progre
             ) as old:
                 new.backup(old, pages=-1, progress=snapshots.share(progress))  # one transaction: all of it, or nothing
         else:
-            (staged / town.DATABASE_FILE).replace(live)
+            with _nobody_runs(folder):
+                for ending in ():  # of a file that is gone: it would be played into this one
+                    live.with_name(live.name + ending).unlink(missing_ok=True)
+                (staged / town.DATABASE_FILE).replace(live)
         for name, part in parts.items():
             part.replace(folder / name)
     finally:
@@ -280,7 +285,7 @@ def _nobody_runs(folder: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise UserError(
-            tr("The database in {folder} is damaged, and a nest runs on it.", folder=folder),
+            tr("The database in {folder} is damaged or gone, and a nest runs on it.", folder=folder),
             tr("End that nest, then restore the backup again."),
         ) from error
     finally:
@@ -306,7 +311,7 @@ def _make_safe(connection: sqlite3.Connection, replaced: Path | None) -> None:
 
 
 def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Joins that the backup does not know, and counters that have gone on since."""
+    """Joins that the backup does not know, counters that have gone on since, and tokens."""
     joins = "SELECT dev_eui, app_key, join_nonce, dev_nonce, time FROM joins JOIN nodes ON nodes.id = node_id"
     for dev_eui, app_key, join_nonce, dev_nonce, moment in old.execute(joins).fetchall():
         node = new.execute("SELECT id, app_key FROM nodes WHERE dev_eui = ?", (dev_eui,)).fetchone()
@@ -322,6 +327,10 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     )
     floors = old.execute("SELECT join_nonce_floor, dev_eui FROM nodes").fetchall()
     new.executemany("UPDATE nodes SET join_nonce_floor = max(join_nonce_floor, ?) WHERE dev_eui = ?", floors)
+    tokens = old.execute("SELECT token, eui FROM gateways WHERE removed_at IS NULL").fetchall()
+    new.executemany("UPDATE gateways SET token = ? WHERE eui = ? AND removed_at IS NULL", tokens)
+    admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()
+    new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", admin)
 
 
 def _copy_beside(source: Path, target: Path) -> Path:

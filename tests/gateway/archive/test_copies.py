@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import io
+import os
 import sqlite3
 import stat
 import tarfile
@@ -20,6 +22,7 @@ from nest.archive import Archive, copies, meta, open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal, ReplacedError
 from nest.errors import UserError
+from nest.gateways import GatewayRegistry
 from nest.lorawan.effects import StoreSession
 from nest.model import JoinRecord, SessionState
 from nest.registry import Registry
@@ -167,6 +170,26 @@ def test_a_running_town_is_replaced_and_notices(file: Path, living: Living) -> N
     assert [node.slug for node in Registry(living.engine).list()] == ["amsel", "meise"]
 
 
+def test_a_token_that_was_made_void_stays_void(file: Path, living: Living) -> None:
+    """It was given another because somebody had seen it; the gateway has the other one, too."""
+    gateways = GatewayRegistry(living.engine)
+    for eui in ("a1", "a2", "a3"):
+        gateways.add(f"{eui:>016}", token="aa" * 32)
+    meta.put(living.engine, meta.ADMIN_TOKEN, "seen")
+    before = file.with_name("before")
+    copies.backup(living.town, before)
+    meta.put(living.engine, meta.ADMIN_TOKEN, "new")
+    gateways.set_token(f"{'a1':>016}", "bb" * 32)
+    gateways.remove(f"{'a2':>016}")
+    copies.restore(before, living.town.path)
+    assert meta.get(living.engine, meta.ADMIN_TOKEN) == "new"
+    assert [info.token for info in gateways.list()] == ["bb" * 32, "aa" * 32, "aa" * 32]
+    new = copies.restore(before, file.with_name("new"))
+    engine = open_database(new.database)
+    assert meta.get(engine, meta.ADMIN_TOKEN) == "seen"  # where nothing stood there is no other
+    engine.dispose()
+
+
 def test_numbers_only_rise_however_often_it_is_restored(file: Path, living: Living) -> None:
     for turn in range(1, 4):
         copies.restore(file, living.town.path)
@@ -191,6 +214,33 @@ def test_over_a_damaged_database(file: Path, living: Living) -> None:
     copies.restore(file, living.town.path)
     assert len(sessions(living.town.path)) == 1
     assert any(path.name.startswith("damaged-") for path in (living.town.path / "backups").iterdir())
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_what_is_left_of_a_database_that_is_gone_is_not_played_into_the_restored_one(
+    file: Path, living: Living, emptied: bool
+) -> None:
+    Registry(living.engine).add("zaunkoenig", "70b3d57ed00000aa")
+    left = living.town.database.with_name("nest.db-wal").read_bytes()
+    assert left
+    living.close()
+    living.town.database.write_bytes(b"")
+    if not emptied:
+        living.town.database.unlink()
+    living.town.database.with_name("nest.db-wal").write_bytes(left)
+    copies.restore(file, living.town.path)
+    engine = open_database(living.town.database, check=True)
+    assert "zaunkoenig" not in [node.slug for node in Registry(engine).list()]
+    engine.dispose()
+
+
+def test_a_database_that_is_gone_is_not_replaced_below_a_running_nest(file: Path, living: Living) -> None:
+    living.town.database.unlink()
+    handle = os.open(living.town.path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(UserError, match="a nest runs on it"):
+        copies.restore(file, living.town.path)
+    os.close(handle)
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, file: Path) -> None:
