@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
-from gateway.running import RunningNest, free_port
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.benchmarks.broker import Mosquitto
 from tests.benchmarks.town_load import LoadNode, make_town, push_data, rxpk
+from tests.gateway.running import RunningNest, free_port
 
 Row = tuple[str, str, str]
 KILLS = 200

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from gateway.running import RunningNest, free_port
 
 from tests.benchmarks import plain_pipeline, steady_load
 from tests.benchmarks.broker import Mosquitto
 from tests.benchmarks.town_load import LoadNode, backlog, make_town, pour
+from tests.gateway.running import RunningNest, free_port
 
 Row = tuple[str, str, str]
 GATEWAY = "aa" * 8
