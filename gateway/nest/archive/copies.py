@@ -248,7 +248,7 @@ def _put_in_place(staged: Path, names: list[str], folder: Path, progress: Progre
                 new.backup(old, pages=-1, progress=snapshots.share(progress))  # one transaction: all of it, or nothing
         else:
             with _nobody_runs(folder):
-                for ending in ():  # of a file that is gone: it would be played into this one
+                for ending in ("-wal", "-shm", "-journal"):  # of a file that is gone: it would be played into this one
                     live.with_name(live.name + ending).unlink(missing_ok=True)
                 (staged / town.DATABASE_FILE).replace(live)
         for name, part in parts.items():

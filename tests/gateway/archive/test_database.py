@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from nest import quantities
-from nest.archive import migrations, open_database, schema
-from nest.archive.database import writing
+from nest.archive import database, migrations, open_database, schema
+from nest.archive.database import database_errors, writing
 from nest.errors import UserError
 from nest.registry import Registry
 from sqlalchemy import Column, Connection, Integer, Table, insert, inspect, select, text
@@ -148,6 +148,24 @@ def test_a_damaged_database_is_named(path: Path, at: str) -> None:
         open_database(path, check=True)
     assert str(path) in refused.value.message
     assert "backup" in refused.value.next_step
+
+
+def test_what_would_take_long_to_check_is_not_checked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A town of some years must be back as fast as a new one."""
+    asked: list[object] = []
+    monkeypatch.setattr(database, "_check_pages", lambda *arguments: asked.append(arguments))
+    filled(path)
+    monkeypatch.setattr(database, "CHECK_MOST", path.stat().st_size)
+    open_database(path, check=True).dispose()
+    assert len(asked) == 1
+    monkeypatch.setattr(database, "CHECK_MOST", path.stat().st_size - 1)
+    open_database(path, check=True).dispose()
+    assert len(asked) == 1
+
+
+def test_what_the_journal_says_about_the_file_is_told_in_words_too(path: Path) -> None:
+    with pytest.raises(UserError, match="in use by another program"), database_errors(path):
+        raise sqlite3.OperationalError("database is locked")
 
 
 def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
