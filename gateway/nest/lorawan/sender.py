@@ -108,8 +108,12 @@ class Sender:
         fopts: bytes,
         must_answer: bool,
         now: float,
+        again: bool = False,
     ) -> list[Effect]:
         """Answer an uplink: the next queued downlink, an acknowledgement, MAC commands, all of them, or nothing.
+
+        `again`: the node has repeated the uplink, so it has not heard the answer and is given the same downlink once
+        more, but none of the others: it may be no node that repeats it, and then nobody is listening.
 
         `fopts` (at most 15 bytes) go with whatever is sent; they are worth a downlink only when `must_answer`. MAC
         commands go first: data that does not fit beside them waits. The FCntDown is used up and stored before the frame
@@ -117,27 +121,28 @@ class Sender:
         """
         dev_eui = session.device.dev_eui
         must_answer = must_answer or acknowledge
-        if not must_answer and not self._sessions.queued(dev_eui):
+        item = session.answered_with
+        if not must_answer and (item is None if again else not self._sessions.queued(dev_eui)):
             return []
         self._forget_past(now)
         queue = self._sessions.queue(dev_eui)
         node_eirp_dbm = NODE_EIRP_DBM - TX_POWER_STEP_DB * session.state.tx_power
         ways = self._ways(copies, Windows.of(session.state), now, node_eirp_dbm)
         effects: list[Effect] = []
-        if ways:
+        if ways and not again:
             while queue:
                 room = max((way.max_phy for way in self._wished(ways, queue[0])), default=0)
                 if not room or PAYLOAD_OVERHEAD + len(queue[0].payload) <= room:
                     break
                 effects.append(COUNT["downlink_too_long"])
                 effects.append(DownlinkOutcome(dev_eui, queue.popleft().reference, "too_long"))
-        if not must_answer and not queue:
+        if not again:
+            item = queue[0] if queue else None
+        if not must_answer and item is None:
             return effects
-        item = None
         way: Way | None = None
         found: list[Way] = []
-        if queue:
-            item = queue[0]
+        if item is not None:
             size = PAYLOAD_OVERHEAD + len(fopts) + len(item.payload)
             found = self._wished(ways, item)
             way = self._best(found, size, now, item.window)
@@ -151,14 +156,14 @@ class Sender:
             session.control.not_sent()
             return [*effects, COUNT["downlink_no_room" if ways else "downlink_failed"]]
         if item is not None:
-            queue.popleft()
+            if not again:
+                queue.popleft()
+            session.answered_with = item
             if item.confirmed:
-                if (unheard := session.awaiting_ack) is not None:
-                    effects.append(DownlinkOutcome(dev_eui, unheard.reference, "unacknowledged"))
                 session.awaiting_ack = item
         phy = self._build(session, item, acknowledge, fopts, f_pending=bool(queue))
         effects.append(StoreSession(session.state))
-        outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window)
+        outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window, told=again)
         return effects + self._book_and_give(outgoing, way, now)
 
     def _wished(self, ways: list[Way], item: QueuedDownlink | None) -> list[Way]:
@@ -367,8 +372,11 @@ class Sender:
             if session.awaiting_ack is item:
                 session.awaiting_ack = None
             if self._sessions.active(outgoing.dev_eui) is not None:  # the device may have been removed meanwhile
-                self._sessions.queue(outgoing.dev_eui).appendleft(item)
-                effects.append(DownlinkOutcome(outgoing.dev_eui, item.reference, "queued"))
+                session.answered_with = None
+                queue = self._sessions.queue(outgoing.dev_eui)
+                if not any(other is item for other in queue):  # the node has repeated its uplink: it failed twice
+                    queue.appendleft(item)
+                    effects.append(DownlinkOutcome(outgoing.dev_eui, item.reference, "queued"))
         return effects
 
     def _forget_past(self, now: float) -> None:

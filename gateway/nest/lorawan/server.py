@@ -263,13 +263,11 @@ class NetworkServer:
         activates = not state.active
         if activates:
             state.active = True
-            ended = self._sessions.activate(session)
-            if ended is not None:
-                session.awaiting_ack = ended.awaiting_ack  # in vain, and that is to be told
+            self._sessions.activate(session)
         state.fcnt_up = fcnt
         state.heard_at = frame.received_at
         state.heard_by, state.heard_tmst = frame.gateway, frame.tmst
-        session.repeats_left = MAX_REPEATED_ANSWERS
+        session.repeats_left, session.answered_with = MAX_REPEATED_ANSWERS, None
         self._dedup.open(frame, _Data(session, uplink, data.fctrl), now, state.rx1_delay_s + 1)
         item = session.awaiting_ack
         if item is None:
@@ -393,6 +391,7 @@ class NetworkServer:
             acknowledge=confirmed,
             fopts=session.control.again(),
             must_answer=confirmed or subject.must_answer or subject.fctrl & frames.ADR_ACK_REQ != 0,
+            again=True,
             now=now,
         )
 

@@ -74,12 +74,22 @@ class Ciphers:
 class Session:
     """A session at work: its state, what is under way in it, and, made when first needed, its cipher and control."""
 
-    __slots__ = ("_ciphers", "_control", "_settings", "awaiting_ack", "device", "repeats_left", "state")
+    __slots__ = (
+        "_ciphers",
+        "_control",
+        "_settings",
+        "answered_with",
+        "awaiting_ack",
+        "device",
+        "repeats_left",
+        "state",
+    )
 
     def __init__(self, device: Device, state: SessionState, settings: Settings, ciphers: Ciphers) -> None:
         self.device = device
         self.state = state
         self.awaiting_ack: QueuedDownlink | None = None
+        self.answered_with: QueuedDownlink | None = None  # what went with the answer to the newest uplink
         self.repeats_left = MAX_REPEATED_ANSWERS
         self._settings = settings
         self._ciphers = ciphers
@@ -137,15 +147,15 @@ class Sessions:
         self._at[state.dev_addr] = (*self.at(state.dev_addr), session)
         return session
 
-    def activate(self, session: Session) -> Session | None:
-        """Make a pending session the device's only one; the one that ends by that."""
+    def activate(self, session: Session) -> None:
+        """Make a pending session the device's only one."""
         dev_eui = session.device.dev_eui
         old = self._active.get(dev_eui)
         if old is not None:
+            session.awaiting_ack = old.awaiting_ack  # in vain, and that is to be told
             self._leave_address(old)
         self._pending.pop(dev_eui, None)
         self._active[dev_eui] = session
-        return old
 
     def rename(self, device: Device) -> None:
         """Let the device's sessions carry its new data."""

@@ -130,16 +130,74 @@ def test_a_confirmed_downlink_without_acknowledgement_is_reported(radio: Radio, 
     assert radio.outcomes == [(5, "sent"), (5, "unacknowledged")]
 
 
-def test_a_confirmed_downlink_that_another_follows_unheard_is_reported(radio: Radio, device: EndDevice) -> None:
-    for reference in (5, 6):
-        radio.server.enqueue(device.dev_eui, 10, b"one", confirmed=True, reference=reference)
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_who_repeats_itself_has_not_heard_its_downlink_and_gets_it_again(
+    radio: Radio, device: EndDevice, confirmed: bool
+) -> None:
+    for reference, payload in ((5, b"one"), (6, b"two")):
+        radio.server.enqueue(device.dev_eui, 10, payload, confirmed=confirmed, reference=reference)
+    phy = device.uplink(b"x", confirmed=True)
+    for number in range(3):
+        radio.hear(phy, tmst=1_000_000 + 5_000_000 * number)
+        radio.after(5)
+        got = device.downlink(radio.sent[-1].phy)
+        assert (got.payload, got.fcnt, got.ack, got.f_pending) == (b"one", number, True, True)
+    radio.hear(device.uplink(b"x", fctrl=0x20), tmst=20_000_000)
+    radio.after(1)
+    assert device.downlink(radio.sent[-1].phy).payload == b"two"
+    expect = [(5, "sent"), (5, "acknowledged"), (6, "sent")] if confirmed else [(5, "sent"), (6, "sent")]
+    assert radio.outcomes == expect
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_replayed_uplink_lures_no_downlink_out_of_the_queue(radio: Radio, device: EndDevice, earlier: int) -> None:
+    """The node is not listening then."""
+    for reference in range(earlier):
+        radio.server.enqueue(device.dev_eui, 10, b"earlier", reference=reference)
+    phy = device.uplink(b"x")
+    radio.hear(phy, tmst=1_000_000)
+    radio.after(1)
+    for reference in (10, 11):
+        radio.server.enqueue(device.dev_eui, 10, b"later", reference=reference)
+    for number in range(1, 6):
+        radio.after(4)
+        radio.hear(phy, tmst=1_000_000 + 5_000_000 * number)
+    radio.after(10)
+    assert radio.server.queued(device.dev_eui) == 2
+    assert [reference for reference, _ in radio.outcomes] == list(range(earlier))
+
+
+def test_a_downlink_that_could_not_be_sent_waits_for_the_next_uplink_not_for_a_repetition(
+    radio: Radio, device: EndDevice
+) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", reference=5)
     phy = device.uplink(b"x", confirmed=True)
     radio.hear(phy, tmst=1_000_000)
+    radio.after(0.3)
+    while radio.refuse(radio.sent[-1]) != ["downlink_failed"]:
+        radio.after(0.1)
     radio.after(5)
-    radio.hear(phy, tmst=6_000_000)  # the node has heard nothing, and asks again
-    radio.after(5)
-    radio.hear(device.uplink(b"x", fctrl=0x20), tmst=11_000_000)
-    assert radio.outcomes == [(5, "sent"), (5, "unacknowledged"), (6, "sent"), (6, "acknowledged")]
+    radio.hear(phy, tmst=6_500_000)
+    radio.after(2)
+    assert device.downlink(radio.sent[-1].phy).fport is None
+    radio.hear(device.uplink(b"x"), tmst=9_000_000)
+    radio.after(2)
+    assert device.downlink(radio.sent[-1].phy).payload == b"one"
+    assert radio.outcomes == [(5, "sent"), (5, "queued"), (5, "sent")]
+
+
+def test_a_downlink_that_could_not_be_sent_twice_waits_once(radio: Radio, device: EndDevice) -> None:
+    radio.server.enqueue(device.dev_eui, 10, b"one", reference=5)
+    phy = device.uplink(b"x", confirmed=True)
+    radio.hear(phy, tmst=1_000_000)
+    radio.after(2.5)
+    radio.hear(phy, tmst=3_500_000)
+    radio.after(2.5)
+    first, again = radio.sent
+    assert device.downlink(first.phy).payload == device.downlink(again.phy).payload == b"one"
+    assert radio.refuse(again) == ["downlink_failed"]
+    assert radio.refuse(first) == ["downlink_failed"]
+    assert radio.server.queued(device.dev_eui) == 1
 
 
 def test_a_confirmed_downlink_of_a_session_that_has_ended_is_reported(radio: Radio, device: EndDevice) -> None:
