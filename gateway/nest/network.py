@@ -215,7 +215,8 @@ class Network:
         now = self._clock()
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= now:
-            self._look_around()
+            if self._future is None:  # else it would wait for the disk as well
+                self._look_around()
             self._take(self.core.poll(now))
         if self.trouble is None or self._commit_at is None or now >= self._commit_at:
             self.commit()
