@@ -32,10 +32,13 @@ NotifyAccess=main
 ExecStart={command} run {folder} --quiet
 Restart=on-failure
 RestartSec=5
+# a large database is converted and backed up before the nest is ready: nobody may cut that off
+TimeoutStartSec=infinity
 WatchdogSec={watchdog}
 TimeoutStopSec={stop}
 {who}WorkingDirectory={directory}
 Environment=PYTHONUNBUFFERED=1
+LimitNOFILE=16384
 
 # what it may do: read the system, write its own folder, talk to the network
 NoNewPrivileges=yes

@@ -134,6 +134,7 @@ class BasicsStation:
         """Open the socket; port 0: any free one (see `port`). Raises OSError: port occupied, no such address."""
         self = cls(gateways, settings, on_frames, on_drained, on_result, counters, clock)
         self._tls = ssl is not None
+        tls: Any = {"ssl_handshake_timeout": HANDSHAKE_S} if self._tls else {}  # usual is a minute
         self._server = await serve(
             self._handle,  # type: ignore[arg-type]
             host,
@@ -144,6 +145,7 @@ class BasicsStation:
             compression=None,  # no station knows it
             server_header=None,
             open_timeout=HANDSHAKE_S,
+            **tls,
             close_timeout=CLOSE_S,
             ping_interval=PING_S,
             ping_timeout=PONG_S,
@@ -254,11 +256,16 @@ class BasicsStation:
     # -- a connection
 
     async def _handle(self, connection: _Connection) -> None:
-        with contextlib.suppress(ConnectionClosed):
+        try:
             if connection.gateway is None:
                 await self._discover(connection)
             else:
                 await self._serve(_Link(connection, connection.gateway))
+        except ConnectionClosed:
+            pass
+        except Exception:  # a mistake of ours: the library would end the connection without a word in the log
+            _log.exception("the connection of a Basics Station at %s is cut off", peer(connection.remote_address))
+            raise
 
     async def _discover(self, connection: _Connection) -> None:
         """One question, one answer."""

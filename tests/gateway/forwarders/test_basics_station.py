@@ -211,6 +211,17 @@ async def test_what_is_no_websocket_disturbs_nobody(nest: Nest, caplog: pytest.L
     assert caplog.text == ""
 
 
+async def test_who_does_not_even_begin_with_tls_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basics_station, "HANDSHAKE_S", 0.2)
+    crt, key = certificate(tmp_path)
+    nest = await Nest(tls=tls_context(tmp_path, crt.name, key.name)).open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", nest.endpoint.port)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    await nest.close()
+
+
 # -- a configured station
 
 
@@ -248,6 +259,19 @@ async def test_what_cannot_be_understood_is_counted_and_the_connection_stays(nes
         "station_frame": 3, "dntxed": 1,
     }  # fmt: skip
     assert nest.gateways.known[EUI].useless == 1
+
+
+async def test_a_mistake_of_ours_stands_in_the_log(nest: Nest, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_frame: object) -> int:
+        raise ZeroDivisionError
+
+    station = await nest.station()
+    nest.answers = broken
+    await station.send(updf())
+    with pytest.raises(ConnectionClosed):
+        await received(station)
+    assert "ZeroDivisionError" in caplog.text
+    await nest.station()  # it comes again
 
 
 async def test_a_station_that_asks_gets_the_time(nest: Nest) -> None:
