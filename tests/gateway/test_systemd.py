@@ -60,8 +60,8 @@ def test_what_the_unit_says(nasty: Town) -> None:
     owner = nasty.path.stat().st_uid
     for line in (
         "Type=notify", "Restart=on-failure", "StartLimitIntervalSec=0", "TimeoutStartSec=infinity", "WatchdogSec=30",
-        f"User={owner}", "NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "CapabilityBoundingSet=", "UMask=0077",
-        "Description=Funkspatz nest 100 %% Düben", "WantedBy=multi-user.target",
+        f"User={owner}", "NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "CapabilityBoundingSet=",
+        "UMask=0077", "Description=Funkspatz nest 100 %% Düben", "WantedBy=multi-user.target",
     ):  # fmt: skip
         assert line in lines
     folder = str(nasty.path)
