@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nest import outcomes, status
+from nest import outcomes, status, town
 from nest.archive import Archive
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, ago, console, database, eui_table
@@ -20,8 +24,17 @@ from nest.logs import printable
 from nest.registry import Registry
 
 PROTOCOLS = {"semtech_udp": "Semtech UDP", "basics_station": "Basics Station"}
+HEALTH_S = 4.0  # the nest itself gives its database 3 s
 _MOST_NAMED = 10  # silent nodes, strangers
-_FIRST = {"running": False, "counters": {}, "gateways": [], "strangers": [], "mqtt": {}, "updated_at": None}
+_FIRST = {
+    "running": False,
+    "counters": {},
+    "gateways": [],
+    "strangers": [],
+    "mqtt": {},
+    "ports": {},
+    "updated_at": None,
+}
 
 
 def show_status(folder: Folder, as_json: AsJson = False) -> None:
@@ -31,6 +44,7 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
         full["archive"] = Archive(engine).counts()
         full["nodes"] = len(Registry(engine).list())
         full["downlinks_waiting"] = DownlinkQueue(engine).count()
+        full["health"] = health(town.load(folder), full["ports"].get("web")) if full["running"] else None
         full["disk_free_bytes"] = status.disk_free(folder)
         full["nodes_heard"], full["nodes_silent"] = status.heard_since(engine, time.time() - status.SILENT_AFTER_S)
     if as_json:
@@ -51,6 +65,22 @@ def show_status(folder: Folder, as_json: AsJson = False) -> None:
         out.print(counters)
 
 
+def health(of: town.Town, port: int | None) -> str:
+    """What a nest that runs says of itself at /health: "ok", or what is wrong; "" when it does not answer. Its last
+    word in the database is old where the database refuses it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(of.settings.web.host, of.settings.web.host)  # noqa: S104
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://{host}:{port}/health", timeout=HEALTH_S) as answer:
+            return json.load(answer)["status"]
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return str(json.load(error)["reason"])
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        pass
+    return ""
+
+
 def little_room(folder: Path, free: int) -> str:
     """A warning when the town's disk is nearly full, else "". The running nest could not write that down itself."""
     if free >= status.LITTLE_ROOM:
@@ -64,6 +94,9 @@ def _summary(out: Console, full: Mapping[str, Any]) -> None:
     if full.get("trouble"):
         reason = printable(full["trouble"])
         out.print(tr("TROUBLE: the database refuses ({reason}). What is heard waits in memory.", reason=reason))
+    elif full["running"] and full["health"] != "ok":
+        reason = translate(full["health"] or "it does not answer at /health", language_of_locale())
+        out.print(tr("TROUBLE: {reason}.", reason=printable(reason)))
     archive = full["archive"]
     out.print(
         tr("{nodes} nodes, {frames} frames, {readings} readings, {waiting} downlinks waiting.",

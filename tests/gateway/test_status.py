@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +197,42 @@ def test_groups_add_up() -> None:
         "protocol": (8, {"push_data": 7, "something_new": 1}),
     }
     assert sum(total for total, _ in found.values()) == sum(counters.values())
+
+
+@pytest.mark.parametrize(
+    ("answer", "english", "german"),
+    [
+        ((200, {"status": "ok"}), None, None),
+        ((503, {"status": "failing", "reason": "what is heard waits for the database"}), "waits for the", "wartet auf"),
+        ((503, {"status": "failing", "reason": "\x1b[2J"}), "\\x1b[2J", "\\x1b[2J"),
+        ((503, None), "does not answer", "antwortet nicht"),
+        ((200, ["something else"]), "does not answer", "antwortet nicht"),
+        (None, "does not answer", "antwortet nicht"),
+    ],
+)
+def test_a_nest_whose_database_takes_no_word_of_it_is_asked_itself(
+    folder: Path, here: Here, answer: tuple[int, Any] | None, english: str | None, german: str | None
+) -> None:
+    """On a full disk its last word there says that all is well."""
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if answer is None:
+                return  # it closes the connection
+            assert self.path == "/health"
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(b"?" if answer[1] is None else json.dumps(answer[1]).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        status.save(open_database(folder / "nest.db"), snapshot(ports={"web": server.server_port}))
+        for language, sentence in (("en", english), ("de", german)):
+            told = here("status", folder, language=language).stdout
+            trouble = {"en": "TROUBLE", "de": "STÖRUNG"}[language]
+            assert (trouble in told) == (sentence is not None)
+            assert (sentence or "") in told
+            assert "\x1b" not in told
+        server.shutdown()
