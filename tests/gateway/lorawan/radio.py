@@ -131,7 +131,9 @@ class Radio:
                     self.statuses.append((dev_eui, battery, margin_db))
                 case SendDownlink(downlink):
                     self._check_counter_is_used(downlink)
-                    self.sent.append(downlink)
+                    self._check_it_is_lawful(downlink)
+                    if self.server.is_in_time(downlink, self.now):  # not where the node has asked to join twice at once
+                        self.sent.append(downlink)
                 case DownlinkOutcome(_, reference, outcome):
                     self.outcomes.append((reference, outcome))
                 case Publish(uplink):
@@ -141,6 +143,20 @@ class Radio:
                 case Count(kind):
                     kinds.append(kind)
         return kinds
+
+    @staticmethod
+    def _check_it_is_lawful(downlink: Downlink) -> None:
+        """ERC/REC 70-03: 25 mW ERP in all sub-bands of ours, 500 mW in one."""
+        channels = [(downlink.freq_hz, downlink.bw_hz, downlink.power_dbm)]
+        if downlink.fallback is not None:
+            freq_hz, _, bw_hz, power_dbm = downlink.fallback
+            channels.append((freq_hz, bw_hz, power_dbm))
+        for freq_hz, bw_hz, power_dbm in channels:
+            low, high = (freq_hz - bw_hz / 2) / 1e6, (freq_hz + bw_hz / 2) / 1e6
+            loud = 869.4 <= low and high <= 869.65
+            bands = ((863, 865), (865, 868), (868, 868.6), (868.7, 869.2), (869.7, 870))
+            assert loud or any(begin <= low and high <= end for begin, end in bands), f"{freq_hz} Hz is not ours"
+            assert power_dbm <= (29.15 if loud else 16.15)
 
     def _keep(self, session: SessionState) -> None:
         known = self.sessions.get((session.dev_eui, session.join_nonce))

@@ -102,7 +102,7 @@ def any_reception(rng: random.Random, radio: Radio, phy: bytes) -> RadioFrame:
         phy,
         rng.choice((NEAR, FAR, "cc" * 8)),
         radio.now + 1.7e9 - (rng.randrange(5000) if held else 0),
-        rng.choice((868_100_000, 868_500_000, 869_525_000, 433_000_000)),
+        rng.choice((868_100_000, 868_500_000, 868_550_000, 868_650_000, 869_525_000, 433_000_000)),
         rng.choice((5, 6, 7, 7, 9, 12)),
         rng.choice((125_000, 125_000, 250_000, 500_000)),
         rng.choice((-90.0, -120.0)),
