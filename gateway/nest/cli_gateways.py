@@ -166,6 +166,7 @@ def _registered(engine: Engine) -> list[dict[str, Any]]:
                 "frames": now.get("frames", 0),
                 "downlinks": now.get("downlinks", 0),
                 "software": now.get("software", ""),
+                "stat": now.get("stat") or before["stat"],
             }
         )
     return found

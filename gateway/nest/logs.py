@@ -16,6 +16,7 @@ Passwords in addresses and bearer tokens are blotted out; keys are never handed 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -39,6 +40,7 @@ def configure(form: Format = "text", *, quiet: bool = False, stream: TextIO | No
     """Send all logs to `stream` (standard error); `quiet`: only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(Json() if form == "json" else Text())
+    handler.addFilter(_is_no_cancelled_connection)
     root = logging.getLogger()
     for before in root.handlers[:]:
         root.removeHandler(before)
@@ -88,6 +90,12 @@ class Json(logging.Formatter):
             said["traceback"] = traceback
         text = blotted(json.dumps(said, ensure_ascii=False, default=str))
         return text if text.isprintable() else "".join(map(_json_escaped, text))
+
+
+def _is_no_cancelled_connection(record: logging.LogRecord) -> bool:
+    """At the end connections are cancelled, and `asyncio.streams` of Python 3.11.7 takes that for an error of theirs."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return record.name != "asyncio" or kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

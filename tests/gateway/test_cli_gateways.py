@@ -38,7 +38,7 @@ def test_a_gateway_is_added_listed_and_removed(folder: Path, here: Here) -> None
     assert listed == {
         "eui": EUI, "name": "Rathaus", "latitude": 51.3, "longitude": 12.6, "altitude_m": 150.0,
         "antenna_gain_dbi": 5.0, "station": False, "protocol": None, "last_seen": None, "frames": 0, "downlinks": 0,
-        "software": "",
+        "software": "", "stat": None,
     }  # fmt: skip
     shown = here("gateways", "list", folder).stdout
     assert EUI in shown
@@ -130,12 +130,14 @@ def test_what_was_noted_of_a_gateway_outlives_the_nest(folder: Path, here: Here)
     for eui in (snapshots.EUI, snapshots.OTHER):
         GatewayRegistry(engine).add(eui)
     told = snapshots.snapshot()
+    told["gateways"][0]["stat"] = {"rxok": 2}
     status.save(engine, told)
-    forgotten = [{**gateway, "protocol": None, "last_seen": None} for gateway in told["gateways"]]
+    forgotten = [{**gateway, "protocol": None, "last_seen": None, "stat": None} for gateway in told["gateways"]]
     status.save(engine, {**told, "gateways": forgotten})  # the next run, which has not heard it yet
     for command in (("gateways", "list", folder, "--json"), ("status", folder, "--json")):
         heard, never = json.loads(here(*command).stdout)["gateways"]
         assert (heard["protocol"], heard["last_seen"]) == ("basics_station", snapshots.NOW - 5)
+        assert heard["stat"] == {"rxok": 2}
         assert (never["protocol"], never["last_seen"]) == (None, None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -123,3 +124,28 @@ def test_the_end_by_a_mistake_is_a_line_of_the_log() -> None:
     said = spoken_json(lambda: sys.excepthook(ValueError, ValueError("never mind"), None))
     assert said["level"] == "critical"
     assert said["traceback"][-1] == "ValueError: never mind"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_connections_that_are_cancelled_at_the_end_are_no_errors(form: logs.Format) -> None:
+    async def serve(ending: type[BaseException]) -> None:
+        begun = asyncio.Event()
+
+        async def handle(*_: object) -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise ending from None
+
+        async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await begun.wait()
+            (task,) = (task for task in asyncio.all_tasks() if "handle" in repr(task))
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.sleep(0)  # asyncio looks at how it ended
+            writer.close()
+
+    assert written(form, lambda: asyncio.run(serve(asyncio.CancelledError))) == ""
+    assert "ZeroDivisionError" in written(form, lambda: asyncio.run(serve(ZeroDivisionError)))
