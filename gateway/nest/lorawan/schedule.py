@@ -50,12 +50,14 @@ FORBIDDEN = "forbidden"
 
 @dataclass(slots=True, eq=False)
 class Booking:
-    """One transmission that is planned or was: its gateway, sub-band (index in eu868.SUB_BANDS) and time."""
+    """One transmission that is planned or was: its gateway, sub-band (index in eu868.SUB_BANDS) and time. `assumed`:
+    nobody knows whether it was; it counts, but is in nobody's way."""
 
     gateway: str
     band: int
     start_us: int
     end_us: int
+    assumed: bool = False
 
 
 _start = attrgetter("start_us")
@@ -253,11 +255,12 @@ class Schedule:
         saved_us = round((now - passed) * 1e6)
         for gateway, rows in data["gateways"].items():
             transmitter = self._of.setdefault(str(gateway), _Transmitter())
-            for band, end_us, airtime_us in rows:
+            for band, end_us, airtime_us, *assumed in rows:
                 if not 0 <= band < len(eu868.SUB_BANDS):
                     raise ValueError(f"no sub-band {band}")
                 end = saved_us + int(end_us)
-                transmitter.add(Booking(gateway, band, end - int(airtime_us), end))
+                booking = Booking(gateway, band, end - int(airtime_us), end, bool(assumed))
+                (transmitter.hour(band) if assumed else transmitter).add(booking)
             transmitter.forget(round(now * 1e6))
         if unsaved_s:
             self._unseen = saved_us, saved_us + round(unsaved_s * 1e6) + LONGEST_US
@@ -280,13 +283,17 @@ class Schedule:
 
     def _charge_unseen(self, gateway: str, transmitter: _Transmitter) -> None:
         if self._unseen is not None:
+            start_us, end_us = self._unseen
             for band in range(len(eu868.SUB_BANDS)):
-                transmitter.hour(band).add(Booking(gateway, band, *self._unseen))
+                hour = transmitter.hour(band)
+                known_us = sum(max(min(one.end_us, end_us) - max(one.start_us, start_us), 0) for one in hour.bookings)
+                if start_us + known_us < end_us:  # it was not on air for longer than all the time
+                    hour.add(Booking(gateway, band, start_us + known_us, end_us, True))
 
 
 def _by_minute(band: int, bookings: list[Booking], now_us: int) -> list[list[int]]:
     """Rows [sub-band, end seen from now, airtime], in microseconds: one for each minute with airtime, and one for each
-    transmission that is not over."""
+    transmission that is not over, with a 1 behind it where that is only assumed."""
     rows: list[list[int]] = []
     minute = None
     for booking in bookings:
@@ -297,5 +304,5 @@ def _by_minute(band: int, bookings: list[Booking], now_us: int) -> list[list[int
             rows[-1][2] += airtime_us
         else:
             minute = booking.end_us // MINUTE_US if over else None
-            rows.append([band, booking.end_us - now_us, airtime_us])
+            rows.append([band, booking.end_us - now_us, airtime_us, *[1] * (booking.assumed and not over)])
     return rows

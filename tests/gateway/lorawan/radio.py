@@ -153,7 +153,7 @@ class Radio:
             channels.append((freq_hz, bw_hz, power_dbm))
         for freq_hz, bw_hz, power_dbm in channels:
             low, high = (freq_hz - bw_hz / 2) / 1e6, (freq_hz + bw_hz / 2) / 1e6
-            loud = 869.4 <= low and high <= 869.65
+            loud = low >= 869.4 and high <= 869.65
             bands = ((863, 865), (865, 868), (868, 868.6), (868.7, 869.2), (869.7, 870))
             assert loud or any(begin <= low and high <= end for begin, end in bands), f"{freq_hz} Hz is not ours"
             assert power_dbm <= (29.15 if loud else 16.15)
