@@ -63,10 +63,10 @@ class Archive:
 
     # what people ask for
 
-    def nodes(self) -> list[NodeInfo]:
-        """Every registered node, by slug."""
+    def nodes(self, slug: str | None = None) -> list[NodeInfo]:
+        """Every registered node, by slug; or the one of that slug."""
         with self._engine.begin() as connection:
-            return reading.nodes(connection)
+            return reading.nodes(connection, slug)
 
     def latest(self, slug: str | None = None) -> list[NodeLatest]:
         """Every registered node, or the one of that slug, with the latest value of each of its quantities."""

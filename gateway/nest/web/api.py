@@ -73,7 +73,7 @@ def router(
             raise HTTPException(422, "start: a time before end was expected")
         if until - since > LONGEST_RANGE_S:
             raise HTTPException(422, "start, end: at most 31 days at once; ask for longer times in parts")
-        if all(known.slug != slug for known in archive.nodes()):
+        if not archive.nodes(slug):
             raise HTTPException(404, "there is no such node")
         found = archive.series(slug, quantity, since, until, limit + 1)
         return models.Readings(

@@ -43,6 +43,11 @@ def test_the_latest_value_of_each_quantity_may_be_of_another_time(archive: Archi
     assert [(value.time, value.value) for value in values.values()] == [(20.0, 3.0), (20.0, None), (10.0, 2.0)]
 
 
+def test_one_node_is_asked_for_alone(archive: Archive) -> None:
+    assert [node.slug for node in archive.nodes("amsel")] == ["amsel"]
+    assert archive.nodes("kuckuck") == []
+
+
 def test_positions_are_published_rounded(archive: Archive) -> None:
     for node in (archive.nodes()[0], archive.latest()[0]):
         assert (node.latitude, node.longitude) == (52.123, 13.988)
