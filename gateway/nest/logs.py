@@ -93,7 +93,7 @@ class Json(logging.Formatter):
 
 
 def _is_no_cancelled_connection(record: logging.LogRecord) -> bool:
-    """At the end connections are cancelled, and `asyncio.streams` of Python 3.11.7 takes that for an error of theirs."""
+    """At the end connections are cancelled; `asyncio.streams` of Python 3.11.7 takes that for an error of theirs."""
     kind = record.exc_info[0] if record.exc_info else None
     return record.name != "asyncio" or kind is None or not issubclass(kind, asyncio.CancelledError)
 

@@ -226,7 +226,11 @@ def create(
             "map": {},
         }
     )
-    _parse(text, file)  # before anything is written
+    try:
+        Settings.model_validate(tomllib.loads(text))  # before anything is written
+    except ValidationError as error:  # there is no file yet whose line could be named
+        what = _what_is_wrong(error.errors()[0])
+        raise UserError(f"{what}.", tr("See how it is written: {command} --help", command="nest init")) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as out:
@@ -316,7 +320,11 @@ def _parse(text: str, file: Path) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
-        raise _broken(file, _line_of(text, place), f"{'.'.join(place)}: {_expected(first)}") from error
+        raise _broken(file, _line_of(text, place), _what_is_wrong(first)) from error
+
+
+def _what_is_wrong(error: ErrorDetails) -> str:
+    return f"{'.'.join(str(part) for part in error['loc'])}: {_expected(error)}"
 
 
 def _broken(file: Path, line: int, what: str) -> UserError:

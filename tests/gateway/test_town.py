@@ -72,8 +72,9 @@ def test_a_second_town_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_is_written_when_a_setting_is_wrong(tmp_path: Path, wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as told:
         town.create(tmp_path / "t", **wrong)  # type: ignore[arg-type]
+    assert "town.toml" not in str(told.value), "that file is not there"
     assert not (tmp_path / "t").exists()
 
 
