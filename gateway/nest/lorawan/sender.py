@@ -11,6 +11,7 @@ back and the next way is tried, with the same bytes, while there is time.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,14 +130,8 @@ class Sender:
         node_eirp_dbm = NODE_EIRP_DBM - TX_POWER_STEP_DB * session.state.tx_power
         ways = self._ways(copies, Windows.of(session.state), now, node_eirp_dbm)
         effects: list[Effect] = []
-        if ways and not again:
-            while queue:
-                room = max((way.max_phy for way in self._wished(ways, queue[0])), default=0)
-                if not room or PAYLOAD_OVERHEAD + len(queue[0].payload) <= room:
-                    break
-                effects.append(COUNT["downlink_too_long"])
-                effects.append(DownlinkOutcome(dev_eui, queue.popleft().reference, "too_long"))
         if not again:
+            effects += self._drop_too_long(queue, ways, dev_eui)
             item = queue[0] if queue else None
         if not must_answer and item is None:
             return effects
@@ -165,6 +160,17 @@ class Sender:
         effects.append(StoreSession(session.state))
         outgoing = _Outgoing(phy, dev_eui, found, session, item, bool(fopts), item and item.window, told=again)
         return effects + self._book_and_give(outgoing, way, now)
+
+    def _drop_too_long(self, queue: deque[QueuedDownlink], ways: list[Way], dev_eui: bytes) -> list[Effect]:
+        """What is next in the queue, but fits none of the windows."""
+        effects: list[Effect] = []
+        while queue:
+            room = max((way.max_phy for way in self._wished(ways, queue[0])), default=0)
+            if not room or PAYLOAD_OVERHEAD + len(queue[0].payload) <= room:
+                break
+            effects.append(COUNT["downlink_too_long"])
+            effects.append(DownlinkOutcome(dev_eui, queue.popleft().reference, "too_long"))
+        return effects
 
     def _wished(self, ways: list[Way], item: QueuedDownlink | None) -> list[Way]:
         """Those in the windows that the queue or the town wish for. Whoever wishes RX2 wants to spare the uplink
