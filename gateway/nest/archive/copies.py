@@ -23,6 +23,7 @@ import sqlite3
 import stat
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -45,6 +46,8 @@ _DEEPEST = 4  # folders in one another
 _LEFT_OUT = ("backups", "data")  # folders: backups themselves, and what can be made again from the database
 _ENDING = ".nest.tar.gz"
 _PAGE = 1 << 20
+_SCRATCH = ".nest-part-"
+_FORGOTTEN_S = 60.0  # between its making and its lock a folder must not be taken for a forgotten one
 
 
 def backup(of: town.Town, target: Path, progress: Progress | None = None) -> None:
@@ -120,7 +123,8 @@ def _small_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Everything beside the database that cannot be made again: settings, certificates, the map's outlines."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if name.parts[0] in _LEFT_OUT or len(name.parts) > _DEEPEST or path.name.startswith("."):
+        hidden = any(part.startswith(".") for part in name.parts)  # our own scratch among them
+        if name.parts[0] in _LEFT_OUT or len(name.parts) > _DEEPEST or hidden:
             continue
         if str(name).startswith(town.DATABASE_FILE) or path.name.endswith((_ENDING, ".part")):
             continue
@@ -347,12 +351,36 @@ def _copy_beside(source: Path, target: Path) -> Path:
 
 @contextlib.contextmanager
 def _scratch(beside: Path) -> Iterator[Path]:
-    """A private folder for a while."""
-    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=beside))
+    """A private folder for a while; those that a power cut has left behind are cleared away."""
+    for left in beside.glob(f"{_SCRATCH}*"):
+        with _locked(left) as free:
+            if free and time.time() - left.stat().st_mtime > _FORGOTTEN_S:
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
     try:
-        yield folder
+        with _locked(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Say that a folder is in use; False: another program has said so, or the folder is gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:
+        free = False
+    try:
+        yield free
+    finally:
+        os.close(handle)
 
 
 def _reason(error: Exception) -> str:

@@ -243,6 +243,31 @@ def test_a_database_that_is_gone_is_not_replaced_below_a_running_nest(file: Path
     os.close(handle)
 
 
+def test_a_backup_inside_the_town_s_folder_is_one_like_any_other(tmp_path: Path, living: Living) -> None:
+    (living.town.path / ".hidden").mkdir()
+    (living.town.path / ".hidden" / "mine.txt").write_text("mine")
+    file = living.town.path / "b.nest.tar.gz"
+    copies.backup(living.town, file)
+    with tarfile.open(file) as packed:
+        assert not [name for name in packed.getnames() if name.startswith(".")]
+    copies.restore(file, tmp_path / "new")
+
+
+def test_what_a_power_cut_left_of_a_backup_is_cleared_away_and_nothing_else(tmp_path: Path, living: Living) -> None:
+    names = (".nest-part-left", ".nest-part-in-use", ".nest-part-new", ".part-mine")
+    folders = {name: tmp_path / name for name in names}
+    for name, folder in folders.items():
+        folder.mkdir()
+        (folder / "nest.db").write_bytes(b"keys")
+        if name != ".nest-part-new":
+            os.utime(folder, (1.0, 1.0))
+    handle = os.open(folders[".nest-part-in-use"], os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    copies.backup(living.town, tmp_path / "b.nest.tar.gz")
+    os.close(handle)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == {*folders} - {".nest-part-left"}
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, file: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
