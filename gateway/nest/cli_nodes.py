@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from nest.archive import Archive
 from nest.cli_common import (
@@ -89,16 +89,26 @@ def nodes_list(folder: Folder, as_json: AsJson = False) -> None:
             "latitude": node.latitude,
             "longitude": node.longitude,
             "last_seen": last_seen.get(node.slug),
+            "battery": node.battery,
+            "margin_db": node.margin_db,
+            "status_at": node.status_at,
         }
         for node in registered
     ]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    table = Table(tr("node"), tr("name"), "DevEUI", tr("position"), tr("last heard"))
+    table = Table(
+        tr("node"),
+        tr("name"),
+        Column("DevEUI", no_wrap=True, min_width=16),
+        tr("position"),
+        tr("last heard"),
+        tr("battery"),
+    )
     for row in rows:
         place = position(row["latitude"], row["longitude"])
-        table.add_row(row["slug"], row["name"], row["dev_eui"], place, ago(row["last_seen"]))
+        table.add_row(row["slug"], row["name"], row["dev_eui"], place, ago(row["last_seen"]), _supply(row["battery"]))
     console().print(table)
 
 
@@ -111,6 +121,13 @@ def nodes_remove(folder: Folder, node: NodeName) -> None:
     with database(folder) as engine:
         Registry(engine).remove(node)
     print(tr("{slug} is removed; its readings stay.", slug=node))
+
+
+def _supply(battery: int | None) -> str:
+    """What a DevStatusAns says of the battery (TS001-1.0.4 section 5.5): 0 external supply, 1..254 empty to full."""
+    if battery is None or battery == 255:
+        return ""
+    return f"{round((battery - 1) / 253 * 100)} %" if battery else tr("external supply")
 
 
 def _read_key(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sqlite3
@@ -40,6 +41,18 @@ def test_nodes_are_added_listed_and_removed(folder: Path, here: Here) -> None:
     assert EUI in here("nodes", "list", str(folder)).stdout
     assert here("nodes", "remove", str(folder), "amsel").status == 0
     assert json.loads(here("nodes", "list", str(folder), "--json").stdout) == []
+
+
+@pytest.mark.parametrize(("battery", "shown"), [(0, "external supply"), (1, "0 %"), (254, "100 %"), (128, "50 %")])
+def test_what_a_node_told_of_its_battery_is_listed(folder: Path, here: Here, battery: int, shown: str) -> None:
+    here("nodes", "add", folder, "amsel", "--dev-eui", EUI)
+    (listed,) = json.loads(here("nodes", "list", folder, "--json").stdout)
+    assert (listed["battery"], listed["margin_db"], listed["status_at"]) == (None, None, None)
+    with contextlib.closing(sqlite3.connect(folder / "nest.db", isolation_level=None)) as connection:
+        connection.execute("update nodes set battery = ?, margin_db = -3, status_at = 1000000", (battery,))
+    (listed,) = json.loads(here("nodes", "list", folder, "--json").stdout)
+    assert (listed["battery"], listed["margin_db"], listed["status_at"]) == (battery, -3, 1000.0)
+    assert f" {shown} " in here("nodes", "list", folder).stdout
 
 
 def test_names_are_printed_as_they_are(folder: Path, here: Here) -> None:

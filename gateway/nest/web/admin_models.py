@@ -73,6 +73,11 @@ class AdminNode(BaseModel):
     latitude: Annotated[float | None, Field(description="degrees, as registered, not rounded")]
     longitude: float | None
     precision: int
+    battery: Annotated[
+        int | None,
+        Field(description="as the node told it last: 0 external supply, 1 to 254 empty to full, 255 unknown"),
+    ]
+    margin_db: Annotated[int | None, Field(description="SNR in dB with which it heard the question")]
 
 
 class NewGateway(_Placed):

@@ -156,6 +156,7 @@ async def test_a_node_is_registered_and_removed(admin: httpx.AsyncClient, engine
     assert answer.json() == {
         "slug": "uhu", "name": "Uhu", "dev_eui": "70b3d57ed0000009", "join_eui": "0" * 16,
         "latitude": 51.3361234, "longitude": 12.6, "precision": 3,
+        "battery": None, "margin_db": None,
     }  # fmt: skip
     device = Registry(engine).device(bytes.fromhex("70b3d57ed0000009"))
     assert device
