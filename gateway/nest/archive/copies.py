@@ -104,12 +104,19 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
 
 
 def _backup(folder: Path, target: Path, progress: Progress | None) -> None:
+    files = [*_small_files(folder)]
+    if len(files) >= MOST_FILES:
+        raise UserError(
+            tr("There are too many files beside the database in {folder}: more than {most}.",
+               folder=folder, most=MOST_FILES),
+            tr("Move what does not belong to the town to another place, then try again."),
+        )
     with appearing(target) as part, _scratch(target.parent) as scratch:
         database = scratch / town.DATABASE_FILE
         take(folder / town.DATABASE_FILE, database, progress)
         sums: dict[str, str] = {}
         with part.open("wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=4) as tar:
-            for name, path in [*_small_files(folder), (town.DATABASE_FILE, database)]:
+            for name, path in [*files, (town.DATABASE_FILE, database)]:
                 with path.open("rb") as content:
                     member = tar.gettarinfo(arcname=name, fileobj=content)
                     member.mode, member.uid, member.gid, member.uname, member.gname = 0o600, 0, 0, "", ""
@@ -124,7 +131,8 @@ def _small_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)  # our own scratch among them
-        if name.parts[0] in _LEFT_OUT or len(name.parts) > _DEEPEST or hidden:
+        strange = not str(name).isprintable() or "\\" in str(name)  # `restore` would not take it
+        if name.parts[0] in _LEFT_OUT or len(name.parts) > _DEEPEST or hidden or strange:
             continue
         if str(name).startswith(town.DATABASE_FILE) or path.name.endswith((_ENDING, ".part")):
             continue

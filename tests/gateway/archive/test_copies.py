@@ -253,6 +253,24 @@ def test_a_backup_inside_the_town_s_folder_is_one_like_any_other(tmp_path: Path,
     copies.restore(file, tmp_path / "new")
 
 
+def test_nothing_is_backed_up_that_could_not_be_restored(
+    tmp_path: Path, living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (living.town.path / "two\nlines").write_text("x")
+    (living.town.path / "back\\slash").write_text("x")
+    file = tmp_path / "b.nest.tar.gz"
+    copies.backup(living.town, file)
+    with tarfile.open(file) as packed:
+        files = len(packed.getnames())
+    monkeypatch.setattr(copies, "MOST_FILES", files)
+    copies.restore(file, tmp_path / "new")
+    copies.backup(living.town, tmp_path / "again.nest.tar.gz")
+    monkeypatch.setattr(copies, "MOST_FILES", files - 1)
+    with pytest.raises(UserError, match="too many files"):
+        copies.backup(living.town, tmp_path / "c.nest.tar.gz")
+    assert not (tmp_path / "c.nest.tar.gz").exists()
+
+
 def test_what_a_power_cut_left_of_a_backup_is_cleared_away_and_nothing_else(tmp_path: Path, living: Living) -> None:
     names = (".nest-part-left", ".nest-part-in-use", ".nest-part-new", ".part-mine")
     folders = {name: tmp_path / name for name in names}
