@@ -324,7 +324,7 @@ class Network:
         for effect in work.after:
             if isinstance(effect, effects.Publish):
                 self._publisher.heard(effect.uplink)
-            elif not self._send(effect.downlink):
+            elif not (self.core.is_in_time(effect.downlink, self._clock()) and self._send(effect.downlink)):
                 self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
 
     def _refused(self, reason: str) -> None:

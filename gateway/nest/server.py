@@ -112,7 +112,7 @@ class Nest:
             await self._open_forwarders(parts)
             self._save_status(running=True)
             parts.callback(self._save_status, running=False)
-            parts.callback(self._save_airtime)
+            parts.callback(self._save_airtime, clean=True)
             parts.callback(self._network.flush)  # what has been taken is stored before the end
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
@@ -183,6 +183,7 @@ class Nest:
         )
         self._airtime_saved = True
         self._restore_airtime()
+        self._save_airtime()  # from now on the end may be one that nobody tells of
 
     async def _open_forwarders(self, parts: contextlib.AsyncExitStack) -> None:
         self._timer: asyncio.TimerHandle | None = None
@@ -306,10 +307,11 @@ class Nest:
             except SQLAlchemyError as error:
                 _log.error("the database refuses: %s", getattr(error, "orig", error))
 
-    def _save_airtime(self) -> None:
-        """What gateways have sent counts against the law in the next run, too."""
+    def _save_airtime(self, *, clean: bool = False) -> None:
+        """What gateways have sent counts against the law in the next run, too. `clean`: nothing comes after this."""
         sent = self._network.core.export_airtime(time.monotonic(), time.time())
-        if sent["gateways"] or self._airtime_saved:
+        sent["clean"] = clean
+        if clean or sent["gateways"] or self._airtime_saved:
             with contextlib.suppress(SQLAlchemyError):
                 meta.put(self._engine, _AIRTIME, json.dumps(sent))
             self._airtime_saved = bool(sent["gateways"])
@@ -319,7 +321,8 @@ class Nest:
             sent = json.loads(meta.get(self._engine, _AIRTIME) or "null")
             if sent is not None:
                 now, unix = time.monotonic(), time.time()
-                self._network.core.restore_airtime(sent, now, unix, HOUSEKEEPING_S)
+                unsaved_s = 0.0 if sent.get("clean") else HOUSEKEEPING_S
+                self._network.core.restore_airtime(sent, now, unix, unsaved_s)
         except (KeyError, TypeError, ValueError):
             _log.warning("what gateways have sent in the last hour cannot be read; it counts as nothing")
 

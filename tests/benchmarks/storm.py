@@ -33,12 +33,11 @@ from spatz.sim.air import Reception, Transmission, airtime_us
 from spatz.sim.jit import JitQueue, unwrap
 
 from tests.benchmarks import work
-from tests.benchmarks.storm_world import GATEWAY, Ether, Hub, Node, retrying
+from tests.benchmarks.storm_world import GATEWAY, Ether, Hub, Node
 
 NODES = int(os.environ.get("STORM_NODES", "200"))
 SEEDS = int(os.environ.get("STORM_SEEDS", "5"))
 ASKED_S = 15 * 60
-SPREAD_MS = 90_000
 HOUR_US = 3_600_000_000
 
 # The judge's own table: ERC/REC 70-03, from Hz, to Hz, ms of airtime in an hour.
@@ -165,10 +164,9 @@ def storm(
     seed: int,
     *,
     admission: bool = True,
-    retry: Callable[[int, Callable[[int], int]], int] | None = None,
     limit_s: float = 3600.0,
 ) -> Result:
-    """One storm, until all have joined or `limit_s` is over. `retry`: in place of the node's own after_failed_join."""
+    """One storm, until all have joined or `limit_s` is over."""
     sensor = types.ModuleType("sensors.storm")
     sensor.read = lambda i2c, address, sleep_ms: {"temperature": 21.5, "humidity": 48.0}  # type: ignore[attr-defined]
     hub = Hub()
@@ -176,7 +174,6 @@ def storm(
     with (
         contextlib.redirect_stdout(_Nowhere()),
         mock.patch.dict(sys.modules, {"sensors.storm": sensor}),
-        retrying(retry),
     ):
         flock = [Node(hub, ether, number, seed) for number in range(1, nodes + 1)]
         nest = Nest(hub, ether, flock, seed, admission)
@@ -198,12 +195,6 @@ def storm(
     )
 
 
-def spread(failures: int, rng: Callable[[int], int]) -> int:
-    """A proposal for node.schedule: the waits as they are, but the random part of each is at least 90 s."""
-    wait_ms = min(5000 << min(failures - 1, 12), 7_200_000)
-    return wait_ms * 3 // 4 + rng(max(wait_ms // 2, SPREAD_MS) + 1)
-
-
 def fullest_hour(transmissions: list[Transmission]) -> float:
     """Of one transmitter: airtime in the fullest hour of any sub-band, as a share of what is allowed there."""
     worst = 0.0
@@ -222,12 +213,8 @@ class _Nowhere(io.StringIO):
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
-    for name, admission, retry in (
-        ("", True, None),
-        ("without admission: ", False, None),
-        ("retries spread over 90 s: ", True, spread),
-    ):
-        results = [storm(NODES, seed, admission=admission, retry=retry) for seed in range(1, SEEDS + 1)]
+    for name, admission in (("", True), ("without admission: ", False)):
+        results = [storm(NODES, seed, admission=admission) for seed in range(1, SEEDS + 1)]
         yield from _told(name, results, asked=not name)
 
 

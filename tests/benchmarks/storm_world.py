@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from spatz.sim.air import SENSITIVITY_DBM, Air, Missed, Position, Propagation, Reception, Station, Transmission
 
@@ -24,7 +23,6 @@ from lorawan import eu868 as region
 from lorawan.actions import Heard, Listen, Transmit
 from lorawan.timing import Timing
 from node import cycle as node_cycle
-from node import schedule as node_schedule
 from node.identity import Identity
 from node.memory import Memory
 from node_fakes import Nvs, Rtc
@@ -259,8 +257,3 @@ def _place(air: Air, name: str, rng: random.Random) -> None:
             air.add(station)
             return
         radius_m *= 0.8  # behind a thick wall one has to be nearer
-
-
-def retrying(retry: Callable[[int, Callable[[int], int]], int] | None) -> contextlib.AbstractContextManager[object]:
-    """Nodes wait after a join in vain as `retry(failures, rng)` says, in ms; None: as they do."""
-    return mock.patch.object(node_schedule, "after_failed_join", retry or node_schedule.after_failed_join)
