@@ -123,7 +123,9 @@ def test_a_downlink_goes_out_in_the_window_that_was_asked_for(
 ) -> None:
     device = EndDevice()
     register(folder, device)
+    asked = time.monotonic()
     join(gateway, device)
+    until(lambda: time.monotonic() > asked + 5.5, "the end of the JoinAccept")  # its gateway can send nothing beside it
     for window, payload in ((1, b"one"), (2, b"two")):
         done = nest_command("send", folder, "amsel", "--port", 10, "--hex", payload.hex(), "--window", window)
         assert done.returncode == 0, done.stderr
