@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan
 from nest.archive import Archive
-from nest.archive.downlinks import QUEUED, DownlinkQueue
+from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Committed, Journal, RefusedError, ReplacedError
 from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
@@ -376,6 +376,8 @@ class Network:
 
     def _look_around(self) -> None:
         """Take over nodes and downlinks that another connection has written. Costs nothing when nobody has."""
+        if self._closed:
+            return
         try:
             if self._journal.changed_elsewhere():
                 self._sync()
@@ -401,8 +403,7 @@ class Network:
 
     def _take_waiting(self) -> None:
         """Hand what was ordered for nodes to the network server."""
-        for downlink in self._downlinks.waiting():
-            state = QUEUED
+        for downlink in self._downlinks.take():
             try:
                 self.core.enqueue(
                     downlink.dev_eui,
@@ -414,8 +415,7 @@ class Network:
                 )
             except (ValueError, lorawan.UnknownDeviceError) as error:
                 _log.warning("downlink %d is refused: %s", downlink.id, error)
-                state = "refused"
-            self._downlinks.set_state(downlink.id, state)
+                self._downlinks.set_state(downlink.id, "refused")
 
     def _drop(self, dev_eui: bytes) -> str | None:
         """Forget a device; its slug."""

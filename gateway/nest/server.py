@@ -32,7 +32,7 @@ from nest.forwarders.basics_station import BasicsStation
 from nest.forwarders.gateways import Gateways
 from nest.forwarders.semtech_udp import SemtechUdp
 from nest.forwarders.station_door import tls_context
-from nest.gateways import GatewayRegistry
+from nest.gateways import GatewayRegistry, noted
 from nest.i18n import tr
 from nest.live import Live
 from nest.model import Downlink
@@ -191,6 +191,12 @@ class Nest:
         self._gateways_since = now_ms()
         for info in self._gateway_registry.list():
             self._gateways.admit(info)
+        with self._engine.begin() as connection:
+            for eui, before in noted(connection).items():
+                gateway = self._gateways.get(eui)
+                if gateway is not None:
+                    gateway.protocol, gateway.last_seen = before["protocol"], before["last_seen"] or 0.0
+                    gateway.stat = before["stat"]
         engine = (self._network.receive, self._drained, self._result, self._counters)
         udp = self._town.settings.semtech_udp
         with _port_errors("semtech_udp", udp.host, udp.port):
@@ -292,6 +298,7 @@ class Nest:
 
     async def _keep_house(self) -> None:
         saved, saved_at = {}, 0.0
+        refused: str | None = None
         while True:
             await asyncio.sleep(min(HOUSEKEEPING_S, systemd.watchdog_s() or HOUSEKEEPING_S))
             systemd.notify("WATCHDOG=1")
@@ -304,8 +311,12 @@ class Nest:
                 if full != saved or now - saved_at > status.HEARTBEAT_S:
                     status.save(self._engine, full)
                     saved, saved_at = full, now
+                refused = None
             except SQLAlchemyError as error:
-                _log.error("the database refuses: %s", getattr(error, "orig", error))
+                reason = str(getattr(error, "orig", error))
+                if reason != refused:  # once, not every two seconds
+                    _log.error("the database refuses: %s", reason)
+                refused = reason
 
     def _save_airtime(self, *, clean: bool = False) -> None:
         """What gateways have sent counts against the law in the next run, too. `clean`: nothing comes after this."""
