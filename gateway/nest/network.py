@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan
 from nest.archive import Archive
@@ -32,7 +29,7 @@ from nest.archive.journal import Committed, Journal, RefusedError, ReplacedError
 from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
 from nest.model import Downlink, RadioFrame, Uplink
-from nest.moments import now_ms
+from nest.registered import Registered
 from nest.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -41,7 +38,6 @@ COLLECT_S = 0.010  # how long an effect waits for others to share its transactio
 COLLECT_MOST = 64  # effects; with so many the transaction costs each of them little
 MOST_WAITING = 20_000  # effects kept while the database refuses, about 20 MB
 RETRY_S = 0.25  # how soon a database that refused is asked again
-_SYNC_OVERLAP_MS = 2000  # what another program committed late is seen all the same
 
 _JOIN_REQUEST_SIZE = 23  # MHDR 1, JoinEUI 8, DevEUI 8, DevNonce 2, MIC 4 (TS001-1.0.4 section 6.2.2)
 _JOIN_REQUEST_MHDR = 0x00
@@ -128,8 +124,7 @@ class Network:
         executor: Executor | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._registry, self._archive, self._journal, self._downlinks = registry, archive, journal, downlinks
-        self._publisher, self._live, self._send, self._clock = publisher, live, send, clock
+        self._journal, self._publisher, self._live, self._send, self._clock = journal, publisher, live, send, clock
         self._replaced, self._closed = replaced, False
         self._executor, self._wake = executor, wake
         self._future: Future[None] | None = None  # while it is waited for the disk
@@ -141,18 +136,13 @@ class Network:
         self._acknowledge: list[Callable[[], None]] = []
         self._commit_at: float | None = None
         self._mark = publisher.done
-        self._synced_ms = now_ms()
-        downlinks.take_back()
-        self._devices = {device.dev_eui: device for device in registry.devices()}
-        self.core = lorawan.NetworkServer(
-            settings, self._devices.values(), archive.sessions(), archive.joins(), random.SystemRandom()
-        )
-        self._take_waiting()
+        self._registered = Registered(registry, archive, journal, downlinks, publisher.forget)
+        self.core = self._registered.begin(settings)
 
     @property
     def nodes(self) -> int:
         """How many are registered."""
-        return len(self._devices)
+        return len(self._registered.devices)
 
     @property
     def waiting(self) -> int:
@@ -166,7 +156,7 @@ class Network:
 
         `stored` is called when everything that came of them is on the disk.
         """
-        if self._closed or (self.trouble is not None and len(self._batch) >= MOST_WAITING):
+        if self._closed or len(self._batch) >= MOST_WAITING:  # it refuses, or hangs without a word
             self.counters["not_taken"] += len(frames)
             return None
         useful = 0
@@ -174,10 +164,10 @@ class Network:
         for frame in frames:
             phy = frame.phy
             if len(phy) == _JOIN_REQUEST_SIZE and phy[0] == _JOIN_REQUEST_MHDR:
-                self._look_around()
+                self._registered.look_around()
             useful += self._take(self.core.receive(frame, now))
         if stored is not None:
-            if self._batch or self._future is not None:
+            if useful and (self._batch or self._future is not None):
                 self._acknowledge.append(stored)
             else:
                 stored()
@@ -216,14 +206,15 @@ class Network:
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= now:
             if self._future is None:  # else it would wait for the disk as well
-                self._look_around()
+                self._registered.look_around()
             self._take(self.core.poll(now))
         if self.trouble is None or self._commit_at is None or now >= self._commit_at:
-            self.commit()
+            self.commit(mark_only=self.trouble is not None)  # a mark alone may have been refused
 
     def keep_house(self) -> None:
         """Once in a while: see what others have changed, and note how far publishing has come."""
-        self._look_around()
+        if self._future is None:
+            self._registered.look_around()
         if not self._batch and self._publisher.done != self._mark:
             self.commit(mark_only=True)
 
@@ -272,7 +263,7 @@ class Network:
         self._future = None
         try:
             future.result()
-        except RefusedError as refused:
+        except Exception as refused:  # whatever it is: nothing was written, and all of it is still here
             self._take_back(str(refused))
             return
         if self._under_way is not None:
@@ -310,22 +301,24 @@ class Network:
             self._mark = work.mark
             self._recovered(len(work.batch))
         for stored in work.acknowledge:
-            stored()
+            with _one_of_many():
+                stored()
         done = work.done
         if done is not None:
             self._count_stored(done)
             for dev_eui in done.ended:
-                self._drop(dev_eui)  # should it be registered again, the next look around says so
+                self._registered.renew(dev_eui)
             if done.readings:
                 self._publisher.offer(done.readings)
                 if self._live.subscribers:
                     for _, event in done.readings:
                         self._live.publish(event)
         for effect in work.after:
-            if isinstance(effect, effects.Publish):
-                self._publisher.heard(effect.uplink)
-            elif not (self.core.is_in_time(effect.downlink, self._clock()) and self._send(effect.downlink)):
-                self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
+            with _one_of_many():
+                if isinstance(effect, effects.Publish):
+                    self._publisher.heard(effect.uplink)
+                elif not (self.core.is_in_time(effect.downlink, self._clock()) and self._send(effect.downlink)):
+                    self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
 
     def _refused(self, reason: str) -> None:
         self.counters["not_stored"] += 1
@@ -337,7 +330,7 @@ class Network:
     def _close(self) -> None:
         """Our counters are another database's: nothing of ours may be written, sent or acknowledged any more."""
         _log.warning("another database stands in the place of ours (a backup was restored); starting anew from it")
-        self._closed = True
+        self._closed = self._registered.closed = True
         self._batch, self._after, self._acknowledge, self._commit_at = [], [], [], None
         self._replaced()
 
@@ -372,55 +365,17 @@ class Network:
                 self._batch.append(effect)
         return useful
 
-    # -- what other programs have changed: the command line, the admin API
 
-    def _look_around(self) -> None:
-        """Take over nodes and downlinks that another connection has written. Costs nothing when nobody has."""
-        if self._closed:
-            return
-        try:
-            if self._journal.changed_elsewhere():
-                self._sync()
-        except (SQLAlchemyError, RefusedError) as error:
-            _log.warning("the registry cannot be read now: %s", getattr(error, "orig", error))
+class _one_of_many:  # noqa: N801  reads as a word in a `with`; a class, for it is passed thousands of times a second
+    """An error in one of them is logged and does not keep the others from being done."""
 
-    def _sync(self) -> None:
-        since, self._synced_ms = self._synced_ms - _SYNC_OVERLAP_MS, now_ms()
-        try:
-            changed, removed = self._registry.changed_since(since)
-            for device in changed:
-                if device != self._devices.get(device.dev_eui):
-                    self._drop(device.dev_eui)
-                    self._devices[device.dev_eui] = device
-                    self.core.add_device(device, self._archive.joins(device.dev_eui))
-            for dev_eui in removed:
-                if slug := self._drop(dev_eui):
-                    self._publisher.forget(slug)
-            self._take_waiting()
-        except BaseException:
-            self._synced_ms = since + _SYNC_OVERLAP_MS
-            raise
+    __slots__ = ()
 
-    def _take_waiting(self) -> None:
-        """Hand what was ordered for nodes to the network server."""
-        for downlink in self._downlinks.take():
-            try:
-                self.core.enqueue(
-                    downlink.dev_eui,
-                    downlink.port,
-                    downlink.payload,
-                    downlink.confirmed,
-                    window=downlink.window,
-                    reference=downlink.id,
-                )
-            except (ValueError, lorawan.UnknownDeviceError) as error:
-                _log.warning("downlink %d is refused: %s", downlink.id, error)
-                self._downlinks.set_state(downlink.id, "refused")
+    def __enter__(self) -> None:
+        pass
 
-    def _drop(self, dev_eui: bytes) -> str | None:
-        """Forget a device; its slug."""
-        device = self._devices.pop(dev_eui, None)
-        if device is None:
-            return None
-        self.core.remove_device(dev_eui)
-        return device.slug
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if isinstance(error, Exception):
+            _log.error("what is on the disk could not be told", exc_info=error)
+            return True
+        return False

@@ -109,6 +109,7 @@ class Nest:
             web_socket = self._open_web_socket(parts)
             with database_errors(self._town.database):
                 self._open_network(broker)
+            parts.callback(self._network.flush)  # when the forwarders have closed: their last frames
             await self._open_forwarders(parts)
             self._save_status(running=True)
             parts.callback(self._save_status, running=False)
@@ -338,7 +339,9 @@ class Nest:
             _log.warning("what gateways have sent in the last hour cannot be read; it counts as nothing")
 
     def _look_for_gateways(self) -> None:
-        since, self._gateways_since = self._gateways_since - int(HOUSEKEEPING_S * 2000), now_ms()
+        now = now_ms()
+        since = self._gateways_since - int(HOUSEKEEPING_S * 2000) if now >= self._gateways_since else 0
+        self._gateways_since = now
         added, removed = self._gateway_registry.changed_since(since)
         for info in added:
             self._gateways.admit(info)

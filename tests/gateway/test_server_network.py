@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -361,6 +363,72 @@ def test_errors_of_the_journal_that_mean_a_replaced_database_are_not_tried_again
     with FullDisk(town, ReplacedError):
         town.hear(device.uplink(READING))
     assert town.replaced == 1
+
+
+def test_a_mark_that_is_refused_is_tried_again_and_not_all_the_time(town: Town) -> None:
+    town.published.done = 1
+    with FullDisk(town):
+        town.network.keep_house()
+    polls = 0
+    while (due := town.network.due()) is not None and due <= town.now + 5 and polls < 100:
+        town.now = max(due, town.now)
+        town.network.poll()
+        polls += 1
+    assert 0 < polls < 10
+    assert town.network.trouble is None
+
+
+def test_frames_of_no_use_are_acknowledged_while_others_wait(town: Town, device: EndDevice) -> None:
+    with FullDisk(town):
+        assert town.receive(device.uplink(READING)) == []
+        for _ in range(50):
+            assert town.receive(b"\x40" + bytes(20)) == ["stored"]
+
+
+def test_a_node_removed_and_added_again_between_two_looks_is_known(town: Town, device: EndDevice) -> None:
+    town.hear(device.uplink(READING))
+    town.registry.remove("amsel")
+    town.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
+    town.network.keep_house()
+    town.network._registered._synced_ms += 10_000  # time goes on
+    town.hear(device.uplink(READING))  # its session has ended
+    town.join(device)
+    town.hear(device.uplink(READING))
+    assert town.counters["readings"] == 2
+
+
+def test_a_downlink_goes_out_once_though_its_state_could_not_be_written(town: Town, device: EndDevice) -> None:
+    node = town.registry.get("amsel")
+    assert node
+    town.queue.add(node.id, 10, b"\x01")
+    with contextlib.closing(sqlite3.connect(str(town.engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        town.network.keep_house()
+        other.execute("ROLLBACK")
+    town.registry.add("meise", "70b3d57ed00000aa")
+    town.network.keep_house()
+    assert town.network.core.queued(device.dev_eui) == 1
+
+
+def test_a_clock_that_was_set_back_hides_nobody(town: Town, device: EndDevice) -> None:
+    town.network._registered._synced_ms += 3_600_000  # it was an hour ahead
+    town.registry.add("meise", "70b3d57ed00000aa")
+    town.network.keep_house()
+    assert town.network.nodes == 2
+
+
+def test_an_error_in_one_acknowledgement_keeps_no_other_back(town: Town, device: EndDevice) -> None:
+    acknowledged: list[str] = []
+
+    def broken() -> None:
+        raise RuntimeError
+
+    for stored in (broken, lambda: acknowledged.append("stored")):
+        frame = RadioFrame(device.uplink(READING), "aa" * 8, 1e9, 868_100_000, 7, 125_000, -80.0, 7.0, 1)
+        town.network.receive([frame], stored)
+    town.after(1.0)
+    assert acknowledged == ["stored"]
+    assert len(town.published.uplinks) >= 2
 
 
 class SlowDisk(Executor):

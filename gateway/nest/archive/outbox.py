@@ -16,6 +16,7 @@ from nest.archive.schema import frames, nodes, outbox, quantities, readings, sin
 from nest.live import ReadingEvent
 
 SINK = "mqtt"
+_LOOK_BACK = 100  # frames: a node that sent nothing but others for so long has no reading that is worth a search
 
 
 class Outbox:
@@ -58,11 +59,20 @@ class Outbox:
     def latest(self, page: int = 100) -> Iterator[ReadingEvent]:
         """Every registered node's latest reading that came by a frame; asks the database for `page` nodes at a time."""
         others = frames.alias()
+        recent = (
+            select(others.c.id, others.c.time, others.c.decoded)
+            .where(others.c.node_id == nodes.c.id)
+            .order_by(others.c.time.desc())
+            .limit(_LOOK_BACK)
+            .correlate(nodes)
+            .subquery()
+        )
         newest = (
-            select(others.c.id)
-            .where(others.c.node_id == nodes.c.id, others.c.decoded == schema.DECODED)
-            .order_by(others.c.time.desc())  # one look into the key (node, time)
+            select(recent.c.id)
+            .where(recent.c.decoded == schema.DECODED)
+            .order_by(recent.c.time.desc())
             .limit(1)
+            .correlate(nodes)
             .scalar_subquery()
         )
         of_frame = (frames.c.id.label("frame_id"), frames.c.time, frames.c.fcnt, frames.c.heard)
