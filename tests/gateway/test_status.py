@@ -224,7 +224,8 @@ def test_a_nest_whose_database_takes_no_word_of_it_is_asked_itself(
             self.end_headers()
             self.wfile.write(b"?" if answer[1] is None else json.dumps(answer[1]).encode())
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002  as it is called there
+            """Nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Health) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
