@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from spatz.sim.simulate import register, register_gateways
 from spatz.sim.simulation import Plan, Simulation
 from spatz.sim.station import StationServer, VirtualStation
 
-from .conftest import SmallTown, observed_downlinks
+from .conftest import LIMIT_S, SmallTown, observed_downlinks
 
 RX2_HZ = 869_525_000
 
@@ -76,14 +77,21 @@ async def test_a_node_joins_sends_and_receives_in_each_window(station_town: Smal
         line = f"downlink port=10 payload={content}"
         await small.until(partial(small.said, line), line)
         assert (small.downlinks[-1].freq_hz == RX2_HZ) == (window == 2)
-    counted = (await asyncio.to_thread(small.nest.status))["counters"]
-    assert counted["dntxed"] >= 3
+    counted = await counters_with(small, "dntxed", 3)
     assert counted.get("dntxed_missing", 0) == 0
     assert counted["station_connected"] == 2
     assert counted["duplicate"] >= 2, "both stations heard it"
     for station in stations(small):
         assert station.counters.malformed == []
     assert {station.counters.configured for station in stations(small)} == {1}
+
+
+async def counters_with(small: SmallTown, kind: str, least: int) -> dict[str, int]:
+    """The nest's counters, once it has told of `least` of `kind`: it does every two seconds."""
+    end = time.monotonic() + LIMIT_S
+    while (counted := (await asyncio.to_thread(small.nest.status))["counters"]).get(kind, 0) < least:
+        assert time.monotonic() < end, counted
+    return counted
 
 
 @pytest.mark.parametrize("station_town", ["ws"], indirect=True)

@@ -58,8 +58,9 @@ RETRY_S = 0.1
 BREATH = 32  # messages of one station after which others have their turn
 
 _log = logging.getLogger(__name__)
-_no_log = logging.getLogger(f"{__name__}.websockets")  # the library would log headers, and every stranger's nonsense
-_no_log.disabled = True
+# The library would log headers, tokens in them, and every stranger's nonsense. Not one of `getLogger`, which anybody's
+# logging configuration can switch on.
+_no_log = logging.Logger("websockets", logging.CRITICAL + 1)
 
 
 class _Connection(ServerConnection):

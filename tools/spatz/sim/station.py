@@ -43,8 +43,8 @@ REPORT_US = 5_000
 
 _US = (1 << 48) - 1
 _ADDRESS = re.compile(r"wss?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
-_no_log = logging.getLogger(f"{__name__}.websockets")  # the library would log the token
-_no_log.disabled = True
+# The library would log the token. Not one of `getLogger`, which anybody's logging configuration can switch on.
+_no_log = logging.Logger("websockets", logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True, slots=True)
