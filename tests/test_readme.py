@@ -106,7 +106,7 @@ def test_running_a_nest(tmp_path: Path, nest_ports: dict[str, str]) -> None:
                 assert server.stdout
                 assert any(json.loads(line)["event"] == "ready" for line in server.stdout)
             else:
-                ported = command.replace("--seconds 60", "--seconds 20")
+                ported = command.replace("--seconds 60", "--seconds 50")  # a join in vain is tried again within 44 s
                 for shown, free in nest_ports.items():
                     ported = ported.replace(f":{shown}", f":{free}")
                 said[command] = run(f"{ported} --interval 10" if "simulate" in command else ported, tmp_path)
