@@ -28,7 +28,7 @@ from nest.moments import iso
 
 Format = Literal["text", "json"]
 
-QUIETER = ("aiomqtt", "amqtt", "asyncio", "mqtt", "transitions", "uvicorn", "uvicorn.error", "websockets")
+QUIETER = ("amqtt", "asyncio", "mqtt", "transitions", "uvicorn", "uvicorn.error", "websockets")
 _NOT_FIELDS = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"])
 _SECRETS = (
     (re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)"), r"\1:***"),

@@ -73,11 +73,7 @@ def test_several_commands_are_told_apart(v: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("v", [v for v in DOWN if v["name"].split()[0] in BUILT], ids=named)
 def test_what_the_network_says_is_built_as_others_build_it(v: dict[str, Any]) -> None:
-    try:
-        built = BUILT[v["name"].split()[0]](v["fields"])
-    except KeyError:
-        pytest.skip("the vector does not give every field")
-    assert built.hex() == v["wire"]
+    assert BUILT[v["name"].split()[0]](v["fields"]).hex() == v["wire"]
 
 
 def test_reserved_bits_of_the_margin_are_not_read() -> None:
