@@ -237,6 +237,52 @@ def energy(
     raise typer.Exit(library.run(library.Request(board, factors, interval, boot.value, confirmed, as_json)))
 
 
+_DECODER_EPILOG = (
+    f"{tr('Examples:')}\n\n"
+    "[bold]spatz decoder --for chirpstack --output decoder.js[/bold]\n\n"
+    "[bold]spatz decoder --for tts[/bold]\n\n"
+    "[bold]spatz decoder --examples --output decoder-examples.yaml[/bold]"
+)
+
+
+class Server(StrEnum):
+    """Whom `spatz decoder` writes for."""
+
+    CHIRPSTACK = "chirpstack"
+    TTS = "tts"
+    TS013 = "ts013"
+
+
+@app.command(
+    help=tr(
+        "The payload decoder in JavaScript, for a network server other than the nest: ChirpStack v4, The Things Stack, "
+        "or any that follows the LoRa Alliance's TS013."
+    ),
+    epilog=_DECODER_EPILOG,
+)
+def decoder(
+    server: Annotated[
+        Server,
+        typer.Option("--for", help=tr("The server it is for. Only its first lines differ: they say where it goes.")),
+    ] = Server.TS013,
+    examples: Annotated[
+        bool,
+        typer.Option("--examples", help=tr("Its examples instead, in the format of the LoRaWAN device repository.")),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help=tr("Write to this file instead of the screen."))
+    ] = None,
+) -> None:
+    """The payload decoder in JavaScript."""
+    from spatz import decoder as library
+
+    text = library.render_examples() if examples else library.render_script(server.value)
+    if output:
+        library.write(text, output)
+    else:
+        typer.echo(text, nl=False)
+
+
 def _plan(
     nodes: int, seed: int, interval: int, *, gateways: int = 1, loss: float = 0.0, confirmed: bool = False
 ) -> Plan:
