@@ -8,27 +8,51 @@ OUT_OF_RANGE = "out_of_range"  # in place of a value: it answered with something
 
 
 def encode(reading):
-    """The FRMPayload of a reading, 1 byte and more.
+    """The reading as the first part of a FRMPayload, 1 byte and more.
 
     reading: {name of a quantity: number in its unit, or FAILED, or OUT_OF_RANGE}. What is not in it was not measured
     and is not in the payload: missing is not zero.
     Raises ValueError for a name that the table does not have.
     """
-    present = 0
-    packed = 0
-    width = 0
+    return pack(codes(reading))
+
+
+def codes(reading):
+    """The codes of a reading, one for each row of the table; -1 for what was not measured. Raises as `encode`."""
+    result = []
     known = 0
-    for bit, name, minimum, steps, bits in QUANTITIES:
+    for _, name, minimum, steps, bits, _ in QUANTITIES:
         if name in reading:
-            present |= 1 << bit
-            packed = packed << bits | code(reading[name], minimum, steps, bits)
-            width += bits
             known += 1
+            result.append(code(reading[name], minimum, steps, bits))
+        else:
+            result.append(-1)
     if known != len(reading):
         names = [row[1] for row in QUANTITIES]
         raise ValueError("not a quantity: " + ", ".join(sorted(name for name in reading if name not in names)))
+    return result
+
+
+def pack(codes):
+    """Codes as bitmap and values, bit-packed."""
+    packed = 0
+    width = 0
+    for index, code in enumerate(codes):
+        if code >= 0:
+            bits = QUANTITIES[index][4]
+            packed = packed << bits | code
+            width += bits
     size = (width + 7) // 8
-    return _bitmap(present) + (packed << (8 * size - width)).to_bytes(size, "big")
+    return bitmap(present(codes)) + (packed << (8 * size - width)).to_bytes(size, "big")
+
+
+def present(codes):
+    """The presence bits as one number."""
+    result = 0
+    for index, code in enumerate(codes):
+        if code >= 0:
+            result |= 1 << QUANTITIES[index][0]
+    return result
 
 
 def code(value, minimum, steps, bits):
@@ -45,7 +69,7 @@ def code(value, minimum, steps, bits):
     return int(scaled)
 
 
-def _bitmap(present):
+def bitmap(present):
     """Seven presence bits a byte, the first seven first; bit 7 says that another byte follows."""
     result = bytearray()
     while True:

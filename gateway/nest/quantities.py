@@ -22,6 +22,7 @@ class Quantity:
     minimum: float  # value of code 0, in `unit`
     resolution: float  # value of one step
     bits: int  # width of the code
+    residue: int  # width of what parity carries of it
     decimals: int  # shown to people
     label_en: str
     label_de: str

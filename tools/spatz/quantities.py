@@ -1,6 +1,6 @@
 """The node's own copy of `boards/quantities.toml`: `python -m spatz.quantities` rewrites `firmware/payload/table.py`.
 
-A node has no TOML reader and needs only five columns, so they are compiled; a test fails when the copy is stale.
+A node has no TOML reader and needs only six columns, so they are compiled; a test fails when the copy is stale.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Quantity(Table):
     minimum: float
     resolution: Annotated[float, Field(gt=0)]
     bits: Annotated[int, Field(ge=2, le=MAX_BITS)]
+    residue: Annotated[int, Field(ge=2, le=MAX_BITS)]
     decimals: Annotated[int, Field(ge=0, le=6)]
     label_en: Annotated[str, Field(min_length=1)]
     label_de: Annotated[str, Field(min_length=1)]
@@ -100,15 +101,15 @@ def load_quantities() -> list[Quantity]:
 def render_table(quantities: list[Quantity]) -> str:
     """The text of `firmware/payload/table.py`."""
     rows = "".join(
-        f'    ({row.bit}, "{row.name}", {_number(row.minimum)}, {row.steps_per_unit.numerator}, {row.bits}),'
-        f"  # {row.unit}\n"
+        f'    ({row.bit}, "{row.name}", {_number(row.minimum)}, {row.steps_per_unit.numerator}, {row.bits}, '
+        f"{row.residue}),  # {row.unit}\n"
         for row in quantities
     )
     return (
         '"""The table of quantities, made from boards/quantities.toml by `python -m spatz.quantities`; edit it there.\n'
         "\n"
         "One row per quantity in the order of the presence bits: bit, name, minimum (in the unit of the comment),\n"
-        "steps per unit (1 / resolution), bits of the code.\n"
+        "steps per unit (1 / resolution), bits of the code, bits of its residue (boards/payload.md, Parity).\n"
         '"""\n'
         "\n"
         f"QUANTITIES = (\n{rows})\n"

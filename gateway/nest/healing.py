@@ -1,0 +1,325 @@
+"""Readings of frames that were never heard, solved for from the parity symbols of those that were (boards/payload.md,
+"Parity"). Pure: one `Healer` per session is told of frames and tells what it has recovered.
+
+- A slot is an FCnt. Its vector is what its frame would have contributed: step flag, presence bits, residues.
+- Each symbol of a frame is the XOR of the vectors of slots that the frame's FCnt names. Known ones are taken out; what
+  is left is one equation over GF(2), kept in reduced form. A slot that stands alone in an equation is solved.
+- A solved residue becomes a value only next to a neighbour whose value is known, and only over a step that the node
+  marked as small. Then it is exact. Else it stays unknown: no value is ever guessed.
+
+Memory does not grow: what lies `KEEP` slots behind the newest is forgotten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+from nest import payload
+from nest.extras import EXTRAS, RESERVED, STEP, VARIED, WINDOW_CODE, WINDOWS, read_rest
+from nest.payload import PayloadError
+from nest.quantities import by_name
+
+KEEP = 288  # slots: two windows and some
+_SHIFT = 128  # how often the bits of the equations are renumbered
+_MOST_SYMBOLS = 32  # of a frame: what an encoder sends at most
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recovered:
+    """The exact reading of a frame that was not heard; `codes` is empty where that frame carried none."""
+
+    fcnt: int
+    codes: dict[str, int]  # as in nest.payload.Decoded
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """How a slot's vector is made of a reading."""
+
+    varied: bool
+    bits: int
+    step: int  # its mask
+    # name, width of the code's residue, where it stands, mask of the presence bit (0: always there), width of the code
+    places: tuple[tuple[str, int, int, int, int], ...]
+
+
+@functools.lru_cache(maxsize=256)
+def layout_of(bitmap: bytes, varied: bool) -> Layout:
+    """The layout of slots with these quantities. Raises PayloadError: the bitmap is none."""
+    present = payload.presence(bitmap)
+    residues = sum(quantity.residue for quantity in present)
+    bits = 1 + residues + (len(present) if varied else 0)
+    places = []
+    left = residues
+    for index, quantity in enumerate(present):
+        left -= quantity.residue
+        there = 1 << residues + len(present) - 1 - index if varied else 0
+        places.append((quantity.name, quantity.residue, left, there, quantity.bits))
+    return Layout(varied, bits, 1 << bits - 1, tuple(places))
+
+
+def subset(fcnt: int, index: int, n: int) -> list[int]:
+    """The distances of the slots in symbol `index` of the frame `fcnt` with a window of `n` slots."""
+    x = ((fcnt & 0xFFFF) * 40503 + (fcnt >> 16) * 30011 + index * 27449 + 12345) & 0xFFFF or 1
+    most = 9 if n > 32 else n // 4 + 1
+    distances: list[int] = []
+    at = 0
+    while True:
+        x ^= x << 7 & 0xFFFF
+        x ^= x >> 9
+        x ^= x << 8 & 0xFFFF
+        at += 1 + x % most
+        if at > n:
+            return distances
+        distances.append(at)
+
+
+class Healer:
+    """The slots of one session."""
+
+    def __init__(self) -> None:
+        self._newest = -1
+        self._origin = 0  # the slot of bit 0 of every mask
+        self._vectors: dict[int, int] = {}  # of slots heard or solved
+        self._layouts: dict[int, Layout] = {}  # of the same
+        self._codes: dict[int, dict[str, int]] = {}  # complete readings, heard or recovered, as they stand in frames
+        self._partial: dict[int, dict[str, int]] = {}  # of slots solved and not complete
+        self._rows: dict[int, tuple[int, int, Layout]] = {}  # pivot bit -> mask, value, layout
+        self._pivots = 0
+        self.conflicts = 0  # equations that contradict what is known: there must be none
+
+    def heard(self, fcnt: int, codes: Mapping[str, int], rest: bytes) -> list[Recovered]:
+        """Take a frame: its reading and what stands behind it, both of `payload.decode`. Returns what it brought."""
+        if fcnt in self._codes or fcnt <= self._newest - KEEP:
+            return []
+        if fcnt > self._newest:
+            self._advance(fcnt)
+        raw = {name: payload.raw_code(by_name()[name], code) for name, code in codes.items()}
+        self._codes[fcnt] = raw
+        self._partial.pop(fcnt, None)
+        solved: list[int] = []
+        if rest and not rest[0] & RESERVED:
+            try:
+                self._parity(fcnt, raw, rest, solved)
+            except PayloadError:
+                pass  # the set of its symbols is none
+        return self._resolve([*solved, fcnt - 1, fcnt + 1])
+
+    def known(self, fcnt: int, codes: Mapping[str, int]) -> list[Recovered]:
+        """Take a reading that came another way (from the node's log): its neighbours may be found from it."""
+        vector = self._vectors.get(fcnt)
+        if vector is None or fcnt in self._codes:
+            return []
+        self._codes[fcnt] = {name: payload.raw_code(by_name()[name], code) for name, code in codes.items()}
+        self._partial.pop(fcnt, None)
+        return self._resolve([*self._partial])
+
+    def silent(self, fcnt: int) -> None:
+        """Take a frame that carried no reading: nothing is to be recovered for it."""
+        if fcnt > self._newest:
+            self._advance(fcnt)
+
+    # -- equations
+
+    def _parity(self, fcnt: int, raw: dict[str, int], rest: bytes, solved: list[int]) -> None:
+        header = rest[0]
+        if header & (EXTRAS | VARIED):
+            found = read_rest(rest)
+            bitmap, n, symbols = found.parity_set, found.window, found.symbols
+        else:
+            bitmap, n, symbols = None, WINDOWS[header & WINDOW_CODE], rest[1:]
+        varied = bool(header & VARIED)
+        if varied != (bitmap is not None):
+            return
+        layout = layout_of(payload.bitmap_of(raw) if bitmap is None else bitmap, varied)
+        vector = layout.step if header & STEP else 0
+        for name, width, shift, there, _ in layout.places:
+            if name in raw:
+                vector |= (raw[name] & (1 << width) - 1) << shift | there
+        self._settle(fcnt, vector, layout, solved)
+        count = len(symbols) * 8 // layout.bits
+        if not n or not count or count > _MOST_SYMBOLS:
+            return
+        number = int.from_bytes(symbols, "big") >> len(symbols) * 8 - count * layout.bits
+        vectors, layouts, origin = self._vectors, self._layouts, self._origin
+        ones = (1 << layout.bits) - 1
+        for index in range(count):
+            value = number >> (count - 1 - index) * layout.bits & ones
+            mask = 0
+            for distance in subset(fcnt, index, n):
+                slot = fcnt - distance
+                known = vectors.get(slot)
+                if known is None:
+                    if slot < origin:
+                        break  # before the session, or forgotten
+                    mask |= 1 << slot - origin
+                elif layouts[slot] is not layout:
+                    self.conflicts += 1
+                    break
+                else:
+                    value ^= known
+            else:
+                self._add(mask, value, layout, solved)
+
+    def _settle(self, slot: int, vector: int, layout: Layout, solved: list[int]) -> None:
+        """A slot's vector is known: take it out of the equations."""
+        known = self._vectors.get(slot)
+        if known is not None:
+            if known != vector or self._layouts[slot] is not layout:
+                self.conflicts += 1
+            return
+        self._vectors[slot] = vector
+        self._layouts[slot] = layout
+        bit = 1 << slot - self._origin
+        hit = [(pivot, row) for pivot, row in self._rows.items() if row[0] & bit]
+        for pivot, _ in hit:
+            del self._rows[pivot]
+            self._pivots &= ~pivot
+        for _, (mask, value, of) in hit:
+            if of is layout:
+                self._add(mask & ~bit, value ^ vector, layout, solved)
+            else:
+                self.conflicts += 1
+
+    def _add(self, mask: int, value: int, layout: Layout, solved: list[int]) -> None:
+        """One more equation."""
+        rows = self._rows
+        left = mask & self._pivots
+        while left:
+            pivot = left & -left
+            left ^= pivot
+            other = rows[pivot]
+            if other[2] is not layout:
+                self.conflicts += 1
+                return
+            mask ^= other[0]
+            value ^= other[1]
+        if not mask:
+            if value:
+                self.conflicts += 1
+            return
+        pivot = mask & -mask
+        alone: list[tuple[int, int]] = []
+        if not mask & (mask - 1):
+            alone.append((pivot, value))
+        for at, (other_mask, other_value, of) in [*rows.items()]:
+            if other_mask & pivot:
+                if of is not layout:
+                    self.conflicts += 1
+                    return
+                other_mask ^= mask
+                other_value ^= value
+                if other_mask & (other_mask - 1):
+                    rows[at] = (other_mask, other_value, layout)
+                else:
+                    del rows[at]
+                    self._pivots &= ~at
+                    alone.append((at, other_value))
+        if mask & (mask - 1):
+            rows[pivot] = (mask, value, layout)
+            self._pivots |= pivot
+        for bit, vector in alone:
+            slot = self._origin + bit.bit_length() - 1
+            self._vectors[slot] = vector
+            self._layouts[slot] = layout
+            if slot not in self._codes:  # else one that was heard without a header
+                self._partial[slot] = {}
+            solved.append(slot)
+
+    # -- values
+
+    def _resolve(self, first: list[int]) -> list[Recovered]:
+        """Find values for solved slots, beginning at `first`; what is complete now."""
+        done: list[Recovered] = []
+        waiting = self._partial
+        again = [slot for slot in first if slot in waiting]
+        if any(layout.varied for layout in map(self._layouts.get, first) if layout is not None):
+            again = [*waiting]
+        while again:
+            slot = again.pop()
+            if slot not in waiting or not self._try(slot):
+                continue
+            layout = self._layouts[slot]
+            found, vector = waiting[slot], self._vectors[slot]
+            wanted = [place for place in layout.places if not layout.varied or vector & place[3]]
+            if len(found) == len(wanted):
+                del waiting[slot]
+                self._codes[slot] = found
+                table = by_name()
+                done.append(
+                    Recovered(slot, {place[0]: payload.from_raw(table[place[0]], found[place[0]]) for place in wanted})
+                )
+            again += [*waiting] if layout.varied else [slot - 1, slot + 1]
+        return done
+
+    def _try(self, slot: int) -> bool:
+        """Find values of the solved slot beside known ones; whether anything new was found, or nothing is missing."""
+        layout, vector, found = self._layouts[slot], self._vectors[slot], self._partial[slot]
+        new = False
+        for name, width, shift, there, bits in layout.places:
+            if name in found or (there and not vector & there):
+                continue
+            residue = vector >> shift & (1 << width) - 1
+            half = 1 << width - 1
+            if not vector & layout.step:
+                before = self._neighbour(slot, -1, name, there, layout)
+                if before is not None:
+                    # the one number with that residue in before - half .. before + half - 1
+                    code = before[1] - half + (residue - before[1] + half & (1 << width) - 1)
+                    new |= self._found(found, name, code, bits)
+                    continue
+            after = self._neighbour(slot, 1, name, there, layout)
+            if after is not None and not self._vectors[after[0]] & layout.step:
+                # after - code is in -half .. half - 1
+                code = after[1] - half + 1 + (residue - after[1] + half - 1 & (1 << width) - 1)
+                new |= self._found(found, name, code, bits)
+        return new or (layout.varied and not any(vector & place[3] for place in layout.places))
+
+    def _found(self, found: dict[str, int], name: str, code: int, bits: int) -> bool:
+        if not 0 <= code < 1 << bits:
+            self.conflicts += 1
+            return False
+        found[name] = code
+        return True
+
+    def _neighbour(self, slot: int, way: int, name: str, there: int, layout: Layout) -> tuple[int, int] | None:
+        """The next slot that way with that quantity, and its code; None where it is not known."""
+        while True:
+            slot += way
+            vector = self._vectors.get(slot)
+            if vector is None or self._layouts[slot] is not layout:
+                return None
+            if not there or vector & there:
+                codes = self._codes.get(slot) or self._partial.get(slot, {})
+                return (slot, codes[name]) if name in codes else None
+
+    # -- forgetting
+
+    def _advance(self, fcnt: int) -> None:
+        if self._newest < 0 or fcnt - self._newest > KEEP:
+            self._forget_all(max(0, fcnt - KEEP))
+        self._newest = fcnt
+        oldest = fcnt - KEEP
+        if oldest - self._origin < _SHIFT:
+            return
+        by = oldest - self._origin
+        gone = (1 << by) - 1
+        self._origin = oldest
+        self._rows = {
+            pivot >> by: (mask >> by, value, layout)
+            for pivot, (mask, value, layout) in self._rows.items()
+            if not mask & gone
+        }
+        self._pivots = 0
+        for pivot in self._rows:
+            self._pivots |= pivot
+        for table in (self._vectors, self._layouts, self._codes, self._partial):
+            for slot in [slot for slot in table if slot < oldest]:
+                del table[slot]  # type: ignore[attr-defined]  # a union of dicts with the same keys
+
+    def _forget_all(self, origin: int) -> None:
+        for table in (self._vectors, self._layouts, self._codes, self._partial, self._rows):
+            table.clear()
+        self._pivots, self._origin = 0, origin
