@@ -26,12 +26,23 @@ def start(machine, esp32, time):
     try:
         config = load()
         hardware = _hardware(config, machine, esp32, time)
+        if hardware.woken_by_contact():
+            _count(config, hardware, machine.RTC())
         identity = Identity(esp32.NVS("spatz"))
         life = Life(config, identity, hardware, machine.RTC(), time)
     except (ConfigError, IdentityError) as error:
         ask_for_help(str(error), hardware, time)
         return
     life.run()
+
+
+def _count(config, hardware, rtc):
+    """A tip of the rain gauge; returns when it is time for a reading as well."""
+    from node.memory import Memory
+    from node.notes import mark
+    from node.pulses import doze
+
+    doze(hardware, Memory(rtc), mark(config["sensors"], config.get("find") or []))
 
 
 def _hardware(config, machine, esp32, time):

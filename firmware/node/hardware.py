@@ -11,6 +11,7 @@ from payload.encode import FAILED
 
 # chip: module, class, its own pins
 _RADIOS = {"sx1262": ("radio.sx126x", "SX126x", ("busy", "dio1")), "sx1276": ("radio.sx127x", "SX127x", ("dio0",))}
+_RX_BYTES = const(512)  # of a serial line, until a driver reads them
 _SUPPLY_MS = const(3)  # a regulator of an amplifier: 1 (Heltec V4); a TCXO: 2
 
 
@@ -24,6 +25,7 @@ class Hardware:
         self._time = time
         self._radio = None
         self._i2c = None
+        self._serial = []  # (UART, its pin TX): what is open
         self._enable_level = None
         self.sleep_ms = time.sleep_ms
         self.woke_from_sleep = machine.reset_cause() == machine.DEEPSLEEP_RESET
@@ -32,11 +34,25 @@ class Hardware:
         # first of all: a floating NSS wakes the radio
         self._cs = pin(config["radio"]["cs"], pin.OUT, value=1, hold=False)
         self._held = [self._cs]  # what must not float while the processor sleeps
+        self._held_awake = []  # nor these in light sleep
         self._vext = self._output("vext")
         self._led = self._output("led")
         button = config.get("button")
         self._button = (
             pin(button["pin"], pin.IN, pin.PULL_UP if button["pressed"] == 0 else pin.PULL_DOWN) if button else None
+        )
+        self.found_sensors = self.woke_from_sleep  # looked for, since the start
+        self.pulses = None
+        for entry in config.get("sensors") or ():
+            if entry.get("bus") == "pulse":
+                from node.pulses import Pulses
+
+                self.pulses = Pulses(entry, machine, esp32, time)
+
+    def woken_by_contact(self):
+        """Whether the contact of a rain gauge ended the deep sleep."""
+        return (
+            self.pulses is not None and self.woke_from_sleep and self._machine.wake_reason() == self._machine.PIN_WAKE
         )
 
     def _output(self, part):
@@ -67,7 +83,54 @@ class Hardware:
             vext = self._config["vext"]
             self._vext.value(vext["on"] if on else 1 - vext["on"])
             if on:
+                self._held_awake.append(self._vext)  # or a warm-up in light sleep would switch it off
                 self.sleep_ms(vext["settle_ms"])
+            elif self._vext in self._held_awake:
+                self._held_awake.remove(self._vext)
+
+    def bus(self, entry):
+        """What a driver talks to its sensor by: `machine.I2C`, `machine.UART` (reads do not wait), `onewire.OneWire`,
+        `machine.ADC`, or the Counter of sensors.rain.
+
+        entry: a sensor in config.json; "bus" says which, I2C when it is missing. Raises OSError, ValueError, KeyError for
+        what this board has not. `release` closes it.
+        """
+        return getattr(self, "_open_" + entry.get("bus", "i2c"))(entry)
+
+    def _open_i2c(self, entry):
+        return self.i2c()
+
+    def _open_uart(self, entry):
+        pin = self._machine.Pin
+        tx = pin(entry["tx"])
+        uart = self._machine.UART(entry["id"], baudrate=entry["baud"], tx=tx, rx=pin(entry["rx"]), rxbuf=_RX_BYTES)
+        self._serial.append((uart, tx))
+        self._held_awake.append(tx)  # low would be a character to the sensor
+        return uart
+
+    def _open_onewire(self, entry):
+        from onewire import OneWire
+
+        return OneWire(self._machine.Pin(entry["pin"]))
+
+    def _open_adc(self, entry):
+        return self._adc(entry["pin"], entry["atten_db"])
+
+    def _open_pulse(self, entry):
+        return self.pulses.collect()
+
+    def _adc(self, pin, atten_db):
+        adc_class = self._machine.ADC
+        attenuation = {0: adc_class.ATTN_0DB, 2.5: adc_class.ATTN_2_5DB, 6: adc_class.ATTN_6DB, 11: adc_class.ATTN_11DB}
+        return adc_class(self._machine.Pin(pin), atten=attenuation[atten_db])
+
+    def release(self):
+        """Close what `bus` opened; a serial line left high would feed a sensor without power."""
+        while self._serial:
+            uart, tx = self._serial.pop()
+            self._held_awake.remove(tx)
+            uart.deinit()
+            tx.init(self._machine.Pin.IN)
 
     def i2c(self):
         """The bus of the outside sensors. Raises OSError for a board without one."""
@@ -86,20 +149,16 @@ class Hardware:
             return None
         from sensors import battery
 
-        machine = self._machine
-        adc_class = machine.ADC
-        attenuation = {0: adc_class.ATTN_0DB, 2.5: adc_class.ATTN_2_5DB, 6: adc_class.ATTN_6DB, 11: adc_class.ATTN_11DB}
         divider = None
         try:
             divider = self._connect_divider(entry)
-            adc = machine.ADC(machine.Pin(entry["adc"]), atten=attenuation[entry["atten_db"]])
-            return battery.read(adc, entry["ratio"], entry.get("trim", 1))
+            return battery.read(self._adc(entry["adc"], entry["atten_db"]), entry["ratio"], entry.get("trim", 1))
         except Exception as error:  # a battery that cannot be measured must not cost the other values
             print(f"battery cannot be measured: {type(error).__name__}: {error}")
             return FAILED
         finally:
             if divider:
-                divider.init(machine.Pin.IN)  # back to the board's own level, which is off
+                divider.init(self._machine.Pin.IN)  # back to the board's own level, which is off
 
     def _connect_divider(self, entry):
         """Switch the divider on. "sense": the level that the board gives the pin is "off", revisions differ in it."""
@@ -162,16 +221,20 @@ class Hardware:
         """Light sleep for `ms`. An ESP32-S3 lets go of every pin meanwhile (ESP-IDF isolates them, because a pulse on
         an open input could reset the chip), and a floating NSS wakes an SX1262: so it is held. An ESP32 keeps its
         pins, and the hold does no harm."""
-        for pin in self._held:
+        for pin in self._held + self._held_awake:
             pin.init(hold=True)
-        self._machine.lightsleep(ms)
-        for pin in self._held:
+        (self.pulses or self._machine).lightsleep(ms)
+        for pin in self._held + self._held_awake:
             pin.init(hold=False)
 
-    def deepsleep(self, ms):
-        """Everything off that costs current, then sleep; the node starts again with main.py after `ms`."""
+    def deepsleep(self, ms, touched=True):
+        """Everything off that costs current, then sleep; the node starts again with main.py after `ms`.
+
+        touched: False when nobody has spoken to the radio since the last deep sleep: it sleeps still.
+        """
         try:
-            self.radio().sleep(warm=False)
+            if touched:
+                self.radio().sleep(warm=False)
         except Exception as error:  # a broken radio must not keep the node awake
             print(f"the radio does not go to sleep: {type(error).__name__}: {error}")
         self.sensor_power(False)
@@ -179,6 +242,8 @@ class Hardware:
         for pin in self._held:  # NSS high; TCXO, amplifier and switch off
             pin.init(self._machine.Pin.OUT, value=1 if pin is self._cs else 0, hold=True)
         self._esp32.gpio_deep_sleep_hold(True)
+        if self.pulses:
+            self.pulses.before_deepsleep(ms)
         self._machine.deepsleep(ms)
 
     def restart(self):

@@ -1,26 +1,33 @@
-"""A reading: every sensor of the configuration asked once. One that fails is in the reading as failed, never as 0."""
+"""A reading: the sensors of the configuration, each asked in its own way and rhythm.
+
+What a driver may have: read, and where a sensor needs it start, stop and probe; README, "A sensor of your own". One
+that fails is in the reading as failed, never as 0; one that is not due is not in it; and none costs the others.
+"""
 
 from micropython import const
 
-from payload.encode import FAILED
+from node.notes import Notes, mark
+from payload.encode import FAILED, OUT_OF_RANGE
 
 _EMPTY_MV = const(3200)  # a lithium cell; a board file may say otherwise
 _FULL_MV = const(4200)
+_LARGEST = 1e9  # of any quantity; infinity and what is not a number are not below it
 
 
-def take(sensors, hardware):
+def take(sensors, hardware, memory=None, now_s=0, find=None, clock=None):
     """{quantity: value, or FAILED, or OUT_OF_RANGE}.
 
-    sensors: the list of config.json; hardware: `sensor_power(on)`, `i2c()`, `sleep_ms`, `battery()` (volts, FAILED, or
-    None for a board that cannot measure it).
+    sensors, find: the lists of config.json; hardware: node.hardware; memory: its `sensors` (bytes) is read and set, not
+    saved; now_s: node time; clock: radio.clock, for waits that need not be awake. Without memory every sensor is due.
     """
-    reading = {}
-    hardware.sensor_power(True)
-    try:
-        for sensor in sensors:
-            reading.update(_ask(sensor, hardware))
-    finally:
-        hardware.sensor_power(False)
+    find = find or []
+    notes = Notes(memory.sensors if memory else b"", mark(sensors, find))
+    if hardware.pulses:
+        hardware.pulses.remember(memory, notes)
+        notes.wakes = 0
+    reading = _ask(sensors, hardware, notes, now_s, find, clock)
+    if memory:
+        memory.sensors = notes.pack()
     volts = hardware.battery()
     if volts is not None:
         reading["battery"] = volts
@@ -50,25 +57,155 @@ def charging(volts, usb):
     return usb.get("sense") == "battery-above" and volts * 1000 > usb["mv"]
 
 
-def _ask(sensor, hardware):
-    name = sensor["driver"]
-    wanted = sensor["quantities"]
+class _Sensor:
+    """One that is asked now. wanted: its quantities that no sensor before it measures."""
+
+    def __init__(self, entry, wanted, hardware):
+        self._entry = entry
+        self._wanted = wanted
+        self._hardware = hardware
+        self._driver = None
+        self._bus = None
+        self.warm_up_ms = 0
+
+    def start(self):
+        """Begin what takes a while. Returns whether `read` is worth trying."""
+        entry = self._entry
+        try:
+            driver = _driver(entry["driver"])
+            self._bus = self._hardware.bus(entry)
+            self._driver = driver
+            if hasattr(driver, "start"):
+                driver.start(self._bus, entry, self._hardware.sleep_ms)
+            self.warm_up_ms = entry.get("warm_up_ms", 0)
+            return True
+        except Exception as error:  # whatever a sensor does, the other values are worth sending
+            self._complain(error)
+            return False
+
+    def read(self):
+        """{quantity: value or mark} of all that is wanted and that this model has."""
+        name = self._entry["driver"]
+        try:
+            got = self._driver.read(self._bus, self._entry, self._hardware.sleep_ms)
+            for quantity in self._wanted:
+                if quantity not in got:
+                    print(f"sensor {name} has no {quantity}: it is another model")
+            return {quantity: _checked(got[quantity]) for quantity in self._wanted if quantity in got}
+        except Exception as error:
+            self._complain(error)
+            return self.failed()
+
+    def failed(self):
+        return dict.fromkeys(self._wanted, FAILED)
+
+    def stop(self):
+        """Let it rest, whatever happened."""
+        if not hasattr(self._driver, "stop"):
+            return
+        try:
+            self._driver.stop(self._bus, self._entry, self._hardware.sleep_ms)
+        except Exception as error:
+            self._complain(error)
+
+    def _complain(self, error):
+        why = (
+            "it does not answer, is it connected?" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        )
+        name = self._entry["driver"]
+        print(f"sensor {name} failed: {why}")
+
+
+def _driver(name):
+    return __import__("sensors." + name, None, None, ("read",))
+
+
+def _checked(value):
+    """A number, or one of the two marks; anything else is not a value."""
+    if value is FAILED or value is OUT_OF_RANGE or (isinstance(value, (int, float)) and -_LARGEST < value < _LARGEST):
+        return value
+    return OUT_OF_RANGE if value == OUT_OF_RANGE else FAILED
+
+
+def _ask(sensors, hardware, notes, now_s, find, clock):
+    """Power on, find, start, warm up, read, stop, power off."""
+    search = find and (notes.found is None or not hardware.found_sensors)
+    due = [] if search else _due(sensors, find, notes, now_s)
+    entries = sensors + find if search else [entry for _, entry, _ in due]
+    power = search or [entry for entry in entries if entry.get("bus") != "pulse"]  # a contact needs none
+    asked = []
+    reading = {}
     try:
-        driver = __import__("sensors." + name, None, None, ("read",))
-        got = driver.read(hardware.i2c(), sensor["address"], hardware.sleep_ms)
-    except Exception as error:  # whatever a sensor does, the other values are worth sending
-        print(f"sensor {name} failed: {_why(error)}")
-        return dict.fromkeys(wanted, FAILED)
-    for quantity in wanted:
-        if quantity not in got:
-            print(f"sensor {name} has no {quantity}: it is another model")
-    return {quantity: got[quantity] for quantity in wanted if quantity in got}
+        if power:
+            hardware.sensor_power(True)
+            _wait(max([entry.get("startup_ms", 0) for entry in entries] or [0]), hardware, None)
+        if search:
+            notes.found = _search(sensors, hardware, find)
+            hardware.found_sensors = True
+            due = _due(sensors, find, notes, now_s)
+        for place, entry, wanted in due:
+            if entry.get("every_s"):
+                notes.asked[place] = now_s  # whether it works or not: a broken one shall not empty the battery
+            sensor = _Sensor(entry, wanted, hardware)
+            asked.append((sensor, sensor.start()))
+        _wait(max([sensor.warm_up_ms for sensor, _ in asked] or [0]), hardware, clock)
+        for sensor, started in asked:
+            reading.update(sensor.read() if started else sensor.failed())
+    finally:
+        for sensor, _ in asked:
+            sensor.stop()
+        hardware.release()
+        if power:
+            hardware.sensor_power(False)
+    return reading
 
 
-def _why(error):
-    if isinstance(error, OSError):
-        return "it does not answer, is it connected?"
-    return f"{type(error).__name__}: {error}"
+def _wait(ms, hardware, clock):
+    if clock and ms:
+        clock.sleep_until_us(clock.ticks_add(clock.ticks_us(), ms * 1000), False)
+    elif ms:
+        hardware.sleep_ms(ms)
+
+
+def _due(sensors, find, notes, now_s):
+    """[(place, entry, wanted)] of the sensors that are asked now. A quantity belongs to the first that measures it."""
+    result = []
+    owned = set()
+    for place in list(range(len(sensors))) + [len(sensors) + at for at in notes.found or ()]:
+        entry = sensors[place] if place < len(sensors) else find[place - len(sensors)]
+        wanted = [quantity for quantity in entry["quantities"] if quantity not in owned]
+        owned.update(wanted)
+        if wanted and notes.due(place, entry.get("every_s", 0), now_s):
+            result.append((place, entry, wanted))
+    return result
+
+
+def _search(sensors, hardware, find):
+    """Places in `find` of the sensors that are on the I2C bus: the first that knows itself at an address is there."""
+    try:
+        bus = hardware.bus({})
+        there = bus.scan()
+    except Exception as error:
+        print(f"no sensor can be found: {type(error).__name__}: {error}")
+        return []
+    taken = [entry.get("address") for entry in sensors]
+    result = []
+    for at, entry in enumerate(find):
+        address = entry["address"]
+        if address in there and address not in taken and _is_it(entry["driver"], bus, address):
+            name = entry["driver"]
+            print(f"found {name} at {address:#x}")
+            taken.append(address)
+            result.append(at)
+    return result
+
+
+def _is_it(name, bus, address):
+    try:
+        driver = _driver(name)
+        return not hasattr(driver, "probe") or bool(driver.probe(bus, address))
+    except Exception:  # another chip may answer in any way, or not at all
+        return False
 
 
 def text(reading):

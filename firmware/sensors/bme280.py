@@ -10,8 +10,9 @@ import struct
 from micropython import const
 
 from payload.encode import FAILED, OUT_OF_RANGE
+from sensors.errors import SensorError
 
-_CHIP_ID = const(0xD0)
+CHIP_ID = const(0xD0)
 _CTRL_HUM = const(0xF2)
 _STATUS = const(0xF3)
 _CTRL_MEAS = const(0xF4)
@@ -35,10 +36,6 @@ _SKIPPED_16 = const(0x8000)  # the same of humidity (5.4.9)
 
 # what the sensor is made for (1.1 and 1.4): beyond that it answers, but not with a measurement
 _RANGE = {"temperature": (-40, 85), "humidity": (0, 100), "pressure": (300, 1100)}
-
-
-class SensorError(Exception):
-    """The sensor is not there, is another one, or does not finish; the text says which."""
 
 
 class Calibration:
@@ -131,13 +128,19 @@ def _checked(quantity, value):
     return value if low <= value <= high else OUT_OF_RANGE
 
 
-def read(i2c, address, sleep_ms):
+def probe(i2c, address):
+    """Whether a BME280 answers there. Raises OSError of the bus when nothing does."""
+    return i2c.readfrom_mem(address, CHIP_ID, 1)[0] == _BME280
+
+
+def read(i2c, entry, sleep_ms):
     """Measure once: {quantity: value, or FAILED, or OUT_OF_RANGE}; a BMP280 gives no humidity.
 
-    i2c: with readfrom_mem and writeto_mem of `machine.I2C`; address: 0x76 or 0x77; sleep_ms: a function.
-    Raises SensorError; and OSError of the bus when nothing answers.
+    i2c: with readfrom_mem and writeto_mem of `machine.I2C`; entry: of config.json, its "address" is 0x76 or 0x77;
+    sleep_ms: a function. Raises SensorError; and OSError of the bus when nothing answers.
     """
-    chip = i2c.readfrom_mem(address, _CHIP_ID, 1)[0]
+    address = entry["address"]
+    chip = i2c.readfrom_mem(address, CHIP_ID, 1)[0]
     if chip not in (_BME280, _BMP280):
         raise SensorError(f"chip id {chip:#x}, expected 0x60 (BME280) or 0x58 (BMP280)")
     wet = chip == _BME280

@@ -156,12 +156,20 @@ class Hardware:
         self.powered = []
         self.lights = 0
         self.lightsleeps = []
+        self.pulses = None
+        self.found_sensors = True
+
+    def woken_by_contact(self):
+        return False
 
     def sensor_power(self, on):
         self.powered.append(on)
 
-    def i2c(self):
+    def bus(self, entry):
         raise OSError(19)
+
+    def release(self):
+        pass
 
     def battery(self):
         return self.volts

@@ -4,9 +4,11 @@
 
 from expect import equal, raises
 from payload.encode import FAILED, OUT_OF_RANGE
-from sensors import bme280
+from sensors import bme280, bmp280
+from sensors.errors import SensorError
 
 VECTORS = "bme280.json"
+ENTRY = {"address": 0x76}
 
 
 def _calibration(vectors):
@@ -73,7 +75,7 @@ def check_implausible_is_out_of_range(vectors):
 
 def check_empty_calibration_is_refused():
     for filler in (b"\x00", b"\xff"):
-        raises(bme280.SensorError, bme280.calibration, filler * 26, filler * 7)
+        raises(SensorError, bme280.calibration, filler * 26, filler * 7)
 
 
 class Bus:
@@ -109,7 +111,7 @@ class Bus:
 def check_measures_once_in_forced_mode(vectors):
     bus = Bus(vectors)
     slept = []
-    got = bme280.read(bus, 0x76, slept.append)
+    got = bme280.read(bus, ENTRY, slept.append)
     equal(bus.written, [(0xF5, 0), (0xF2, 1), (0xF4, 0x25)])
     assert sum(slept) >= 10
     _close(got["temperature"], 25.08, 0.001, "temperature")
@@ -118,15 +120,22 @@ def check_measures_once_in_forced_mode(vectors):
 
 def check_bmp280_has_no_humidity(vectors):
     bus = Bus(vectors, chip=0x58)
-    got = bme280.read(bus, 0x76, lambda ms: None)
+    got = bme280.read(bus, ENTRY, lambda ms: None)
     equal(sorted(got), ["pressure", "temperature"])
     equal([register for register, _ in bus.written], [0xF5, 0xF4])
 
 
 def check_another_chip_is_refused(vectors):
-    raised = raises(bme280.SensorError, bme280.read, Bus(vectors, chip=0x61), 0x76, lambda ms: None)
+    raised = raises(SensorError, bme280.read, Bus(vectors, chip=0x61), ENTRY, lambda ms: None)
     assert "0x61" in str(raised)
 
 
 def check_endless_measurement_is_given_up(vectors):
-    raises(bme280.SensorError, bme280.read, Bus(vectors, busy=1000000), 0x76, lambda ms: None)
+    raises(SensorError, bme280.read, Bus(vectors, busy=1000000), ENTRY, lambda ms: None)
+
+
+def check_each_knows_itself(vectors):
+    for chip, is_bme, is_bmp in ((0x60, True, False), (0x58, False, True), (0x61, False, False)):
+        bus = Bus(vectors, chip=chip)
+        equal((bme280.probe(bus, 0x76), bmp280.probe(bus, 0x76)), (is_bme, is_bmp), chip)
+        equal(bus.written, [])
