@@ -12,6 +12,7 @@ Memory does not grow: what lies `KEEP` slots behind the newest is forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -101,10 +102,8 @@ class Healer:
         self._partial.pop(fcnt, None)
         solved: list[int] = []
         if rest and not rest[0] & RESERVED:
-            try:
+            with contextlib.suppress(PayloadError):  # the set of its symbols is none
                 self._parity(fcnt, raw, rest, solved)
-            except PayloadError:
-                pass  # the set of its symbols is none
         return self._resolve([*solved, fcnt - 1, fcnt + 1])
 
     def known(self, fcnt: int, codes: Mapping[str, int]) -> list[Recovered]:
