@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from nest.database_url import DatabaseServer, database_url_is_good
 from nest.errors import UserError
 from nest.i18n import tr
 
@@ -37,6 +38,12 @@ def _mqtt_url(text: str) -> str:
 def _topic(text: str) -> str:
     if not re.fullmatch(r"[^+#\s\x00/]+(?:/[^+#\s\x00/]+)*", text):
         raise PydanticCustomError("mqtt_topic", "mqtt_topic")
+    return text
+
+
+def _database_url(text: str) -> str:
+    if text and not database_url_is_good(text):
+        raise PydanticCustomError("database_url", "database_url")
     return text
 
 
@@ -72,6 +79,13 @@ class TownSection(_Section):
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     language: Literal["de", "en"] = "de"
+
+
+class DatabaseSection(_Section):
+    """`[database]`: a PostgreSQL server by URL; without one the nest keeps everything in `nest.db`."""
+
+    url: Annotated[str, AfterValidator(_database_url)] = ""
+    password_file: str = ""  # in the town's folder, its first line; empty: PGPASSWORD, ~/.pgpass or none
 
 
 class SemtechUdpSection(_Section):
@@ -137,6 +151,7 @@ class Settings(_Section):
     mqtt: MqttSection = MqttSection()
     lorawan: LorawanSection = LorawanSection()
     map: MapSection = MapSection()
+    database: DatabaseSection = DatabaseSection()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +162,12 @@ class Town:
     settings: Settings
 
     @property
-    def database(self) -> Path:
-        return self.path / DATABASE_FILE
+    def database(self) -> Path | DatabaseServer:
+        """The file of an SQLite database, or where the server is."""
+        settings = self.settings.database
+        if not settings.url:
+            return self.path / DATABASE_FILE
+        return DatabaseServer(settings.url, self.path / settings.password_file if settings.password_file else None)
 
     @property
     def name(self) -> str:
@@ -201,6 +220,8 @@ def create(
     web_host: str | None = None,
     station_port: int = 0,
     station_host: str | None = None,
+    database_url: str = "",
+    password_file: str = "",
 ) -> Town:
     """Make a town's folder with its `town.toml` and an empty database. Ports may be 0: any free one at each start.
 
@@ -224,6 +245,7 @@ def create(
             "mqtt": {"url": mqtt_url, "port": mqtt_port},
             "lorawan": {},
             "map": {},
+            "database": {"url": database_url, "password_file": password_file},
         }
     )
     try:
@@ -247,8 +269,13 @@ def create(
             tr("{path} cannot be written: {reason}.", path=file, reason=error.strerror),
             tr("Choose a folder that belongs to you."),
         ) from error
-    open_database(path / DATABASE_FILE).dispose()
-    return load(path)
+    made = load(path)
+    try:
+        open_database(made.database).dispose()
+    except UserError:
+        file.unlink()  # there is no town, and the same command may be given again
+        raise
+    return made
 
 
 def load(path: Path) -> Town:
@@ -282,6 +309,8 @@ _COMMENTS = {
     "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
     "everybody who reaches its host may write to it",
     "lorawan": "the network's side of the air",
+    "database": 'a PostgreSQL server: postgresql://user@host/name, its password in ~/.pgpass or in password_file (in '
+    'this folder, mode 600); with url = "" everything is in nest.db, here',
     "map": "tiles = true lets browsers fetch the map from tiles_url; outlines is a GeoJSON file in this folder",
 }
 
@@ -386,5 +415,6 @@ def _expectations() -> dict[str, str]:
         "literal_error": tr("one of {expected} was expected"),
         "slug": tr("lower-case letters a-z, digits and hyphens were expected"),
         "mqtt_url": tr("mqtt://host:port or mqtts://host:port was expected, or an empty text"),
+        "database_url": tr("postgresql://user@host/database without a password was expected, or an empty text"),
         "mqtt_topic": tr("a topic without spaces, + and # was expected"),
     }

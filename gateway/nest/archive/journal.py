@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import sqlite3
+import operator
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
@@ -57,11 +57,15 @@ class Committed:
 class Journal:
     """The one that writes what was heard. Everything but `finish` belongs to the thread that made it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._connection = journal_connection(engine, PATIENCE_MS)
+    def __init__(self, engine: Engine, *, alone: bool = False) -> None:
+        """`alone`: a nest's; on a database server there may be no other nest's beside it."""
+        self._connection = journal_connection(engine, PATIENCE_MS, alone=alone)
         self._generation = self._ask_generation()
         self._memory = Memory()
-        self._data_version = self._ask_data_version()
+        self._changes = self._connection.changes()
+        self._begun: tuple[Sequence[Stored], Committed] | None = None
+        self._doubtful: tuple[Sequence[Stored], Committed] | None = None  # the end of their transaction was not seen
+        self._standing: tuple[Sequence[Stored], Committed] | None = None  # they were doubtful, and are on the disk
 
     def commit(self, effects: Sequence[Stored], mark: int | None = None) -> Committed:
         """Carry out `effects` in their order; `mark`: everything up to that number in the outbox is published.
@@ -100,10 +104,13 @@ class Journal:
         try:
             self._connection.execute("COMMIT")
         except BaseException as error:
+            if self._connection.uncertain is not None:
+                self._doubtful = self._begun
             self._roll_back()
-            if isinstance(error, sqlite3.DatabaseError):
-                raise RefusedError(_reason(error)) from error
+            if (reason := self._connection.refusal(error)) is not None:
+                raise RefusedError(reason) from error
             raise
+        self._begun = self._standing = None
         self._memory.committed()
 
     def changed_elsewhere(self) -> bool:
@@ -112,10 +119,10 @@ class Journal:
         Raises RefusedError.
         """
         try:
-            version = self._ask_data_version()
-        except sqlite3.DatabaseError as error:
-            raise RefusedError(_reason(error)) from error
-        changed, self._data_version = version != self._data_version, version
+            changes = self._connection.changes()
+        except Exception as error:
+            raise RefusedError(self._connection.refusal(error) or str(error)) from error
+        changed, self._changes = changes != self._changes, changes
         return changed
 
     def close(self) -> None:
@@ -124,24 +131,39 @@ class Journal:
 
     def _transaction(self, effects: Sequence[Stored], mark: int | None, *, one_by_one: bool) -> Committed:
         connection = self._connection
-        done = Committed([], [], 0, 0, 0, [])
         try:
             connection.execute("BEGIN IMMEDIATE")
             if self._ask_generation() != self._generation:
                 raise ReplacedError
+            done, todo = self._what_stands(effects)
             if one_by_one:
-                self._one_by_one(effects, done)
-            elif effects:
-                Burst(connection, self._memory, done).carry_out(effects)
+                self._one_by_one(todo, done)
+            elif todo:
+                Burst(connection, self._memory, done).carry_out(todo)
             if mark is not None:
                 connection.execute(Sql.set_mark, (SINK, mark))
                 connection.execute(Sql.forget_published)
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_ONE_EFFECT):
-                raise RefusedError(_reason(error)) from error
+            if (reason := connection.refusal(error)) is not None:
+                raise RefusedError(reason) from error
             raise
+        self._begun = effects, done
         return done
+
+    def _what_stands(self, effects: Sequence[Stored]) -> tuple[Committed, Sequence[Stored]]:
+        """What came of those `effects` that are on the disk though nobody could say so, and the others."""
+        if self._doubtful is not None:
+            if self._connection.was_committed():
+                self._standing = self._doubtful
+            self._doubtful = None
+        if self._standing is not None:
+            written, done = self._standing
+            if len(written) <= len(effects) and all(map(operator.is_, written, effects)):
+                lists = (list(done.readings), list(done.ended), list(done.failed))
+                copy = dataclasses.replace(done, readings=lists[0], ended=lists[1], failed=lists[2])
+                return copy, effects[len(written) :]
+        return Committed([], [], 0, 0, 0, []), effects
 
     def _one_by_one(self, effects: Sequence[Stored], done: Committed) -> None:
         connection = self._connection
@@ -151,7 +173,7 @@ class Journal:
             try:
                 Burst(connection, self._memory, alone).carry_out([effect])
             except Exception as error:
-                if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _OF_ONE_EFFECT):
+                if connection.refusal(error) is not None:
                     raise
                 _log.error("%s is left out, the database does not take it: %s", type(effect).__name__, error)
                 self._memory.clear()  # it may know of rows that are not there
@@ -167,41 +189,10 @@ class Journal:
 
     def _roll_back(self) -> None:
         self._memory.clear()
-        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back already, or never began
+        with contextlib.suppress(Exception):  # the database has rolled back already, or never began, or is gone
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
     def _ask_generation(self) -> str:
         row = self._connection.execute(Sql.generation).fetchone()
         return "" if row is None else row[0]
-
-    def _ask_data_version(self) -> int:
-        return self._connection.execute("PRAGMA data_version").fetchone()[0]
-
-
-# errors for which the effect is to blame and not the database
-_OF_ONE_EFFECT = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    sqlite3.NotSupportedError,
-)
-
-
-def _reason(error: sqlite3.Error) -> str:
-    """Why the database refuses, in plain words."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return _REASONS.get(code, "{error}").format(error=error)
-
-
-_REASONS = {
-    sqlite3.SQLITE_BUSY: "in use by another program",
-    sqlite3.SQLITE_LOCKED: "in use by another program",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk cannot be written or read ({error})",
-    sqlite3.SQLITE_READONLY: "the file or its folder may not be written",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is damaged",
-}

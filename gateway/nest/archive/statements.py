@@ -27,6 +27,9 @@ from nest.archive.schema import downlinks, frames, joins, meta, nodes, outbox, r
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
+# text -> what it was made from and the names of its parameters, in their order: for PostgreSQL
+SOURCES: dict[str, tuple[Any, tuple[str, ...]]] = {}
+
 
 def _given(name: str) -> Any:
     return bindparam(f"given_{name}")
@@ -38,6 +41,7 @@ def _text(statement: Any, *given: str) -> str:
     found = tuple(name.removeprefix("given_") for name in compiled.positiontup or ())
     if found != given:
         raise AssertionError(f"{compiled} takes {found}, not {given}")
+    SOURCES[str(compiled)] = statement, tuple(compiled.positiontup or ())
     return str(compiled)
 
 
@@ -48,7 +52,7 @@ def _columns(table: Table, *without: str) -> tuple[str, ...]:
 def _insert(table: Table, columns: tuple[str, ...] = (), *, replace: bool = False) -> str:
     columns = columns or _columns(table)
     statement = insert(table).values({name: _given(name) for name in columns})
-    return _text(statement.prefix_with("OR REPLACE") if replace else statement, *columns)
+    return _text(statement.prefix_with("OR REPLACE", dialect="sqlite") if replace else statement, *columns)
 
 
 def _update(table: Table, columns: tuple[str, ...], *conditions: ColumnElement[bool], given: tuple[str, ...]) -> str:

@@ -1,23 +1,58 @@
-"""A town's database with one node, a journal on it, and the session of that node."""
+"""A town's database with one node, on SQLite and on PostgreSQL; a journal on it, and the session of that node."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from gateway.archive.bursts import EUI, join, session
+from gateway.archive.postgres_server import PostgresServer, why_not
 from nest.archive import open_database
 from nest.archive.journal import Journal
+from nest.database_url import DatabaseServer
 from nest.model import SessionState
 from nest.registry import Registry
 from sqlalchemy import Engine
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that takes a database takes both kinds, unless it is about one of them."""
+    if "where" not in metafunc.fixturenames:
+        return
+    kinds = ["sqlite"]
+    if metafunc.definition.get_closest_marker("only_sqlite") is None:
+        skipped = pytest.mark.skipif(bool(why_not()), reason=why_not() or "PostgreSQL is there")
+        kinds += [pytest.param("postgresql", marks=[skipped, pytest.mark.xdist_group("postgresql")])]
+    metafunc.parametrize("where", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests; each has a database of its own."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path / "nest.db")
+def server(postgres: PostgresServer) -> Iterator[DatabaseServer]:
+    """An empty database on PostgreSQL."""
+    made = postgres.database()
+    yield made
+    postgres.drop(made)
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | DatabaseServer:
+    """Where a database is, or may be made."""
+    return tmp_path / "nest.db" if request.param == "sqlite" else request.getfixturevalue("server")
+
+
+@pytest.fixture
+def engine(where: Path | DatabaseServer) -> Iterator[Engine]:
+    engine = open_database(where)
     Registry(engine).add("amsel", EUI)
     yield engine
     engine.dispose()
@@ -27,6 +62,13 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def journal(engine: Engine) -> Iterator[Journal]:
     with contextlib.closing(Journal(engine)) as journal:
         yield journal
+
+
+@pytest.fixture
+def new_journal(engine: Engine) -> Iterator[Callable[[], Journal]]:
+    """Makes further ones, as a nest that is started again has them."""
+    with contextlib.ExitStack() as parts:
+        yield lambda: parts.enter_context(contextlib.closing(Journal(engine)))
 
 
 @pytest.fixture
