@@ -45,8 +45,9 @@ def store(
 
 
 def rows(engine: Engine, table: str) -> Sequence[Any]:
+    wanted = schema.metadata.tables[table]
     with engine.begin() as connection:
-        return connection.execute(select(schema.metadata.tables[table])).all()
+        return connection.execute(select(wanted).order_by(*wanted.primary_key)).all()
 
 
 def heard(engine: Engine) -> tuple[Heard, ...]:

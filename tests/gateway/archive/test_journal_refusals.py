@@ -84,6 +84,7 @@ def test_a_stranger_s_effects_are_skipped(engine: Engine, journal: Journal) -> N
 # a database that refuses
 
 
+@pytest.mark.only_sqlite
 def test_a_database_that_others_hold_refuses_and_then_takes(
     engine: Engine, journal: Journal, state: SessionState, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_database_that_others_hold_refuses_and_then_takes(
     assert heard(engine) == (NEAR, FAR)
 
 
+@pytest.mark.only_sqlite
 def test_a_full_disk_refuses_whole_bursts_and_then_takes_them(
     engine: Engine, journal: Journal, state: SessionState
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_full_disk_refuses_whole_bursts_and_then_takes_them(
     assert [seq for seq, _ in done.readings] == list(range(1, 501))
 
 
+@pytest.mark.only_sqlite
 def test_a_refusal_of_one_by_one_is_a_refusal(engine: Engine, journal: Journal, state: SessionState) -> None:
     connection = journal._connection
     journal.commit([store(state, 0)])
@@ -127,6 +130,7 @@ def test_a_refusal_of_one_by_one_is_a_refusal(engine: Engine, journal: Journal, 
     assert Archive(engine).counts()["frames"] == 1
 
 
+@pytest.mark.only_sqlite
 @pytest.mark.parametrize("many", [0, 1])
 def test_an_error_that_no_effect_is_to_blame_for_is_a_refusal(journal: Journal, state: SessionState, many: int) -> None:
     effects = [store(state, 0)][:many]
@@ -179,13 +183,14 @@ def test_published_rows_go_and_their_numbers_never_come_back(
 
 
 def test_rows_stay_until_the_last_sink_has_them(engine: Engine, journal: Journal, state: SessionState) -> None:
+    journal.commit([store(state, fcnt) for fcnt in range(3)])
     with engine.begin() as connection:
         connection.execute(insert(schema.sinks).values(name="other", done=1))
-    journal.commit([store(state, fcnt) for fcnt in range(3)])
     journal.commit([], mark=3)
     assert [seq for seq, _ in Outbox(engine).after(0)] == [2, 3]
 
 
+@pytest.mark.only_sqlite
 def test_the_outbox_is_read_in_pieces_and_without_going_through_the_readings(
     engine: Engine, journal: Journal, state: SessionState
 ) -> None:
