@@ -43,7 +43,14 @@ def test_everything_a_node_needs() -> None:
             "jitter_us": 20_000,
         },
         "i2c": {"id": 0, "sda": 41, "scl": 42, "freq": 100_000},
-        "sensors": [{"driver": "bme280", "address": 0x76, "quantities": ["temperature", "humidity", "pressure"]}],
+        "sensors": [
+            {
+                "driver": "bme280",
+                "bus": "i2c",
+                "address": 0x76,
+                "quantities": ["temperature", "humidity", "pressure"],
+            }
+        ],
         "battery": {
             "adc": 1,
             "ratio": 4.9,

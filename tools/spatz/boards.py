@@ -19,7 +19,7 @@ from nest.resources import boards_dir
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from spatz.catalogue import CHIPS, RADIO_KEYS, Board, Sensor
+from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, Board, Chip, Sensor, Setting
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -59,6 +59,22 @@ def pins(board: Board) -> Iterator[tuple[Location, int, str]]:
         yield ("radio", "enable", at, "pin"), supply.pin, "output"
 
 
+def port_pins(board: Board) -> Iterator[tuple[Location, int, str]]:
+    """Every pin that the board offers to outside sensors: (key, GPIO, "output" | "input" | "adc" | "pulse").
+
+    One GPIO may come several times.
+    """
+    ports = board.ports
+    if ports is None:
+        return
+    for at, uart in enumerate(ports.uart):
+        yield ("ports", "uart", at, "tx"), uart.tx, "output"
+        yield ("ports", "uart", at, "rx"), uart.rx, "input"
+    for kind, use in (("onewire", "output"), ("adc", "adc"), ("pulse", "pulse")):
+        for at, gpio in enumerate(getattr(ports, kind)):
+            yield ("ports", kind, at), gpio, use
+
+
 def least_eirp_dbm(board: Board, antenna_gain_dbi: float) -> float:
     """What the board radiates at least with this antenna, at the lowest power of its radio (of either, where it may
     have two)."""
@@ -94,25 +110,43 @@ def strapping_notes(board: Board) -> list[str]:
 
 
 def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
-    chip = CHIPS[board.module.chip]
     used: dict[int, Location] = {}
     for location, gpio, use in pins(board):
-        found = str(gpio)
-        if gpio not in chip.gpios:
-            yield location, found, tr("a GPIO of the {chip}: {ranges}", chip=chip.title, ranges=_ranges(chip.gpios))
-        elif gpio in chip.flash:
-            yield (
-                location,
-                found,
-                tr("a GPIO that the flash chip does not use (not {ranges})", ranges=_ranges(chip.flash)),
-            )
-        elif use == "output" and gpio in chip.input_only:
-            yield location, found, tr("a GPIO that can be an output (not {ranges})", ranges=_ranges(chip.input_only))
-        elif use == "adc" and gpio not in chip.adc:
-            yield location, found, tr("a GPIO of the first ADC: {ranges}", ranges=_ranges(chip.adc))
+        if wanted := _wrong_pin(CHIPS[board.module.chip], gpio, use):
+            yield location, str(gpio), wanted
         elif gpio in used:
-            yield location, found, tr("a GPIO of its own; {key} has it already", key=dotted(used[gpio]))
+            yield location, str(gpio), tr("a GPIO of its own; {key} has it already", key=dotted(used[gpio]))
         used.setdefault(gpio, location)
+    for location, gpio, use in port_pins(board):
+        if wanted := _wrong_pin(CHIPS[board.module.chip], gpio, use, outside=True):
+            yield location, str(gpio), wanted
+        elif gpio in used:
+            yield location, str(gpio), tr("a GPIO that is free; {key} has it already", key=dotted(used[gpio]))
+    for at, uart in enumerate(board.ports.uart if board.ports else ()):
+        if uart.tx == uart.rx:
+            yield ("ports", "uart", at, "rx"), str(uart.rx), tr("another GPIO than tx")
+
+
+def wrong_port(board: Board, gpio: int, use: str) -> str:
+    """What is expected instead of this GPIO for an outside sensor; "" when it can be used so. use: see port_pins."""
+    return _wrong_pin(CHIPS[board.module.chip], gpio, use, outside=True)
+
+
+def _wrong_pin(chip: Chip, gpio: int, use: str, *, outside: bool = False) -> str:
+    """What is expected instead of this GPIO; "" when it can be used so."""
+    if gpio not in chip.gpios:
+        return tr("a GPIO of the {chip}: {ranges}", chip=chip.title, ranges=_ranges(chip.gpios))
+    if gpio in chip.flash:
+        return tr("a GPIO that the flash chip does not use (not {ranges})", ranges=_ranges(chip.flash))
+    if use == "output" and gpio in chip.input_only:
+        return tr("a GPIO that can be an output (not {ranges})", ranges=_ranges(chip.input_only))
+    if use == "adc" and gpio not in chip.adc:
+        return tr("a GPIO of the first ADC: {ranges}", ranges=_ranges(chip.adc))
+    if use == "pulse" and gpio not in chip.rtc:
+        return tr("a GPIO that can wake the chip: {ranges}", ranges=_ranges(chip.rtc))
+    if outside and gpio in chip.strapping:
+        return tr("a GPIO that does not decide how the chip starts (not {ranges})", ranges=_ranges(chip.strapping))
+    return ""
 
 
 def _radio_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
@@ -180,9 +214,30 @@ def _sensor_problems(sensor: Sensor) -> Iterator[tuple[Location, str, str]]:
 
     yield from _source_problems(sensor)
     known = [quantity.name for quantity in load_quantities()]
-    for name in sensor.quantities:
-        if name not in known:
-            yield ("quantities",), shown(name), tr("one of quantities.toml: {names}", names=", ".join(known))
+    for key in ("quantities", "instead"):
+        for name in getattr(sensor, key):
+            if name not in known:
+                yield (key,), shown(name), tr("one of quantities.toml: {names}", names=", ".join(known))
+    bus = sensor.bus
+    for kind, keys in BUS_KEYS.items():
+        for key in keys:
+            value = getattr(bus, key)
+            if value is None and kind == bus.kind:
+                yield ("bus", key), tr("missing"), tr("a value, this key must be there")
+            elif value is not None and kind != bus.kind:
+                yield ("bus", key), shown(value), tr('nothing, a bus with kind = "{kind}" has none', kind=bus.kind)
+    for name, setting in sensor.calibration.settings.items():
+        if setting.default is not None and (wanted := outside(setting, setting.default)):
+            yield ("calibration", name, "default"), shown(setting.default), wanted
+
+
+def outside(setting: Setting, value: float) -> str:
+    """What is expected instead of this value; "" when it can be."""
+    if setting.least is not None and value < setting.least:
+        return tr("at least {limit}", limit=f"{setting.least:g}")
+    if setting.most is not None and value > setting.most:
+        return tr("at most {limit}", limit=f"{setting.most:g}")
+    return ""
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

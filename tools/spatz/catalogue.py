@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from spatz.tomlfile import Table
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+ModuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 Text = Annotated[str, Field(min_length=1)]
 Gpio = Annotated[int, Field(ge=0, le=127)]
 Level = Literal[0, 1]
@@ -151,6 +153,25 @@ class I2c(Table):
     sources: Sources
 
 
+class Uart(Table):
+    """A serial line for an outside sensor: of the three that the chip has, not the first, which people talk to."""
+
+    id: Annotated[int, Field(ge=1, le=2)]
+    tx: Gpio  # of the board: the sensor's RX
+    rx: Gpio
+
+
+class Ports(Table):
+    """Pins for outside sensors that nothing on the board needs, the best first; one may be in several lists, a sensor
+    takes the first that is free."""
+
+    uart: list[Uart] = Field(default_factory=list)
+    onewire: list[Gpio] = Field(default_factory=list)
+    adc: list[Gpio] = Field(default_factory=list)
+    pulse: list[Gpio] = Field(default_factory=list)
+    sources: Sources
+
+
 class Usb(Table):
     """How the node notices a computer at its USB socket."""
 
@@ -184,17 +205,34 @@ class Board(Table):
     led: Led | None = None
     button: Button | None = None
     i2c: I2c | None = None
+    ports: Ports | None = None
     usb: Usb
     sleep: Sleep
 
 
 class Bus(Table):
-    """How a sensor is talked to."""
+    """How a sensor is talked to. Which keys there are is said by `kind`: BUS_KEYS."""
 
-    kind: Literal["i2c"]
-    addresses: Annotated[list[Annotated[int, Field(ge=0x08, le=0x77)]], Field(min_length=1)]
-    freq_max: Annotated[int, Field(ge=10_000)]
+    kind: Literal["i2c", "uart", "onewire", "adc", "pulse"]
+    # i2c
+    addresses: Annotated[list[Annotated[int, Field(ge=0x08, le=0x77)]], Field(min_length=1)] | None = None
+    freq_max: Annotated[int, Field(ge=10_000)] | None = None
+    # uart: 8 data bits, no parity, 1 stop bit
+    baud: Annotated[int, Field(ge=1_200, le=921_600)] | None = None
+    # adc
+    atten_db: Annotated[float, AfterValidator(_attenuation)] | None = None
+    # pulse: a contact to ground
+    debounce_ms: Annotated[int, Field(ge=10, le=1_000)] | None = None
     sources: Sources
+
+
+BUS_KEYS = {  # of each kind, beside `sources`: all must be there
+    "i2c": ("addresses", "freq_max"),
+    "uart": ("baud",),
+    "onewire": (),
+    "adc": ("atten_db",),
+    "pulse": ("debounce_ms",),
+}
 
 
 class Power(Table):
@@ -203,9 +241,45 @@ class Power(Table):
     supply_v: Annotated[list[float], Field(min_length=2, max_length=2)]
     startup_ms: Annotated[int, Field(ge=0)]
     measure_ms: Annotated[int, Field(ge=0)]
+    warm_up_ms: Annotated[int, Field(ge=0, le=300_000)] = 0  # between the driver's start() and its read()
     active_ua: Annotated[float, Field(ge=0)]
     sleep_ua: Annotated[float, Field(ge=0)]
     sources: Sources
+
+
+EVERY_S = (0, 86_400)
+
+
+class Rhythm(Table):
+    """How often a sensor is asked."""
+
+    every_s: Annotated[int, Field(ge=EVERY_S[0], le=EVERY_S[1])] = 0  # 0: at every wake
+    sources: list[str] = Field(default_factory=list)
+
+
+class Setting(Table):
+    """A number that belongs to one sensor or to its place. Without a default, whoever builds the node must say it."""
+
+    default: float | None = None
+    least: float | None = None
+    most: float | None = None
+
+
+def _setting(value: object) -> object:
+    return {"default": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Calibration(Table):
+    """Settings by name; one that is written as a number is its default, and has no limits."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[SettingName, Annotated[Setting, BeforeValidator(_setting)]] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+    sources: list[str] = Field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """All of them, by name."""
+        return dict(self.__pydantic_extra__ or {})
 
 
 class Sensor(Table):
@@ -214,12 +288,16 @@ class Sensor(Table):
     format: Literal[1]
     name: Name
     title: Text
-    driver: Name  # module of firmware/sensors/
+    driver: ModuleName  # module of firmware/sensors/
     quantities: Annotated[list[Text], Field(min_length=1)]
+    instead: list[Text] = Field(default_factory=list)  # what one of them may be called instead, by where it hangs
+    rank: Annotated[int, Field(ge=1, le=99)] = 50  # of those found by themselves that measure the same, the lowest does
     notes: list[Text] = Field(default_factory=list)
     sources: dict[str, Text]
     bus: Bus
     power: Power
+    rhythm: Rhythm = Rhythm()
+    calibration: Calibration = Calibration()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,6 +310,7 @@ class Chip:
     input_only: frozenset[int]
     strapping: frozenset[int]
     adc: frozenset[int]  # ADC1 only: ADC2 is lost while Wi-Fi is on
+    rtc: frozenset[int]  # those that can wake it from deep sleep
 
 
 CHIPS = {
@@ -242,6 +321,7 @@ CHIPS = {
         input_only=frozenset(range(34, 40)),
         strapping=frozenset({0, 2, 5, 12, 15}),
         adc=frozenset(range(32, 40)),
+        rtc=frozenset({0, 2, 4, 12, 13, 14, 15, 25, 26, 27, *range(32, 40)}),
     ),
     "esp32s3": Chip(
         "ESP32-S3",
@@ -250,5 +330,6 @@ CHIPS = {
         input_only=frozenset(),
         strapping=frozenset({0, 3, 45, 46}),
         adc=frozenset(range(1, 11)),
+        rtc=frozenset(range(22)),
     ),
 }

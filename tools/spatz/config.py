@@ -12,8 +12,9 @@ from typing import Any
 from nest.errors import UserError
 from nest.i18n import tr
 
-from spatz.boards import least_eirp_dbm, load_board, load_sensor
-from spatz.catalogue import ANTENNA_GAIN_DBI, Board, Radio, Sensor
+from spatz.boards import least_eirp_dbm, load_board
+from spatz.catalogue import ANTENNA_GAIN_DBI, Board, Radio
+from spatz.wiring import Wish, wire
 
 CONFIG_FORMAT = 1
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -26,7 +27,7 @@ CERTIFICATION = ("", "on", "lab")
 
 def compile_config(
     board: Board | str,
-    sensors: Sequence[Sensor | str],
+    sensors: Sequence[Wish],
     name: str,
     *,
     interval_s: int = 600,
@@ -41,7 +42,9 @@ def compile_config(
     """What the node reads at every start, ready for `json.dump`.
 
     Args:
-        board, sensors: entries of the catalogue, or their names.
+        board: an entry of the catalogue, or its name.
+        sensors: entries of the catalogue, their names, or names with options (`spatz.wiring`); "auto" for those that
+            the node shall look for on its I2C bus by itself. Of two that measure the same, the first one does.
         name: what the node is called, in small letters, digits and "-".
         interval_s: seconds between two readings, 5 to 86 400.
         safe_window_s: seconds after power-on in which the node stays awake and reachable, 0 to 3 600.
@@ -58,13 +61,11 @@ def compile_config(
         UserError: a value cannot be, or the board cannot carry the sensors.
     """
     board = load_board(board) if isinstance(board, str) else board
-    chosen = [load_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
     _check_wishes(name, region, interval_s, safe_window_s)
     _check_seconds(fair_use_s, FAIR_USE_S, "The fair use is {value}, expected {low} to {high} seconds per day.")
     _check_join_dr(join_dr)
     if certification not in CERTIFICATION:
         raise ValueError(certification)
-    _check_sensors(board, chosen)
     _check_antenna(board, antenna_gain_dbi)
     config: dict[str, Any] = {
         "format": CONFIG_FORMAT,
@@ -81,10 +82,7 @@ def compile_config(
             "clock_error_ppm": board.timing.clock_error_ppm,
             "jitter_us": board.timing.jitter_us,
         },
-        "sensors": [
-            {"driver": sensor.driver, "address": address, "quantities": list(sensor.quantities)}
-            for sensor, address in zip(chosen, _addresses(chosen), strict=True)
-        ],
+        **wire(board, sensors),
     }
     if fair_use_s:
         config["fair_use_s"] = fair_use_s
@@ -163,46 +161,3 @@ def _check_join_dr(value: object) -> None:
             ),
             tr("0 is SF12, which reaches farthest, 5 is SF7; leave it out where a gateway is near."),
         )
-
-
-def _check_sensors(board: Board, sensors: Sequence[Sensor]) -> None:
-    given: dict[str, str] = {"battery": board.name} if board.battery else {}
-    for sensor in sensors:
-        if sensor.bus.kind == "i2c" and board.i2c is None:
-            raise UserError(
-                tr("{board} has no I2C bus for {sensor}.", board=board.title, sensor=sensor.title),
-                tr("Choose another board, or add its [i2c] pins to boards/{name}.toml.", name=board.name),
-            )
-        if board.i2c is not None and board.i2c.freq > sensor.bus.freq_max:
-            raise UserError(
-                tr("{sensor} is too slow for the I2C bus of {board}.", sensor=sensor.title, board=board.title),
-                tr("Lower freq under [i2c] in boards/{name}.toml.", name=board.name),
-            )
-        for quantity in sensor.quantities:
-            if quantity in given:
-                raise UserError(
-                    tr(
-                        "{first} and {second} both measure {quantity}; a node sends each quantity once.",
-                        first=given[quantity],
-                        second=sensor.name,
-                        quantity=quantity,
-                    ),
-                    tr("Leave one of the two sensors out."),
-                )
-            given[quantity] = sensor.name
-
-
-def _addresses(sensors: Sequence[Sensor]) -> list[int]:
-    """An address for each sensor, in order, each its first one that is still free."""
-    taken: set[int] = set()
-    result: list[int] = []
-    for sensor in sensors:
-        free = [address for address in sensor.bus.addresses if address not in taken]
-        if not free:
-            raise UserError(
-                tr("{sensor} has no free address on the I2C bus.", sensor=sensor.title),
-                tr("Leave one of the two sensors out."),
-            )
-        taken.add(free[0])
-        result.append(free[0])
-    return result
