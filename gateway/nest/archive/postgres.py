@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nest.database_url import DatabaseServer
 
 OLDEST = 13  # of its versions, the first with pg_current_xact_id
+OF_THE_JOURNAL = {"frames", "readings", "outbox", "gaps", "days", "aggregates", "flags"}
 WRITERS, RUNNING = 0x46756E6B, 0x53706174  # keys of advisory locks: who writes, which nest runs
 
 _PATIENCE_MS = 5000
@@ -122,7 +123,7 @@ def _plain(value: Any) -> Any:
 
 
 def _configure(connection: Any, _record: object) -> None:
-    connection.execute("SET synchronous_commit = on")  # what was acknowledged is on the disk, whatever the server's file says
+    connection.execute("SET synchronous_commit = on")  # what was acknowledged is on the disk, whatever is usual there
     connection.commit()
 
 
@@ -159,6 +160,15 @@ def check_server(connection: Connection, server: DatabaseServer) -> None:
             tr("The database {url} keeps its texts in {encoding}, not in UTF8.", url=server, encoding=encoding),
             tr("Make it anew: createdb --encoding UTF8 --template template0 NAME"),
         )
+
+
+def leave_out_checks() -> None:
+    """Where the journal writes, this server looks after no foreign keys, as SQLite does not either: each row would
+    cost it a look at the row that is meant, and a lock on it. The journal takes every number from the database itself,
+    in the transaction that uses it, and nothing there is ever deleted."""
+    for name in OF_THE_JOURNAL & schema.metadata.tables.keys():
+        for constraint in schema.metadata.tables[name].foreign_key_constraints:
+            constraint.ddl_if(dialect="sqlite")
 
 
 def finish_tables(connection: Connection) -> None:

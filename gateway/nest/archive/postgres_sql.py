@@ -116,16 +116,19 @@ def _quoted(name: str) -> str:
 
 def array(values: Any) -> str:
     """Values of one column as PostgreSQL writes an array: numbers, truth, text, bytes, None."""
-    return f"{{{','.join([_element(value) for value in values])}}}"
+    plain = {*map(type, values)} <= _PLAIN
+    return f"{{{','.join(map(repr, values) if plain else map(_element, values))}}}"
+
+
+_PLAIN = {int, float, bool}
 
 
 def _element(value: Any) -> str:
     if value is None:
         return "NULL"
-    kind = type(value)
-    if kind is int or kind is float or kind is bool:
+    if type(value) in _PLAIN:
         return repr(value)
-    if kind is bytes:
+    if isinstance(value, bytes):
         return f'"\\\\x{value.hex()}"'
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

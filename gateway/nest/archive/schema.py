@@ -26,11 +26,23 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 2
+VERSION = 3
 
-# qualities of a reading; a reading that is not GOOD has the value NULL
-GOOD, FAILED, OUT_OF_RANGE = 0, 1, 2
-QUALITY_NAMES = {GOOD: "good", FAILED: "failed", OUT_OF_RANGE: "out_of_range"}
+# how a reading came
+HEARD, RECOVERED, BACKFILLED, OTHER = 0, 1, 2, 3
+ORIGIN_NAMES = ("heard", "recovered", "backfilled", "other")  # in a frame; from parity; from the node's log; no frame
+
+# what became of a reading that was missing when a later frame came. Those in MISSING are wanted, the others are settled
+OPEN, GAP_RECOVERED, GAP_BACKFILLED, HEARD_LATE, NEVER_WAS, GIVEN_UP = 0, 1, 2, 3, 4, 5
+MISSING = (OPEN, GIVEN_UP)
+
+DAY_MS = 86_400_000
+
+# spans of aggregates
+HOUR, DAY = 0, 1
+
+# bits of flags
+SPIKE, STUCK, NEIGHBOURS = 1, 2, 4
 
 # how far a frame has come
 NOT_DECODED, DECODED, UNDECODABLE, NO_READING = 0, 1, 2, 3
@@ -142,14 +154,91 @@ frames = Table(
 )
 Index("frames_not_decoded", frames.c.id, sqlite_where=frames.c.decoded == 0, postgresql_where=frames.c.decoded == 0)
 
+# A reading never overwrites another: where its millisecond is taken, it has the next free one.
 readings = Table(
     "readings",
     metadata,
     Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("time", BigInteger, primary_key=True, comment="time of measuring"),
+    Column("origin", SmallInteger, nullable=False, comment="0 heard, 1 recovered, 2 backfilled, 3 another source"),
+    Column("delay_ms", Integer, comment="until the frame that brought it was heard; NULL: no frame did"),
+    # a column for each quantity would take a byte where there is nothing: 41 bytes on the disk, for 28 of these
+    Column("codes", LargeBinary, nullable=False, comment="bitmap and values of boards/payload.md; see nest.archive.codes"),
+    sqlite_with_rowid=False,
+)
+
+# Where a quantity was last measured that the node's newest reading has not: see `decoding.note_measured`.
+last_measured = Table(
+    "last_measured",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
     Column("quantity_id", ForeignKey("quantities.id"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id"), primary_key=True),
+    Column("fcnt", BigInteger, primary_key=True),
+    Column(
+        "part", SmallInteger, primary_key=True, comment="0: what that frame carried; k: k-th unsent reading before it"
+    ),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    Column("time", BigInteger, nullable=False, comment="of measuring: estimated, or that of the reading once it is there"),
+    Column("opened_at", BigInteger, nullable=False),
+    Column(
+        "state",
+        SmallInteger,
+        nullable=False,
+        comment="0 open, 1 recovered, 2 backfilled, 3 heard late, 4 never was, 5 given up",
+    ),
+    Column("state_at", BigInteger, nullable=False),
+    Column("asked", SmallInteger, nullable=False, server_default="0", comment="how often the node was asked for it"),
+    Column("asked_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+Index("gaps_of_node", gaps.c.node_id, gaps.c.state, gaps.c.time)
+
+days = Table(
+    "days",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("day", Integer, primary_key=True, comment="Unix day of the time of measuring"),
+    Column("dirty", Boolean, nullable=False, comment="something has changed since the rest of the row was written"),
+    Column("expected", Integer),
+    Column("present", Integer),
+    Column("recovered", Integer),
+    Column("backfilled", Integer),
+    Column("missing", Integer),
+    Column("rows", Integer, comment="of its file"),
+    Column("sha256", String(64), comment="of its file"),
+    Column("written_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+aggregates = Table(
+    "aggregates",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("quantity_id", ForeignKey("quantities.id"), primary_key=True),
+    Column("span", SmallInteger, primary_key=True, comment="0 hour, 1 day"),
+    Column("start", BigInteger, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("minimum", Double, nullable=False),
+    Column("maximum", Double, nullable=False),
+    Column("mean", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+flags = Table(
+    "flags",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
     Column("time", BigInteger, primary_key=True),
-    Column("value", Double, comment="NULL when the sensor failed or the value was out of range"),
-    Column("quality", SmallInteger, nullable=False, comment="0 good, 1 sensor failed, 2 out of range"),
+    Column("quantity_id", ForeignKey("quantities.id"), primary_key=True),
+    Column("flags", SmallInteger, nullable=False, comment="1 spike, 2 stuck, 4 unlike its neighbours"),
     sqlite_with_rowid=False,
 )
 
@@ -167,6 +256,21 @@ downlinks = Table(
     Column("state", String, nullable=False, index=True),
     Column("state_at", BigInteger, nullable=False),
 )
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", _ID, primary_key=True, comment="rises within a ticket in the order of its commands"),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("value", JSON),
+    Column("ticket", SmallInteger, nullable=False),
+    Column("downlink_id", ForeignKey("downlinks.id")),
+    Column("created_at", BigInteger, nullable=False),
+    Column("state", String, nullable=False, comment="waiting, sent, done, refused, replaced, expired"),
+    Column("state_at", BigInteger, nullable=False),
+)
+Index("orders_of_node", orders.c.node_id, orders.c.state)
 
 status = Table(
     "status",
@@ -199,7 +303,7 @@ outbox = Table(
     "outbox",
     metadata,
     # a number is never used again, even when its row is gone: sinks remember numbers
-    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("seq", _ID, primary_key=True, autoincrement=True),
     Column("node_id", ForeignKey("nodes.id"), nullable=False),
     Column("time", BigInteger, nullable=False, comment="of the reading to publish"),
     Column("frame_id", ForeignKey("frames.id"), comment="NULL: it came another way"),
