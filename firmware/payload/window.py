@@ -16,11 +16,12 @@ from payload.table import QUANTITIES
 WINDOWS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128)  # slots, by window code
 _BYTES = const(384)  # for slots: 128 of the climate set
 _VERSION = const(1)
-_HEAD = "<BBBBQIIH"  # version, varied, count, newest, set, tag, FCnt of the newest slot, CRC-free length of codes
+_HEAD = "<BBBBQIIH"  # version, varied, count, place of the next slot, set, tag, FCnt of the newest slot, bytes of slots
 _NONE = const(0xFFFFFF)  # in the place of a code that was never seen
 _VARIED = const(0x10)
 _STEP = const(0x20)
 _EXTRAS = const(0x40)
+_MOST = const(32)  # symbols in a frame
 
 
 def subset(fcnt, index, n):
@@ -229,8 +230,6 @@ class Frame:
         packed <<= size * 8 - count * bits
         return self._reading + bytes((header,)) + self._between + packed.to_bytes(size, "big")
 
-
-_MOST = const(32)  # symbols in a frame
 
 
 def window_below(count):

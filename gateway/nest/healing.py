@@ -22,8 +22,8 @@ from nest.extras import EXTRAS, RESERVED, STEP, VARIED, WINDOW_CODE, WINDOWS, re
 from nest.payload import PayloadError
 from nest.quantities import by_name
 
-KEEP = 288  # slots: two windows and some
-_SHIFT = 128  # how often the bits of the equations are renumbered
+KEEP = 256  # slots: a window, and as much again for what an equation binds to it
+_SHIFT = 32  # how often slots are renumbered
 _MOST_SYMBOLS = 32  # of a frame: what an encoder sends at most
 
 
@@ -78,51 +78,51 @@ def subset(fcnt: int, index: int, n: int) -> list[int]:
 
 
 class Healer:
-    """The slots of one session."""
+    """The slots of one session. About 30 kB when all of them are in use."""
 
     def __init__(self) -> None:
         self._newest = -1
-        self._origin = 0  # the slot of bit 0 of every mask
-        self._vectors: dict[int, int] = {}  # of slots heard or solved
-        self._layouts: dict[int, Layout] = {}  # of the same
-        self._codes: dict[int, dict[str, int]] = {}  # complete readings, heard or recovered, as they stand in frames
-        self._partial: dict[int, dict[str, int]] = {}  # of slots solved and not complete
+        self._origin = 0  # the slot of the first place of each list, and of bit 0 of every mask
+        self._vectors: list[int | None] = []  # of slots heard or solved
+        self._layouts: list[Layout | None] = []  # of the same
+        self._codes: list[bytes | None] = []  # complete readings, heard or recovered: four bytes for each place
+        self._partial: dict[int, dict[int, int]] = {}  # slots solved and not complete: place -> code
         self._rows: dict[int, tuple[int, int, Layout]] = {}  # pivot bit -> mask, value, layout
         self._pivots = 0
         self.conflicts = 0  # equations that contradict what is known: there must be none
 
     def heard(self, fcnt: int, codes: Mapping[str, int], rest: bytes) -> list[Recovered]:
         """Take a frame: its reading and what stands behind it, both of `payload.decode`. Returns what it brought."""
-        if fcnt in self._codes or fcnt <= self._newest - KEEP:
-            return []
         if fcnt > self._newest:
             self._advance(fcnt)
-        raw = {name: payload.raw_code(by_name()[name], code) for name, code in codes.items()}
-        self._codes[fcnt] = raw
-        self._partial.pop(fcnt, None)
+        if fcnt < self._origin or self._codes[fcnt - self._origin] is not None:
+            return []
         solved: list[int] = []
         if rest and not rest[0] & RESERVED:
             with contextlib.suppress(PayloadError):  # the set of its symbols is none
-                self._parity(fcnt, raw, rest, solved)
+                self._parity(fcnt, codes, rest, solved)
         return self._resolve([*solved, fcnt - 1, fcnt + 1])
 
     def known(self, fcnt: int, codes: Mapping[str, int]) -> list[Recovered]:
         """Take a reading that came another way (from the node's log): its neighbours may be found from it."""
-        vector = self._vectors.get(fcnt)
-        if vector is None or fcnt in self._codes:
+        at = fcnt - self._origin
+        if not 0 <= at < len(self._codes) or self._codes[at] is not None:
             return []
-        self._codes[fcnt] = {name: payload.raw_code(by_name()[name], code) for name, code in codes.items()}
+        layout = self._layouts[at]
+        if layout is None:
+            return []
+        self._codes[at] = _packed(layout, codes)
         self._partial.pop(fcnt, None)
         return self._resolve([*self._partial])
 
     def silent(self, fcnt: int) -> None:
-        """Take a frame that carried no reading: nothing is to be recovered for it."""
+        """Take note of a frame that carried no reading."""
         if fcnt > self._newest:
             self._advance(fcnt)
 
     # -- equations
 
-    def _parity(self, fcnt: int, raw: dict[str, int], rest: bytes, solved: list[int]) -> None:
+    def _parity(self, fcnt: int, codes: Mapping[str, int], rest: bytes, solved: list[int]) -> None:
         header = rest[0]
         if header & (EXTRAS | VARIED):
             found = read_rest(rest)
@@ -132,46 +132,51 @@ class Healer:
         varied = bool(header & VARIED)
         if varied != (bitmap is not None):
             return
-        layout = layout_of(payload.bitmap_of(raw) if bitmap is None else bitmap, varied)
+        layout = layout_of(payload.bitmap_of(codes) if bitmap is None else bitmap, varied)
         vector = layout.step if header & STEP else 0
-        for name, width, shift, there, _ in layout.places:
-            if name in raw:
-                vector |= (raw[name] & (1 << width) - 1) << shift | there
+        for name, width, shift, there, bits in layout.places:
+            code = codes.get(name)
+            if code is not None:
+                vector |= ((code if code >= 0 else (1 << bits) + code) & (1 << width) - 1) << shift | there
         self._settle(fcnt, vector, layout, solved)
+        self._codes[fcnt - self._origin] = _packed(layout, codes)
+        self._partial.pop(fcnt, None)
         count = len(symbols) * 8 // layout.bits
         if not n or not count or count > _MOST_SYMBOLS:
             return
         number = int.from_bytes(symbols, "big") >> len(symbols) * 8 - count * layout.bits
-        vectors, layouts, origin = self._vectors, self._layouts, self._origin
+        vectors, layouts = self._vectors, self._layouts
         ones = (1 << layout.bits) - 1
+        place = fcnt - self._origin
         for index in range(count):
             value = number >> (count - 1 - index) * layout.bits & ones
             mask = 0
             for distance in subset(fcnt, index, n):
-                slot = fcnt - distance
-                known = vectors.get(slot)
+                at = place - distance
+                if at < 0:
+                    break  # before the session, or forgotten
+                known = vectors[at]
                 if known is None:
-                    if slot < origin:
-                        break  # before the session, or forgotten
-                    mask |= 1 << slot - origin
-                elif layouts[slot] is not layout:
+                    mask |= 1 << at
+                elif layouts[at] is layout:
+                    value ^= known
+                else:
                     self.conflicts += 1
                     break
-                else:
-                    value ^= known
             else:
                 self._add(mask, value, layout, solved)
 
     def _settle(self, slot: int, vector: int, layout: Layout, solved: list[int]) -> None:
         """A slot's vector is known: take it out of the equations."""
-        known = self._vectors.get(slot)
+        at = slot - self._origin
+        known = self._vectors[at]
         if known is not None:
-            if known != vector or self._layouts[slot] is not layout:
+            if known != vector or self._layouts[at] is not layout:
                 self.conflicts += 1
             return
-        self._vectors[slot] = vector
-        self._layouts[slot] = layout
-        bit = 1 << slot - self._origin
+        self._vectors[at] = vector
+        self._layouts[at] = layout
+        bit = 1 << at
         hit = [(pivot, row) for pivot, row in self._rows.items() if row[0] & bit]
         for pivot, _ in hit:
             del self._rows[pivot]
@@ -201,13 +206,8 @@ class Healer:
             return
         pivot = mask & -mask
         alone: list[tuple[int, int]] = []
-        if not mask & (mask - 1):
-            alone.append((pivot, value))
         for at, (other_mask, other_value, of) in [*rows.items()]:
-            if other_mask & pivot:
-                if of is not layout:
-                    self.conflicts += 1
-                    return
+            if other_mask & pivot and of is layout:
                 other_mask ^= mask
                 other_value ^= value
                 if other_mask & (other_mask - 1):
@@ -219,93 +219,118 @@ class Healer:
         if mask & (mask - 1):
             rows[pivot] = (mask, value, layout)
             self._pivots |= pivot
+        else:
+            alone.append((pivot, value))
         for bit, vector in alone:
-            slot = self._origin + bit.bit_length() - 1
-            self._vectors[slot] = vector
-            self._layouts[slot] = layout
-            if slot not in self._codes:  # else one that was heard without a header
-                self._partial[slot] = {}
+            at = bit.bit_length() - 1
+            self._vectors[at] = vector
+            self._layouts[at] = layout
+            slot = self._origin + at
+            self._partial[slot] = {}
             solved.append(slot)
 
     # -- values
 
     def _resolve(self, first: list[int]) -> list[Recovered]:
         """Find values for solved slots, beginning at `first`; what is complete now."""
-        done: list[Recovered] = []
         waiting = self._partial
-        again = [slot for slot in first if slot in waiting]
-        if any(layout.varied for layout in map(self._layouts.get, first) if layout is not None):
-            again = [*waiting]
+        if not waiting:
+            return []
+        done: list[Recovered] = []
+        varied = any(layout is not None and layout.varied for layout in map(self._layout, first))
+        again = [*waiting] if varied else [slot for slot in first if slot in waiting]
         while again:
             slot = again.pop()
             if slot not in waiting or not self._try(slot):
                 continue
-            layout = self._layouts[slot]
-            found, vector = waiting[slot], self._vectors[slot]
-            wanted = [place for place in layout.places if not layout.varied or vector & place[3]]
+            at = slot - self._origin
+            layout, vector, found = self._layouts[at], self._vectors[at], waiting[slot]
+            if layout is None or vector is None:
+                continue  # never: what waits is solved
+            wanted = [
+                place for place, (_, _, _, there, _) in enumerate(layout.places) if not layout.varied or vector & there
+            ]
             if len(found) == len(wanted):
                 del waiting[slot]
-                self._codes[slot] = found
-                table = by_name()
-                done.append(
-                    Recovered(slot, {place[0]: payload.from_raw(table[place[0]], found[place[0]]) for place in wanted})
-                )
+                names = [place[0] for place in layout.places]
+                codes = {names[at]: payload.from_raw(by_name()[names[at]], found[at]) for at in wanted}
+                self._codes[at] = _packed(layout, codes)
+                done.append(Recovered(slot, codes))
             again += [*waiting] if layout.varied else [slot - 1, slot + 1]
         return done
 
+    def _layout(self, slot: int) -> Layout | None:
+        at = slot - self._origin
+        return self._layouts[at] if 0 <= at < len(self._layouts) else None
+
     def _try(self, slot: int) -> bool:
         """Find values of the solved slot beside known ones; whether anything new was found, or nothing is missing."""
-        layout, vector, found = self._layouts[slot], self._vectors[slot], self._partial[slot]
+        at = slot - self._origin
+        layout, vector, found = self._layouts[at], self._vectors[at], self._partial[slot]
+        if layout is None or vector is None:
+            return False
         new = False
-        for name, width, shift, there, bits in layout.places:
-            if name in found or (there and not vector & there):
+        for place, (_, width, shift, there, bits) in enumerate(layout.places):
+            if place in found or (there and not vector & there):
                 continue
             residue = vector >> shift & (1 << width) - 1
             half = 1 << width - 1
             if not vector & layout.step:
-                before = self._neighbour(slot, -1, name, there, layout)
+                before = self._neighbour(slot, -1, place, there, layout)
                 if before is not None:
                     # the one number with that residue in before - half .. before + half - 1
                     code = before[1] - half + (residue - before[1] + half & (1 << width) - 1)
-                    new |= self._found(found, name, code, bits)
+                    new |= self._found(found, place, code, bits)
                     continue
-            after = self._neighbour(slot, 1, name, there, layout)
-            if after is not None and not self._vectors[after[0]] & layout.step:
+            after = self._neighbour(slot, 1, place, there, layout)
+            if after is not None and not after[0] & layout.step:
                 # after - code is in -half .. half - 1
                 code = after[1] - half + 1 + (residue - after[1] + half - 1 & (1 << width) - 1)
-                new |= self._found(found, name, code, bits)
+                new |= self._found(found, place, code, bits)
         return new or (layout.varied and not any(vector & place[3] for place in layout.places))
 
-    def _found(self, found: dict[str, int], name: str, code: int, bits: int) -> bool:
+    def _found(self, found: dict[int, int], place: int, code: int, bits: int) -> bool:
         if not 0 <= code < 1 << bits:
             self.conflicts += 1
             return False
-        found[name] = code
+        found[place] = code
         return True
 
-    def _neighbour(self, slot: int, way: int, name: str, there: int, layout: Layout) -> tuple[int, int] | None:
-        """The next slot that way with that quantity, and its code; None where it is not known."""
+    def _neighbour(self, slot: int, way: int, place: int, there: int, layout: Layout) -> tuple[int, int] | None:
+        """The next slot that way with that quantity: its vector and its code; None where it is not known."""
         while True:
             slot += way
-            vector = self._vectors.get(slot)
-            if vector is None or self._layouts[slot] is not layout:
+            at = slot - self._origin
+            vector = self._vectors[at] if 0 <= at < len(self._vectors) else None
+            if vector is None or self._layouts[at] is not layout:
                 return None
             if not there or vector & there:
-                codes = self._codes.get(slot) or self._partial.get(slot, {})
-                return (slot, codes[name]) if name in codes else None
+                codes = self._codes[at]
+                if codes is not None:
+                    return vector, int.from_bytes(codes[4 * place : 4 * place + 4], "big")
+                partial = self._partial.get(slot, {})
+                return (vector, partial[place]) if place in partial else None
 
     # -- forgetting
 
     def _advance(self, fcnt: int) -> None:
         if self._newest < 0 or fcnt - self._newest > KEEP:
-            self._forget_all(max(0, fcnt - KEEP))
+            self._forget_before(max(0, fcnt - KEEP), everything=True)
+        elif fcnt - KEEP - self._origin >= _SHIFT:
+            self._forget_before(fcnt - KEEP)
+        more = fcnt + 1 - self._origin - len(self._vectors)
+        self._vectors += [None] * more
+        self._layouts += [None] * more
+        self._codes += [None] * more
         self._newest = fcnt
-        oldest = fcnt - KEEP
-        if oldest - self._origin < _SHIFT:
-            return
+
+    def _forget_before(self, oldest: int, *, everything: bool = False) -> None:
         by = oldest - self._origin
-        gone = (1 << by) - 1
         self._origin = oldest
+        gone = (1 << by) - 1
+        if everything:
+            by, self._rows, self._partial = len(self._vectors), {}, {}
+        del self._vectors[:by], self._layouts[:by], self._codes[:by]
         self._rows = {
             pivot >> by: (mask >> by, value, layout)
             for pivot, (mask, value, layout) in self._rows.items()
@@ -314,11 +339,11 @@ class Healer:
         self._pivots = 0
         for pivot in self._rows:
             self._pivots |= pivot
-        for table in (self._vectors, self._layouts, self._codes, self._partial):
-            for slot in [slot for slot in table if slot < oldest]:
-                del table[slot]  # type: ignore[attr-defined]  # a union of dicts with the same keys
+        self._partial = {slot: found for slot, found in self._partial.items() if slot >= oldest}
 
-    def _forget_all(self, origin: int) -> None:
-        for table in (self._vectors, self._layouts, self._codes, self._partial, self._rows):
-            table.clear()
-        self._pivots, self._origin = 0, origin
+
+def _packed(layout: Layout, codes: Mapping[str, int]) -> bytes:
+    """A reading in little room: for each place its code as it stands in a frame, four bytes; 0 where there is none."""
+    return b"".join(
+        [((codes.get(name, 0)) & (1 << bits) - 1).to_bytes(4, "big") for name, _, _, _, bits in layout.places]
+    )
