@@ -8,7 +8,7 @@ the waits alone, so nothing that comes over the line can make a call last longer
 from micropython import const
 
 _STEP_MS = const(20)
-_CHUNK = const(256)  # what a UART of the ESP32 holds at most
+_CHUNK = const(256)  # bytes, taken at once
 _CLEAR = const(16)
 
 
