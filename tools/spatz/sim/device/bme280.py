@@ -97,6 +97,7 @@ def _calibration():
 
 class Bme280:
     name = "BME280"
+    chip_id = 0x60
 
     def __init__(self, board, config):
         self.board = board
@@ -201,7 +202,7 @@ class Bme280:
         if 0xF7 <= register <= 0xFE:
             return self._data[register - 0xF7]
         if register == 0xD0:
-            return 0x60
+            return self.chip_id
         if register == 0xF3:
             measuring = 8 if self._busy_until is not None and self._measuring() else 0
             return measuring | (1 if self.clock.now < self._nvm_until else 0)
@@ -209,3 +210,20 @@ class Bme280:
 
     def _measuring(self):
         return 0 < self._busy_until - self.clock.now <= self._duration()
+
+
+class Bmp280(Bme280):
+    """The same without humidity; its registers for it are not there. Source: BST-BMP280-DS001, 4.2."""
+
+    name = "BMP280"
+    chip_id = 0x58
+
+    def _write(self, register, value):
+        if register == 0xF2:
+            raise SimFault("BMP280: register 0xf2 is the BME280's")
+        super()._write(register, value)
+
+    def _read(self, register):
+        if register in (0xFD, 0xFE) or 0xE1 <= register <= 0xE7:
+            raise SimFault(f"BMP280: register 0x{register:02x} is the BME280's")
+        return super()._read(register)

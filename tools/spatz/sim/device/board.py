@@ -35,6 +35,7 @@ import os
 
 import simclock
 import utime
+from chips import make
 from energy_ledger import EnergyLedger
 from espchip import CHIPS
 from fault import SimFault
@@ -115,7 +116,7 @@ class Board(Supply):
         self.light_sleep_us = 0
         self.wake_ext0 = None  # (pin, level)
         self.wake_ext1 = None  # (pins, all_low or any_high level)
-        self.wake_reason = 4 if self.cause == "deepsleep" else 0
+        self.wake_reason = kept.get("wake_reason", 4) if self.cause == "deepsleep" else 0
         self.deep_sleep_hold = False
         self.watchdog = None
         self.cpu_hz = 240000000
@@ -127,6 +128,7 @@ class Board(Supply):
             self.pad(int(number)).held = level
         self.radio = None
         self.air = None
+        self._weather = None
         self.spi_wiring = {}
         self.sensors = []
         current = self
@@ -177,11 +179,9 @@ class Board(Supply):
             self.spi_wiring[radio["spi"]] = radio
             self.radio = Radio(self, radio, kept.get("radio"))
         for config in chips.get("sensors", ()):
-            if config["chip"] != "bme280":
-                raise SimFault("the emulator does not model the sensor {}".format(config["chip"]))
-            from bme280 import Bme280
-
-            self.sensors.append((config, Bme280(self, config)))
+            # it may ask for its power while it is made
+            self.sensors.append((config, None))
+            self.sensors[-1] = (config, make(self, config))
         self.air.state({"at": self.clock.now, "state": "boot", "cause": self.cause})
         self.clock.run_until(self.clock.now)  # paced: the boot takes its time
 
@@ -231,6 +231,8 @@ class Board(Supply):
                 kept["held"][str(number)] = pad.held
         if self.radio is not None:
             kept["radio"] = self.radio.keep()
+        if self.wake_reason:
+            kept["wake_reason"] = self.wake_reason
         self.write("retained.json", json.dumps(kept).encode())
         kept["rtc_memory"] = self.rtc_memory
         kept["flash"] = self.flash.committed
@@ -308,7 +310,7 @@ class Board(Supply):
     def i2c_chip(self, scl, sda, address):
         """The chip at this address of the bus on these pins, or None."""
         for config, chip in self.sensors:
-            if config["address"] == address:
+            if "i2c" in config and config["address"] == address:
                 if (config["scl"], config["sda"]) != (scl, sda):
                     raise SimFault(
                         f"{chip.name} is on scl={config['scl']} sda={config['sda']}, not on scl={scl} sda={sda}"
@@ -339,6 +341,9 @@ class Board(Supply):
         """µV at an analogue pin; a pin where nothing is connected reads 0."""
         battery = self.battery
         if battery is None or battery["adc"] != number:
+            for config, chip in self.sensors:
+                if config.get("adc") == number:
+                    return chip.uv()
             return 0
         if battery.get("enable_pin") is not None:
             enable = self.pad(battery["enable_pin"])
@@ -352,14 +357,28 @@ class Board(Supply):
 
     def unix_now(self):
         """Unix time (float s) at node time, for the weather."""
+        return self.unix_base() + self.clock.now / 1000000
+
+    def unix_base(self):
+        """The weather's Unix time when the true time was 0."""
         weather = self.world["weather"]
         base = weather.get("unix_s", WEATHER_EPOCH) if self._unix_base is None else self._unix_base / 1000000
-        return base + self.clock.now / 1000000 + weather.get("offset_s", 0)
+        return base + weather.get("offset_s", 0)
+
+    def weather(self):
+        """The weather around this board (weather.py)."""
+        if self._weather is None:
+            from weather import Weather
+
+            self._weather = Weather(self.world["weather"]["seed"])
+        return self._weather
+
+    def weather_value(self, quantity):
+        """What a chip finds around it, in the unit of boards/quantities.toml."""
+        return self.weather().value(quantity, self.unix_now())
 
     def weather_now(self):
-        from weather import Weather
-
-        return Weather(self.world["weather"]["seed"]).at(self.unix_now())
+        return self.weather().at(self.unix_now())
 
     def battery_mv_now(self):
         from weather import battery_mv

@@ -19,6 +19,7 @@ from power import (
     unique_id,
     wake_reason,
 )
+from serial_line import UART
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -40,6 +41,6 @@ mem32 = Memory32()
 sleep = lightsleep
 
 __all__ = (
-    "ADC", "I2C", "RTC", "SPI", "WDT", "Pin", "Signal", "SoftI2C", "deepsleep", "disable_irq", "enable_irq", "freq",
-    "idle", "lightsleep", "mem32", "reset", "reset_cause", "sleep", "soft_reset", "unique_id", "wake_reason",
+    "ADC", "I2C", "RTC", "SPI", "UART", "WDT", "Pin", "Signal", "SoftI2C", "deepsleep", "disable_irq", "enable_irq",
+    "freq", "idle", "lightsleep", "mem32", "reset", "reset_cause", "sleep", "soft_reset", "unique_id", "wake_reason",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from fault import SimFault
 RTC_MEMORY_MAX = 2048
 LIGHT_SLEEP_US = 700  # into light sleep and out again, on top of the time asked for
 IDLE_US = 1000
+LONGEST_US = 86400000000  # how far a deep sleep without an end is looked into
 HARD_FREQUENCIES = (20000000, 40000000, 80000000, 160000000, 240000000)
 
 
@@ -81,7 +82,23 @@ def deepsleep(time_ms=None):
     if not time_ms and b.wake_ext0 is None and b.wake_ext1 is None:
         raise SimFault("deepsleep() without a time or a wake pin never ends")
     wake = b.clock.now + b.clock.true_duration(time_ms * 1000) if time_ms else None
+    b.wake_reason = 4
+    at_us = _contact_wakes(b, b.clock.now + LONGEST_US if wake is None else wake)
+    if at_us is not None:
+        wake = max(at_us, b.clock.now + 1)
+        b.wake_reason = 2
     b.end({"event": "deepsleep", "wake_at_us": wake})
+
+
+def _contact_wakes(b, end_us):
+    """When a contact ends the deep sleep by ext0, or None."""
+    if b.wake_ext0 is None:
+        return None
+    number, level = b.wake_ext0
+    for config, chip in b.sensors:
+        if config.get("pulse") == number:
+            return chip.next_level(level, end_us)
+    return b.clock.now if b.pad(number).level() == level else None
 
 
 def reset():

@@ -1,0 +1,42 @@
+"""Which chips a board may have besides its radio, and how each hangs on it. The only table that a new one is put into.
+
+    world key "chips" -> "sensors": [{"chip": "sht3x", "i2c": 0, "address": 68, "sda": 41, "scl": 42}, ...]
+
+A chip's class takes (board, spec) with spec one of those dicts. By the bus in the spec it is spoken to:
+
+    "i2c"      `address`, powered(), write(bytes), read(count) -> bytes; an address that is not acknowledged: powered()
+               is False, or raise OSError(19)
+    "uart"     `baud` (or the attribute `baud`); the loader gives it `line` (serial_line.py): line.send(bytes) towards
+               the node; received(bytes) is called with what the node wrote, after the time it takes; powered()
+    "onewire"  reset() -> bool (presence), write(byte), read() -> byte (0xFF when it says nothing)
+    "adc"      uv() -> µV at the GPIO spec["adc"]
+    "pulse"    drives the GPIO spec["pulse"] by itself (rain_bucket.py)
+
+board.weather() and board.unix_now() are the weather (weather.py) and its time; board.vext_since(self) says since when
+the chip has had power (true µs), or None while it has not; spec "vext": false feeds it by a rail that is always on.
+board.clock: simclock.py. A broken rule raises fault.SimFault.
+"""
+
+from fault import SimFault
+
+# chip: module, class
+CHIPS = {
+    "bme280": ("bme280", "Bme280"),
+    "bmp280": ("bme280", "Bmp280"),
+    "rain": ("rain_bucket", "RainBucket"),
+    "soil": ("soil_probe", "SoilProbe"),
+}
+BUSES = ("i2c", "uart", "onewire", "adc", "pulse")
+
+
+def make(board, spec):
+    """The chip that a spec describes, on its bus."""
+    if spec["chip"] not in CHIPS:
+        raise SimFault("the emulator does not model the sensor {}".format(spec["chip"]))
+    module, name = CHIPS[spec["chip"]]
+    chip = getattr(__import__(module, None, None, (name,)), name)(board, spec)
+    if "uart" in spec:
+        from serial_line import Line
+
+        chip.line = Line(board, spec, chip)
+    return chip
