@@ -15,11 +15,13 @@ class ReadingEvent:
     """One reading that has just been stored. A value, though not frozen: thousands a second are made."""
 
     node_slug: str
-    time: float  # Unix s
+    time: float  # of measuring, Unix s
     values: Mapping[str, float | None]  # quantity -> value in its unit; None: the sensor failed or it was out of range
     qualities: Mapping[str, str] = dataclasses.field(default_factory=dict)  # -> "good", "failed", "out_of_range"
     heard: tuple[Heard, ...] = ()  # by which gateways, strongest first
     fcnt: int | None = None
+    origin: str = "heard"  # in a frame of its own; "recovered", "backfilled" or "other", see nest.archive.schema
+    heard_at: float | None = None  # Unix s, the frame that brought it; None: no frame did
 
 
 class Live:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Engine, func, select
 
-from nest.archive import decoding, reading, schema, sessions
+from nest.archive import adding, codes, reading, schema, sessions
 from nest.archive.database import writing
 from nest.archive.reading import NodeInfo, NodeLatest
 from nest.model import JoinRecord, SessionState
@@ -34,7 +34,7 @@ class Archive:
         total = 0
         while True:
             with writing(self._engine) as connection:
-                done = decoding.decode_waiting(connection)
+                done = adding.decode_waiting(connection)
             total += done
             if not done:
                 return total
@@ -48,18 +48,15 @@ class Archive:
         failed: Iterable[str] = (),
         out_of_range: Iterable[str] = (),
     ) -> None:
-        """Keep a reading that came another way than by a frame. Raises LookupError: no such node or quantity."""
-        kept: dict[str, float | None] = dict(values)
-        qualities = dict.fromkeys(values, schema.QUALITY_NAMES[schema.GOOD])
-        for names, quality in ((failed, schema.FAILED), (out_of_range, schema.OUT_OF_RANGE)):
-            for name in names:
-                kept[name], qualities[name] = None, schema.QUALITY_NAMES[quality]
+        """Keep a reading that came another way than by a frame; its values are rounded to what a node can send, see
+        `codes.from_values`. Raises LookupError: no such node or quantity."""
+        found = codes.from_values(values, failed, out_of_range)
         with writing(self._engine) as connection:
             nodes = schema.nodes
             node_id = connection.execute(select(nodes.c.id).where(nodes.c.slug == slug)).scalar_one_or_none()
             if node_id is None:
                 raise LookupError(f"no node {slug}")
-            decoding.add_reading(connection, node_id, round(time * 1000), kept, qualities)
+            adding.add_reading(connection, node_id, round(time * 1000), found, schema.OTHER)
 
     # what people ask for
 

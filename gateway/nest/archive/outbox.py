@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, select
+from sqlalchemy import Engine, and_, delete, func, insert, select
 
 from nest.archive import decoding, schema
 from nest.archive.database import writing
-from nest.archive.schema import frames, nodes, outbox, quantities, readings, sinks
+from nest.archive.schema import frames, nodes, outbox, readings, sinks
 from nest.live import ReadingEvent
 
 SINK = "mqtt"
-_LOOK_BACK = 100  # frames: a node that sent nothing but others for so long has no reading that is worth a search
+_LOOK_BACK = 200  # readings
+_OF_READING = (readings.c.time, readings.c.origin, readings.c.delay_ms, readings.c.codes)
 
 
 class Outbox:
@@ -29,8 +30,10 @@ class Outbox:
         """The first `limit` readings behind number `seq`, each with its number, rising; as they were told when they
         came, but with everybody who heard them by now."""
         wanted = (
-            select(outbox.c.seq, outbox.c.time, nodes.c.slug, frames.c.fcnt, frames.c.heard)
+            select(outbox.c.seq, nodes.c.slug, frames.c.fcnt, frames.c.heard, *_OF_READING)
             .join(nodes, nodes.c.id == outbox.c.node_id)
+            # not there any more: it was recovered, and then heard after all; that is told in its own place
+            .join(readings, and_(readings.c.node_id == outbox.c.node_id, readings.c.time == outbox.c.time))
             .outerjoin(frames, frames.c.id == outbox.c.frame_id)
             .where(outbox.c.seq > seq)
             .order_by(outbox.c.seq)
@@ -38,29 +41,16 @@ class Outbox:
         )
         with self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
-            if not rows:
-                return []
-            every = [*connection.scalars(select(quantities.c.id))]
-            found: dict[int, list[tuple[int, float | None, int]]] = {}
-            at_that_moment = and_(
-                readings.c.node_id == outbox.c.node_id,
-                readings.c.time == outbox.c.time,
-                readings.c.quantity_id.in_(every),  # makes the key of `readings` fit: node, quantity, time
-            )
-            values = (
-                select(outbox.c.seq, readings.c.quantity_id, readings.c.value, readings.c.quality)
-                .join(readings, at_that_moment)
-                .where(outbox.c.seq.between(rows[0].seq, rows[-1].seq))
-            )
-            for number, quantity_id, value, quality in connection.execute(values):
-                found.setdefault(number, []).append((quantity_id, value, quality))
-        return [(row.seq, decoding.event(row.slug, row.time, row, found.get(row.seq, []))) for row in rows]
+        return [(row.seq, decoding.event(row.slug, row, row)) for row in rows]
 
     def latest(self, page: int = 100) -> Iterator[ReadingEvent]:
-        """Every registered node's latest reading that came by a frame; asks the database for `page` nodes at a time."""
-        others = frames.alias()
+        """Every registered node's latest reading that was heard; asks the database for `page` nodes at a time.
+
+        A node of whose last readings none was heard has none that is worth a search.
+        """
+        others = readings.alias()
         recent = (
-            select(others.c.id, others.c.time, others.c.decoded)
+            select(others.c.time, others.c.origin)
             .where(others.c.node_id == nodes.c.id)
             .order_by(others.c.time.desc())
             .limit(_LOOK_BACK)
@@ -68,17 +58,16 @@ class Outbox:
             .subquery()
         )
         newest = (
-            select(recent.c.id)
-            .where(recent.c.decoded == schema.DECODED)
-            .order_by(recent.c.time.desc())
-            .limit(1)
-            .correlate(nodes)
-            .scalar_subquery()
+            select(func.max(recent.c.time)).where(recent.c.origin == schema.HEARD).correlate(nodes).scalar_subquery()
         )
-        of_frame = (frames.c.id.label("frame_id"), frames.c.time, frames.c.fcnt, frames.c.heard)
         wanted = (
-            select(nodes.c.id, nodes.c.slug, *of_frame)
-            .select_from(nodes.outerjoin(frames, frames.c.id == newest))
+            select(nodes.c.id, nodes.c.slug, frames.c.fcnt, frames.c.heard, *_OF_READING)
+            .select_from(
+                nodes.outerjoin(readings, and_(readings.c.node_id == nodes.c.id, readings.c.time == newest)).outerjoin(
+                    frames,
+                    and_(frames.c.node_id == nodes.c.id, frames.c.time == readings.c.time + readings.c.delay_ms),
+                )
+            )
             .where(nodes.c.removed_at.is_(None))
             .order_by(nodes.c.id)
             .limit(page)
@@ -87,29 +76,12 @@ class Outbox:
         while True:
             with self._engine.begin() as connection:
                 rows = connection.execute(wanted.where(nodes.c.id > behind)).all()
-                if not rows:
-                    return
-                values = self._values(connection, [row.frame_id for row in rows if row.frame_id is not None])
+            if not rows:
+                return
             behind = rows[-1].id
             for row in rows:
-                if row.frame_id is not None:
-                    yield decoding.event(row.slug, row.time, row, values.get(row.frame_id, []))
-
-    def _values(self, connection: Connection, of: list[int]) -> dict[int, list[tuple[int, float | None, int]]]:
-        same_moment = and_(
-            readings.c.node_id == frames.c.node_id,
-            readings.c.time == frames.c.time,
-            readings.c.quantity_id.in_([*connection.scalars(select(quantities.c.id))]),  # makes the key fit
-        )
-        wanted = (
-            select(frames.c.id, readings.c.quantity_id, readings.c.value, readings.c.quality)
-            .select_from(frames.join(readings, same_moment))
-            .where(frames.c.id.in_(of))
-        )
-        found: dict[int, list[tuple[int, float | None, int]]] = {}
-        for number, quantity_id, value, quality in connection.execute(wanted):
-            found.setdefault(number, []).append((quantity_id, value, quality))
-        return found
+                if row.time is not None:
+                    yield decoding.event(row.slug, row, row)
 
     def mark(self) -> int:
         """Everything up to this number is published for good."""

@@ -161,13 +161,13 @@ readings = Table(
     Column("node_id", ForeignKey("nodes.id"), primary_key=True),
     Column("time", BigInteger, primary_key=True, comment="time of measuring"),
     Column("origin", SmallInteger, nullable=False, comment="0 heard, 1 recovered, 2 backfilled, 3 another source"),
-    Column("delay_ms", Integer, comment="until the frame that brought it was heard; NULL: no frame did"),
+    Column("delay_ms", BigInteger, comment="until the frame that brought it was heard; NULL: no frame did"),
     # a column for each quantity would take a byte where there is nothing: 41 bytes on the disk, for 28 of these
-    Column("codes", LargeBinary, nullable=False, comment="bitmap and values of boards/payload.md; see nest.archive.codes"),
+    Column("codes", LargeBinary, nullable=False, comment="as in boards/payload.md; see nest.archive.codes"),
     sqlite_with_rowid=False,
 )
 
-# Where a quantity was last measured that the node's newest reading has not: see `decoding.note_measured`.
+# Where a quantity was last measured that the node's newest reading has not: see `adding.note_measured`.
 last_measured = Table(
     "last_measured",
     metadata,
@@ -186,7 +186,7 @@ gaps = Table(
         "part", SmallInteger, primary_key=True, comment="0: what that frame carried; k: k-th unsent reading before it"
     ),
     Column("node_id", ForeignKey("nodes.id"), nullable=False),
-    Column("time", BigInteger, nullable=False, comment="of measuring: estimated, or that of the reading once it is there"),
+    Column("time", BigInteger, nullable=False, comment="of measuring: estimated until the reading is there"),
     Column("opened_at", BigInteger, nullable=False),
     Column(
         "state",
