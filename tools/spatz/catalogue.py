@@ -263,6 +263,7 @@ class Setting(Table):
     default: float | None = None
     least: float | None = None
     most: float | None = None
+    above: SettingName | None = None  # another setting, which must be less than this one
 
 
 def _setting(value: object) -> object:

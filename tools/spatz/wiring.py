@@ -300,4 +300,8 @@ def _entry(board: Board, one: _Wished, place: Mapping[str, Any], quantities: lis
         if wanted := outside(setting, value):
             raise _wrong(key, value, wanted)
         entry[key] = int(value) if float(value).is_integer() else value
+    for key, setting in sensor.calibration.settings.items():
+        if setting.above in entry and entry[key] <= entry[setting.above]:
+            wanted = tr("more than {key}, which is {value}", key=setting.above, value=entry[setting.above])
+            raise _wrong(key, entry[key], wanted)
     return entry

@@ -329,9 +329,17 @@ class Board(Supply):
     def vext_since(self, chip):
         """True µs since the chip is supplied, or None while it is not."""
         for config, candidate in self.sensors:
-            if candidate is chip and (self.vext is None or not config.get("vext", True)):
+            # None: it is being made, and asks
+            if (candidate is chip or candidate is None) and (self.vext is None or not config.get("vext", True)):
                 return 0
         return self._vext_since
+
+    def isolate(self, on):
+        """Light sleep lets go of the pads, and the supply of outside sensors with them unless its pad is held."""
+        pad = self.pad(self.vext["pin"]) if self.vext is not None else None
+        if pad is not None and pad.is_output() and pad.held is None and pad.output != pad.idle:
+            for watcher in pad.watchers:
+                watcher(pad.idle if on else pad.output)
 
     def _battery_switched(self, level):
         self.energy.enter("divider", "on" if level == self.battery.get("enable_level", 0) else None)

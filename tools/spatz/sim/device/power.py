@@ -49,6 +49,8 @@ def lightsleep(time_ms=None):
     if b.watchdog is not None:
         b.watchdog.pause()
     b.asleep = True
+    if b.esp["isolates"]:
+        b.isolate(True)
     b.energy.enter("cpu", "light")
     try:
         if not _wake_pin(b):
@@ -58,6 +60,7 @@ def lightsleep(time_ms=None):
         b.asleep = False
         b.energy.run()
     if b.esp["isolates"]:
+        b.isolate(False)
         b.reconnect()
     b.wake_reason = _wake_pin(b) or 4
     b.clock.spend(LIGHT_SLEEP_US)
