@@ -66,6 +66,11 @@ def wire(board: Board, sensors: Sequence[Wish]) -> dict[str, Any]:
     return result
 
 
+def sensor_of(wish: Wish) -> Sensor:
+    """The sensor that is wished for, options apart. Raises UserError when there is none."""
+    return _parse(wish).sensor
+
+
 def _candidates(board: Board, free: _Free) -> list[dict[str, Any]]:
     """Every I2C sensor at each of its addresses, the best first; the node asks the bus which there are."""
     _check_i2c(board, None)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatz.boards import Board, load_board
+from spatz.boards import Board, load_board, load_sensor
 from spatz.config import compile_config
 from spatz.sim.air import Position, Propagation, Station, sensitivity_dbm
+from spatz.wiring import Wish, sensor_of, wire
 
 BOARD = "heltec-v3"
 SENSORS = ("bme280",)
@@ -49,7 +50,7 @@ NAMES = (
 @dataclass(frozen=True, slots=True)
 class VirtualNode:
     """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation; `board` is
-    the board that it is made of; `join_dr` as in `compile_config`."""
+    the board that it is made of, `sensors` what hangs on it; they and `join_dr` are as in `compile_config`."""
 
     name: str
     seed: int
@@ -59,6 +60,7 @@ class VirtualNode:
     phase_s: float
     board: str = BOARD
     join_dr: int | None = None
+    sensors: tuple[str, ...] = SENSORS
 
     @property
     def dev_eui(self) -> bytes:
@@ -210,7 +212,7 @@ def make(
     folder.fs.mkdir(parents=True, exist_ok=True)
     config = compile_config(
         load_board(board_name or node.board),
-        SENSORS,
+        node.sensors,
         node.name,
         interval_s=interval_s,
         safe_window_s=safe_window_s,
@@ -248,7 +250,7 @@ def world(
         "clock": clock,
         "air": list(air) if air else None,
         "seed": (node.seed + 0x9E3779B1 * boot) & 0x7FFFFFFF,
-        "chips": chips(board, node.seed),
+        "chips": chips(board, node.seed, node.sensors),
         "module": board.module.chip,
         "mac_address": node.mac_address.hex(),
         "boot_us": 250_000,
@@ -267,15 +269,16 @@ def _weather(node: VirtualNode, town_seed: int | None) -> dict[str, int]:
     return {"seed": town_seed, "offset_s": node.seed % 7200 - 3600}
 
 
-def chips(board: Board, seed: int = 0) -> dict[str, Any]:
-    """The chips on a board and their wiring, from the same file that the node's configuration is compiled from.
+def chips(board: Board, seed: int = 0, sensors: Sequence[Wish] = SENSORS) -> dict[str, Any]:
+    """The chips on a board and their wiring, from the same files that the node's configuration is compiled from.
 
-    Of a board that is sold with either radio, `seed` says which one this is.
+    Of a board that is sold with either radio, `seed` says which one this is. An I2C sensor is left out on a board that
+    has no such bus.
     """
     result: dict[str, Any] = {"radio": _radio(board, seed), "sensors": []}
-    if board.i2c:
-        bus = {"i2c": board.i2c.id, "sda": board.i2c.sda, "scl": board.i2c.scl}
-        result["sensors"] = [{"chip": "bme280", "address": 0x76, **bus}]
+    carried = sensors if board.i2c else [wish for wish in sensors if sensor_of(wish).bus.kind != "i2c"]
+    for wish, entry in zip(carried, wire(board, carried)["sensors"], strict=True):
+        result["sensors"].append(_sensor(board, sensor_of(wish).name, entry))
     if board.battery:
         # `trim` is what the firmware corrects the printed resistors by, so it belongs to the real ratio.
         level = board.battery.enable_level
@@ -288,6 +291,19 @@ def chips(board: Board, seed: int = 0) -> dict[str, Any]:
     if board.vext:
         result["vext"] = {"pin": board.vext.pin, "on": board.vext.on}
     return result
+
+
+def _sensor(board: Board, chip: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """A chip where the node's configuration has its sensor; `device/chips.py` says what each bus needs."""
+    calibration = {key: entry[key] for key in load_sensor(chip).calibration.settings}
+    match entry["bus"]:
+        case "i2c" if board.i2c:
+            where = {"i2c": board.i2c.id, "address": entry["address"], "sda": board.i2c.sda, "scl": board.i2c.scl}
+        case "uart":
+            where = {"uart": entry["id"], "tx": entry["tx"], "rx": entry["rx"], "baud": entry["baud"]}
+        case bus:
+            where = {bus: entry["pin"]}
+    return {"chip": chip, **where, **calibration}
 
 
 def _radio(board: Board, seed: int) -> dict[str, Any]:
