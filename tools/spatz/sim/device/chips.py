@@ -21,10 +21,21 @@ from fault import SimFault
 
 # chip: module, class
 CHIPS = {
+    "bh1750": ("bh1750", "Bh1750"),
     "bme280": ("bme280", "Bme280"),
     "bmp280": ("bme280", "Bmp280"),
+    "a02yyuw": ("chip_a02yyuw", "A02yyuw"),
+    "ds18b20": ("chip_ds18b20", "Ds18b20"),
+    "pms5003": ("chip_pms5003", "Pms5003"),
     "rain": ("rain_bucket", "RainBucket"),
+    "sds011": ("chip_sds011", "Sds011"),
+    "scd30": ("scd30", "Scd30"),
+    "scd4x": ("scd4x", "Scd4x"),
+    "sht3x": ("sht3x", "Sht3x"),
+    "sht4x": ("sht4x", "Sht4x"),
     "soil": ("soil_probe", "SoilProbe"),
+    "sps30": ("sps30", "Sps30"),
+    "veml7700": ("veml7700", "Veml7700"),
 }
 BUSES = ("i2c", "uart", "onewire", "adc", "pulse")
 
