@@ -100,7 +100,7 @@ class Nest:
             with database_errors(self._town.database):
                 if late := self._archive.decode_waiting():
                     _log.info("decoded %d frames that the last run had stored", late)
-                self._journal = Journal(engine)
+                self._journal = Journal(engine, alone=True)
                 parts.callback(self._journal.close)
             self._disk = ThreadPoolExecutor(1, "disk")
             parts.callback(self._disk.shutdown)

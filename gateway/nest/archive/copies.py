@@ -30,9 +30,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nest import town
-from nest.archive import meta, migrations, snapshots
+from nest.archive import meta, migrations, postgres, snapshots
 from nest.archive.database import open_database
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
+from nest.database_url import DatabaseServer
 from nest.errors import UserError
 from nest.i18n import tr
 
@@ -55,6 +56,8 @@ def backup(of: town.Town, target: Path, progress: Progress | None = None) -> Non
 
     Raises UserError: `target` is there, or something cannot be read or written.
     """
+    if isinstance(of.database, DatabaseServer):
+        raise postgres.refuse_file(of.database, "pg_dump")
     try:
         _backup(of.path, target, progress)
     except FileExistsError as error:
@@ -76,6 +79,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
     Raises UserError: `file` is no backup or damaged or from a newer version, no room, or `folder` holds something else.
     """
     fresh = not folder.exists()
+    _refuse_server(folder)
     if not fresh and not (folder / town.SETTINGS_FILE).exists() and any(folder.iterdir() if folder.is_dir() else [1]):
         raise UserError(
             tr("{folder} is there, and it is no town.", folder=folder), tr("Choose a new folder, or that of a town.")
@@ -87,6 +91,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
         with _scratch(kept) as staged:
             names = _unpack(file, staged)
             restored = town.load(staged)
+            _refuse_server(staged)
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
             _put_in_place(staged, names, folder, progress)
         return town.Town(folder, restored.settings)
@@ -98,6 +103,11 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
     finally:
         if fresh and not (folder / town.SETTINGS_FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_server(folder: Path) -> None:
+    if (folder / town.SETTINGS_FILE).exists() and isinstance(at := town.load(folder).database, DatabaseServer):
+        raise postgres.refuse_file(at, "pg_restore")
 
 
 # -- making one

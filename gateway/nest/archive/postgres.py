@@ -123,7 +123,12 @@ def _plain(value: Any) -> Any:
 
 
 def _configure(connection: Any, _record: object) -> None:
-    connection.execute("SET synchronous_commit = on")  # what was acknowledged is on the disk, whatever is usual there
+    """What was acknowledged is on the disk, whatever is usual there; and the server, too, notices soon that we are
+    gone, and gives our locks to the nest that comes after."""
+    connection.execute(
+        "SET synchronous_commit = on; SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5;"
+        " SET tcp_keepalives_count = 3"
+    )
     connection.commit()
 
 
@@ -198,7 +203,7 @@ def server_errors(server: DatabaseServer) -> Iterator[None]:
 
 def is_of_driver(error: BaseException) -> bool:
     """Whether the driver has raised it."""
-    return type(error).__module__.partition(".")[0] == "psycopg"
+    return any(kind.__module__.partition(".")[0] == "psycopg" for kind in type(error).__mro__)
 
 
 def said(server: DatabaseServer, error: BaseException) -> UserError:
@@ -209,6 +214,11 @@ def said(server: DatabaseServer, error: BaseException) -> UserError:
         return UserError(
             tr("The database {path} is in use by another program.", path=server),
             tr("Close the program that holds it open, then try again."),
+        )
+    if type(error).__name__ == "AnotherNestError":
+        return UserError(
+            tr("Another nest runs on the database {url}.", url=server),
+            tr("End that one first: two would use the same counters twice."),
         )
     if state == "53100":  # disk_full
         return UserError(

@@ -23,7 +23,8 @@ from nest.archive import postgres
 from nest.archive.postgres_sql import array, translate
 
 _IDLE, _FAILED = pq.TransactionStatus.IDLE, pq.TransactionStatus.INERROR
-_PATIENCE_MS_TO_COME_BACK = 5  # times as long as a connection took to fail it is not tried again
+_PAUSE = 5  # times as long as a connection took to fail it is not tried again
+_PATIENCE_MS, _LATER_MS = 3000, 100  # for the lock of the nest that runs: at the start, and in the event loop
 
 
 class LostError(psycopg.OperationalError):
@@ -35,7 +36,7 @@ class PostgresConnection:
 
     def __init__(self, engine: Engine, patience_ms: int, *, alone: bool = False) -> None:
         """`alone`: this is the nest's own, and there may be no other nest's."""
-        self._engine, self._alone = engine, alone
+        self._engine, self._alone, self._first = engine, alone, True
         self._begin = f"BEGIN; {postgres.locking(patience_ms)}"
         self._begun = False
         self._number = ""  # of the transaction that is open
@@ -153,7 +154,7 @@ class PostgresConnection:
         try:
             fairy = self._engine.raw_connection()
         except Exception as error:
-            self._not_before = time.monotonic() + _PATIENCE_MS_TO_COME_BACK * (time.monotonic() - started)
+            self._not_before = time.monotonic() + _PAUSE * (time.monotonic() - started)
             if isinstance(getattr(error, "orig", None), psycopg.Error):
                 raise error.orig from error  # type: ignore[attr-defined]
             raise
@@ -164,11 +165,21 @@ class PostgresConnection:
         connection.adapters.register_dumper(int, Int8Dumper)  # one plan per statement, not one per size of a number
         connection.adapters.register_loader("json", TextLoader)  # as it stands there
         if self._alone:
-            found = connection.execute(f"SELECT pg_try_advisory_lock({postgres.RUNNING:d})").fetchone()
-            if found is None or not found[0]:
-                connection.close()
-                raise AnotherNestError("another nest runs on this database")
+            self._be_alone(connection)
         return connection
+
+    def _be_alone(self, connection: psycopg.Connection[Any]) -> None:
+        """Take the lock that ends with this connection. At the start it waits a little: the server may not have
+        noticed yet that the nest before us has ended."""
+        patience_ms = _PATIENCE_MS if self._first else _LATER_MS
+        try:
+            connection.execute(f"SET lock_timeout = {patience_ms:d}")
+            connection.execute(f"SELECT pg_advisory_lock({postgres.RUNNING:d})")
+            connection.execute("SET lock_timeout = 0")
+        except psycopg.errors.LockNotAvailable as error:
+            connection.close()
+            raise AnotherNestError("another nest runs on this database") from error
+        self._first = False
 
 
 class AnotherNestError(psycopg.OperationalError):
