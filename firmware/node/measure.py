@@ -145,6 +145,8 @@ def _ask(sensors, hardware, notes, now_s, find, clock):
             due = _due(sensors, find, notes, now_s)
         for place, entry, wanted in due:
             if entry.get("every_s"):
+                entry = dict(entry)  # notes are marked with the configuration's own
+                entry["asked_s"], entry["now_s"] = notes.asked.get(place), now_s  # for what a sensor needs once a week
                 notes.asked[place] = now_s  # whether it works or not: a broken one shall not empty the battery
             sensor = _Sensor(entry, wanted, hardware)
             asked.append((sensor, sensor.start()))
