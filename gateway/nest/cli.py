@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nest import __version__, cli_gateways, cli_nodes, cli_status, cli_town, cli_usage, logs, status, town
+from nest import __version__, cli_gateways, cli_nodes, cli_orders, cli_status, cli_town, cli_usage, logs, status, town
 from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
@@ -50,6 +50,12 @@ def init(
     web_port: Port = 8080,
     mqtt_port: Port = 1883,
     mqtt_url: Annotated[str, typer.Option(help=tr("your own broker: mqtt://host:port"))] = "",
+    database_url: Annotated[
+        str, typer.Option(help=tr("your own PostgreSQL: postgresql://user@host/database, without the password"))
+    ] = "",
+    password_file: Annotated[
+        str, typer.Option(help=tr("the file in that folder that holds the database's password"))
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     made = town.create(
@@ -63,6 +69,8 @@ def init(
         web_port=web_port,
         mqtt_port=mqtt_port,
         mqtt_url=mqtt_url,
+        database_url=database_url,
+        password_file=password_file,
     )
     with database(folder) as engine:
         token = cli_town.new_admin_token(engine)
@@ -186,6 +194,16 @@ def send(
     print(tr("Downlink {number} waits for the next uplink of {slug}.", number=number, slug=node))
 
 
+app.command(
+    "set",
+    help=tr("Tell a node how often to send, with how much parity, or to start anew."),
+    epilog=examples("nest set ./town amsel --interval 600", "nest set ./town amsel --parity 2 --unconfirmed"),
+)(cli_orders.set_node)
+app.command(
+    "orders",
+    help=tr("Show what nodes were told, and whether they have answered."),
+    epilog=examples("nest orders ./town", "nest orders ./town amsel --json"),
+)(cli_orders.show_orders)
 app.add_typer(cli_nodes.app, name="nodes")
 app.add_typer(cli_gateways.app, name="gateways")
 app.command("status", help=tr("Show how the nest is doing."), epilog=examples("nest status ./town --json"))(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nest import lorawan
 from nest.archive import Archive
-from nest.archive.downlinks import DownlinkQueue
+from nest.archive.downlinks import REPLACED, DownlinkQueue
 from nest.archive.journal import Journal, RefusedError
 from nest.model import Device
 from nest.moments import now_ms
@@ -92,7 +92,10 @@ class Registered:
             raise
 
     def _take_waiting(self) -> None:
-        """Hand what was ordered for nodes to the network server."""
+        """Hand what was ordered for nodes to the network server, and take back what is no longer wanted."""
+        for downlink in self._downlinks.withdrawn():
+            if self._core.withdraw(downlink.dev_eui, downlink.id):  # else it is on its way, and its outcome comes
+                self._downlinks.set_state(downlink.id, REPLACED)
         for downlink in self._downlinks.take():
             try:
                 self._core.enqueue(

@@ -241,7 +241,7 @@ def run(
     """One node. `lost`: share of frames lost, or an endless series of what is lost."""
     draw = random.Random(seed)  # noqa: S311  a simulation
     node, nest = Node(), Nest()
-    losses = (draw.random() < lost for _ in itertools.count()) if isinstance(lost, float) else lost(draw)
+    losses = lost(draw) if callable(lost) else (draw.random() < lost for _ in itertools.count())
     slots = round(days * DAY_S / INTERVAL_S)
     outage = draw.randrange(200, slots - 960)
     silent = range(outage, outage + outage_slots)

@@ -1,4 +1,4 @@
-"""The queue of downlinks: filled by `nest send`, emptied by the network server at the node's next uplink."""
+"""The queue of downlinks: filled by `nest send` and orders, emptied by the network server at the node's next uplink."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from nest.moments import now_ms
 
 # states in which a downlink still waits for its transmission; others are the ends of DownlinkOutcome
 WAITING, QUEUED = "waiting", "queued"
+# no longer wanted, but the running network server has it; and let go of
+WITHDRAWN, REPLACED = "withdrawn", "replaced"
 
 _PATIENCE_MS = 100
 
@@ -57,6 +59,10 @@ class DownlinkQueue:
         """What was ordered and not yet taken, oldest first."""
         return self._select(downlinks.c.state == WAITING)
 
+    def withdrawn(self) -> list[QueuedDownlink]:
+        """What was taken and is no longer wanted."""
+        return self._select(downlinks.c.state == WITHDRAWN)
+
     def count(self) -> int:
         """How many wait for their transmission. The event loop asks every few seconds: looks at those only."""
         with self._engine.begin() as connection:
@@ -83,7 +89,8 @@ class DownlinkQueue:
     def take_back(self) -> None:
         """At the start: what an earlier run had taken and not sent waits again."""
         with writing(self._engine) as connection:
-            connection.execute(update(downlinks).where(downlinks.c.state == QUEUED).values(state=WAITING))
+            for before, after in ((QUEUED, WAITING), (WITHDRAWN, REPLACED)):
+                connection.execute(update(downlinks).where(downlinks.c.state == before).values(state=after))
 
     def _select(self, *conditions: ColumnElement[bool]) -> list[QueuedDownlink]:
         wanted = (

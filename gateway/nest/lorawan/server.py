@@ -176,6 +176,17 @@ class NetworkServer:
             raise ValueError(f"window must be 1 or 2, not {window}")
         self._sessions.queue(dev_eui).append(QueuedDownlink(port, payload, confirmed, window, reference))
 
+    def withdraw(self, dev_eui: bytes, reference: int) -> bool:
+        """Take a queued downlink back; False: it is not in the queue, because it is on its way or went out."""
+        if not self._sessions.queued(dev_eui):
+            return False
+        queue = self._sessions.queue(dev_eui)
+        kept = [item for item in queue if item.reference != reference]
+        found = len(kept) < len(queue)
+        queue.clear()
+        queue.extend(kept)
+        return found
+
     def queued(self, dev_eui: bytes) -> int:
         """How many downlinks wait for this device."""
         return self._sessions.queued(dev_eui)
