@@ -52,7 +52,7 @@ def read(bus, entry, sleep_ms):
         raise SensorError("zero_cm is not in its configuration")
     clear(bus)
     line = Line(bus, frame, sleep_ms, _TIME_MS)
-    distances = []
+    distances: list = []
     while len(distances) < _FRAMES:
         got = line.next()
         if got is None:

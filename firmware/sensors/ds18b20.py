@@ -100,11 +100,12 @@ def read(bus, entry, sleep_ms):
 
 
 def _code(bus):
-    for attempt in range(_TRIES):
+    code = b""
+    for _ in range(_TRIES):
         _reset(bus)
         bus.writebyte(_READ_ROM)
         code = _bytes(bus, 8)
-        if not crc8(code) or attempt == _TRIES - 1:
+        if not crc8(code):
             break
     check_code(code)
     return code
