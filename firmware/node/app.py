@@ -69,13 +69,15 @@ def ask_for_help(message, hardware, time):
 
 
 class Life:
-    """A node that knows who it is. rtc: `machine.RTC()`; time: the module. Raises ConfigError, IdentityError."""
+    """A node that knows who it is. rtc: `machine.RTC()`; time: the module; log: a node.log other than that in
+    the folder "log". Raises ConfigError, IdentityError."""
 
-    def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None):
+    def __init__(self, config, identity, hardware, rtc, time, run_exchange=None, rng=None, log=None):
         from lorawan.airtime import CLOCK_ERROR_PPM, JITTER_US
         from lorawan.timing import Timing
         from node.config import ConfigError
         from node.cycle import Cycle
+        from node.log import Log
         from node.memory import Memory
         from node.window import Window
         from radio.clock import Clock
@@ -102,16 +104,18 @@ class Life:
             hardware.button_held,
             hardware.usb_attached,
         )
+        memory = Memory(rtc)
         self.cycle = Cycle(
             config,
             region,
             Timing(radio.get("clock_error_ppm", CLOCK_ERROR_PPM), radio.get("jitter_us", JITTER_US)),
             identity,
-            Memory(rtc),
+            memory,
             hardware,
             self._clock,
             run_exchange,
             rng,
+            log or Log(memory.log),
         )
 
     def run(self):

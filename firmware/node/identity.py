@@ -2,7 +2,8 @@
 
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
-blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good.
+blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good;
+i32 `set_interval`, `set_parity`, `set_confirmed`, settings that came by radio and go before those of config.json.
 The AppKey is never printed.
 """
 
@@ -45,13 +46,23 @@ class Identity:
         self._nvs.set_i32("cert_off", 1)
         self._nvs.commit()
 
-    def _number(self, key):
+    def setting(self, name, otherwise):
+        """What the network has set: "interval", "parity" or "confirmed"; `otherwise` when it has not."""
+        return self._number("set_" + name, otherwise)
+
+    def set(self, name, value):
+        """Keep a setting; durable on return."""
+        if self.setting(name, None) != value:
+            self._nvs.set_i32("set_" + name, value)
+            self._nvs.commit()
+
+    def _number(self, key, otherwise=0):
         try:
             return self._nvs.get_i32(key)
         except OSError as error:
             if error.args[0] != _NOT_FOUND:
                 raise  # a counter that cannot be read is not a counter at its beginning
-            return 0
+            return otherwise
 
     def read(self, slot):
         """The record in slot 0 or 1; None when there is none, b"" for what cannot be one."""

@@ -127,6 +127,71 @@ class Nvs:
         return nvs
 
 
+class Files:
+    """A file system that keeps every byte as it is written: a power cut leaves the beginning of a write.
+
+    cut_at: so many bytes of further writes, and then Reset; None for no power cut. writes: calls of write so far.
+    """
+
+    def __init__(self):
+        self.data = {}
+        self.folders = []
+        self.cut_at = None
+        self.writes = 0
+        self.trouble: OSError | None = None
+
+    def open(self, name, mode):
+        if self.trouble:
+            raise self.trouble
+        if name.split("/")[0] not in self.folders or (mode != "wb" and name not in self.data):
+            raise OSError(2)
+        if mode == "wb":
+            self.data[name] = b""
+        return File(self, name)
+
+    def mkdir(self, name):
+        assert name not in self.folders
+        self.folders.append(name)
+
+    def write(self, name, at, data):
+        self.writes += 1
+        if self.cut_at is not None and self.cut_at < len(data):
+            data = data[: self.cut_at]
+        old = self.data[name]
+        assert at <= len(old), "a hole in a file"
+        self.data[name] = old[:at] + data + old[at + len(data) :]
+        if self.cut_at is not None:
+            self.cut_at -= len(data)
+            if self.cut_at <= 0:
+                self.cut_at = None
+                raise Reset
+
+
+class File:
+    def __init__(self, files, name):
+        self.files = files
+        self.name = name
+        self.at = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def seek(self, at):
+        self.at = at
+
+    def read(self, size):
+        data = self.files.data[self.name][self.at : self.at + size]
+        self.at += len(data)
+        return data
+
+    def write(self, data):
+        self.files.write(self.name, self.at, bytes(data))
+        self.at += len(data)
+
+
 class Rtc:
     """machine.RTC's memory: 2048 bytes."""
 

@@ -11,8 +11,9 @@ from node import measure
 from node.app import Life, ask_for_help
 from node.cycle import Cycle
 from node.identity import Identity, IdentityError
+from node.log import Log
 from node.memory import Memory
-from node_fakes import DeepSleep, Fault, Hardware, Network, Nvs, Reset, Rtc, Time, config
+from node_fakes import DeepSleep, Fault, Files, Hardware, Network, Nvs, Reset, Rtc, Time, config
 from payload.encode import FAILED
 from payload.table import QUANTITIES
 from radio import RadioError
@@ -32,15 +33,16 @@ class World:
         self.rtc = Rtc(log=self.log)
         self.network = Network(self.time, self.log)
         self.hardware = None
+        self.files = Files()
         self.config = config(**changes)
 
     def boot(self, woke_from_sleep=False):
         self.nvs = self.nvs.after_reset()
         self.nvs.log = self.log
         self.hardware = Hardware(self.time, woke_from_sleep)
-        return Life(
-            self.config, Identity(self.nvs), self.hardware, self.rtc, self.time, self.network.run, lambda n: n // 2
-        )
+        log = Log(Memory(self.rtc).log, "log", self.files.open, self.files.mkdir)
+        identity = Identity(self.nvs)
+        return Life(self.config, identity, self.hardware, self.rtc, self.time, self.network.run, lambda n: n // 2, log)
 
     def sleep_after(self, life):
         """Run it until it sleeps: for how many ms."""
@@ -68,8 +70,8 @@ def check_joins_sends_and_sleeps():
 def check_reading_arrives_with_its_values():
     world = World(safe_window_s=0)
     world.sleep_after(world.boot())
-    # no sensor answers: temperature, humidity, pressure failed (31 ones), battery 3.87 V = 187
-    equal(world.network.readings[0][1].hex(), "0f" + "ffffffff76")
+    # no sensor answers: temperature, humidity, pressure failed (31 ones), battery 3.87 V = 187; first step
+    equal(world.network.readings[0][1].hex(), "0f" + "ffffffff76" + "20")
 
 
 def check_wakes_with_its_session():
@@ -526,8 +528,8 @@ def check_reading_that_does_not_fit_is_cut_not_kept_back():
     life.cycle._send(reading)
     life.cycle._send(dict.fromkeys(names[:3], FAILED))
     first, second = [payload for _, payload in world.network.readings]
-    equal((len(first), len(second)), (11, 5))
-    equal(first[0] & 0x7F, 0x7F)
+    equal((first[0], len(first)), (0x3F, 11))
+    equal((second[0], len(second)), (0x07, 7))  # with a bitmap, because quantities were missing
 
 
 def check_certification_keeps_the_ledger_that_counts():

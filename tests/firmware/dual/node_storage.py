@@ -55,10 +55,40 @@ def check_memory_comes_back():
     memory.phase_ms = 9999
     memory.sleeps_ms = 86400000
     memory.next_join_s = 4000000000
+    memory.ticket, memory.result, memory.restart = 255, 3, True
+    memory.window, memory.wanted, memory.sync = b"w" * 446, b"five!", b"sync"
+    memory.sensors = b"s"
     memory.write(b"the device's record")
     again = Memory(rtc)
+    assert again.found
     equal((again.read(), again.join_failures, again.cut_off), (b"the device's record", 3, 4))
     equal((again.phase_ms, again.sleeps_ms, again.next_join_s), (9999, 86400000, 4000000000))
+    equal((again.ticket, again.result, again.restart), (255, 3, True))
+    equal((again.window, again.wanted, again.sync), (b"w" * 446, b"five!", b"sync"))
+    equal((again.log, again.sensors), (b"", b"s"))
+
+
+def check_what_rtc_memory_cannot_hold_costs_the_window_only():
+    rtc = Rtc()  # which refuses more than 2048 bytes
+    memory = Memory(rtc)
+    memory.window = b"w" * 500
+    memory.wanted = b"wanted"
+    memory.write(b"d" * 1600)
+    again = Memory(rtc)
+    equal((again.read(), again.window, again.wanted), (b"d" * 1600, b"", b"wanted"))
+
+
+def check_settings_survive_a_power_cut():
+    nvs = Nvs()
+    identity = Identity(nvs)
+    equal((identity.setting("interval", 600), identity.setting("parity", None)), (600, None))
+    identity.set("interval", 900)
+    identity.set("parity", 0)
+    again = Identity(nvs.after_reset())
+    equal((again.setting("interval", 600), again.setting("parity", 1)), (900, 0))
+    commits = len(nvs.log)
+    identity.set("interval", 900)
+    equal(len(nvs.log), commits, "flash is not written for what it has")
 
 
 def check_every_damaged_byte_is_noticed():
@@ -71,13 +101,13 @@ def check_every_damaged_byte_is_noticed():
         bad = bytearray(good)
         bad[index] ^= 0x10
         again = Memory(Rtc(bytes(bad)))
-        equal((again.read(), again.join_failures, again.phase_ms), (b"", 0, 0), index)
+        equal((again.read(), again.join_failures, again.phase_ms, again.found), (b"", 0, 0, False), index)
     for size in range(len(good)):
         equal(Memory(Rtc(good[:size])).read(), b"", size)
 
 
 def check_rubbish_is_no_record():
-    for data in (b"", b"\xff" * 2048, b"SPM\x03", b"SPM\x03" + b"\xff" * 200, bytes(2048)):
+    for data in (b"", b"\xff" * 2048, b"SPM\x04", b"SPM\x04" + b"\xff" * 200, bytes(2048)):
         equal(Memory(Rtc(data)).read(), b"")
 
 
