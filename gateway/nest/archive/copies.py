@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nest import town
-from nest.archive import meta, migrations, postgres, snapshots
+from nest.archive import meta, migrations, postgres_copies, snapshots
 from nest.archive.database import open_database
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.database_url import DatabaseServer
@@ -56,10 +56,8 @@ def backup(of: town.Town, target: Path, progress: Progress | None = None) -> Non
 
     Raises UserError: `target` is there, or something cannot be read or written.
     """
-    if isinstance(of.database, DatabaseServer):
-        raise postgres.refuse_file(of.database, "pg_dump")
     try:
-        _backup(of.path, target, progress)
+        _backup(of.path, target, progress, of.database if isinstance(of.database, DatabaseServer) else None)
     except FileExistsError as error:
         raise UserError(
             tr("{file} is there already.", file=target), tr("Choose another name; no backup is ever overwritten.")
@@ -79,7 +77,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
     Raises UserError: `file` is no backup or damaged or from a newer version, no room, or `folder` holds something else.
     """
     fresh = not folder.exists()
-    _refuse_server(folder)
+    server = postgres_copies.server_of(folder)
     if not fresh and not (folder / town.SETTINGS_FILE).exists() and any(folder.iterdir() if folder.is_dir() else [1]):
         raise UserError(
             tr("{folder} is there, and it is no town.", folder=folder), tr("Choose a new folder, or that of a town.")
@@ -90,11 +88,14 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
         kept.mkdir(mode=0o700, exist_ok=True)
         with _scratch(kept) as staged:
             names = _unpack(file, staged)
-            restored = town.load(staged)
-            _refuse_server(staged)
+            town.load(staged)
+            if (folder / town.SETTINGS_FILE).exists():
+                postgres_copies.stay(folder, staged)  # wherever the backup comes from
+            else:
+                server = postgres_copies.empty_server_of(staged)
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
-            _put_in_place(staged, names, folder, progress)
-        return town.Town(folder, restored.settings)
+            _put_in_place(staged, names, folder, server, progress)
+        return town.load(folder)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
             tr("{file} cannot be restored into {folder}: {reason}.", file=file, folder=folder, reason=_reason(error)),
@@ -105,15 +106,10 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_server(folder: Path) -> None:
-    if (folder / town.SETTINGS_FILE).exists() and isinstance(at := town.load(folder).database, DatabaseServer):
-        raise postgres.refuse_file(at, "pg_restore")
-
-
 # -- making one
 
 
-def _backup(folder: Path, target: Path, progress: Progress | None) -> None:
+def _backup(folder: Path, target: Path, progress: Progress | None, server: DatabaseServer | None = None) -> None:
     files = [*_small_files(folder)]
     if len(files) >= MOST_FILES:
         raise UserError(
@@ -123,7 +119,10 @@ def _backup(folder: Path, target: Path, progress: Progress | None) -> None:
         )
     with appearing(target) as part, _scratch(target.parent) as scratch:
         database = scratch / town.DATABASE_FILE
-        take(folder / town.DATABASE_FILE, database, progress)
+        if server is None:
+            take(folder / town.DATABASE_FILE, database, progress)
+        else:
+            postgres_copies.export(server, database, progress)
         sums: dict[str, str] = {}
         with part.open("wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=4) as tar:
             for name, path in [*files, (town.DATABASE_FILE, database)]:
@@ -253,17 +252,25 @@ def _check_member(member: tarfile.TarInfo, names: list[str], staged: Path) -> No
 # -- bringing it in
 
 
-def _put_in_place(staged: Path, names: list[str], folder: Path, progress: Progress | None) -> None:
+def _put_in_place(
+    staged: Path, names: list[str], folder: Path, server: DatabaseServer | None, progress: Progress | None
+) -> None:
     live = folder / town.DATABASE_FILE
-    there = live.exists() and live.stat().st_size > 0
+    there = postgres_copies.holds_town(server) if server else live.exists() and live.stat().st_size > 0
     if there:
-        there = _keep(folder)
+        there = _keep(folder, server)
+    replaced = live
+    if server and there:
+        replaced = staged / ".replaced"
+        postgres_copies.export(server, replaced)
     with contextlib.closing(connect(staged / town.DATABASE_FILE)) as connection:
-        _make_safe(connection, live if there else None)
+        _make_safe(connection, replaced if there else None)
     others = [name for name in names if name != town.DATABASE_FILE]
     parts = {name: _copy_beside(staged / name, folder / name) for name in others}
     try:
-        if there:
+        if server:
+            postgres_copies.bring_in(staged / town.DATABASE_FILE, server, progress)
+        elif there:
             with contextlib.closing(connect(staged / town.DATABASE_FILE)) as new, contextlib.closing(
                 connect(live, patience_ms=30_000)
             ) as old:
@@ -281,12 +288,12 @@ def _put_in_place(staged: Path, names: list[str], folder: Path, progress: Progre
     snapshots.sync(folder)
 
 
-def _keep(folder: Path) -> bool:
+def _keep(folder: Path, server: DatabaseServer | None) -> bool:
     """Back up the town that will be replaced. False: its database cannot be read, and its files were put aside."""
     kept = folder / snapshots.BACKUPS
     target = kept / f"before-restore-{stamp()}{_ENDING}"
     try:
-        _backup(folder, target, None)
+        _backup(folder, target, None, server)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise

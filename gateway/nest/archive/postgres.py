@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from nest.database_url import DatabaseServer
 
 OLDEST = 13  # of its versions, the first with pg_current_xact_id
-OF_THE_JOURNAL = {"frames", "readings", "outbox", "gaps", "days", "aggregates", "flags"}
+OF_THE_JOURNAL = {"frames", "readings", "last_measured", "outbox", "gaps", "days", "aggregates", "flags"}
 WRITERS, RUNNING = 0x46756E6B, 0x53706174  # keys of advisory locks: who writes, which nest runs
 
 _PATIENCE_MS = 5000
-_CHANGES = "changes"  # under this name `meta` counts what others have written
-ASK_CHANGES = f"SELECT value FROM meta WHERE key = '{_CHANGES}'"  # noqa: S608  nothing of it comes from outside
-_COUNT = f"UPDATE meta SET value = (value::bigint + 1)::text WHERE key = '{_CHANGES}'"  # noqa: S608
+CHANGES = "changes"  # under this name `meta` counts what others have written
+ASK_CHANGES = f"SELECT value FROM meta WHERE key = '{CHANGES}'"  # noqa: S608  nothing of it comes from outside
+_COUNT = f"UPDATE meta SET value = (value::bigint + 1)::text WHERE key = '{CHANGES}'"  # noqa: S608
 _CONNECTING: dict[str, Any] = {
     "application_name": "funkspatz",
     "client_encoding": "utf8",
@@ -77,7 +77,7 @@ def open_engine(server: DatabaseServer) -> Engine:
         max_overflow=-1,  # however many readers the web side has, the event loop never waits for a connection
         pool_pre_ping=True,  # a server that was started again costs nobody an error
         hide_parameters=True,  # they may say whose garden a node stands in, and errors are printed
-        json_serializer=_json,
+        json_serializer=plain_json,
     )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
@@ -106,7 +106,7 @@ def _password(file: Path) -> str:
     return lines[0]
 
 
-def _json(value: Any) -> str:
+def plain_json(value: Any) -> str:
     """JSON as its standard has it: a number that is none becomes null. SQLite takes NaN, PostgreSQL does not."""
     try:
         return json.dumps(value, allow_nan=False)
@@ -178,7 +178,7 @@ def leave_out_checks() -> None:
 
 def finish_tables(connection: Connection) -> None:
     """What the tables need here that SQLite has by itself; after they were made."""
-    connection.execute(insert(schema.meta).values(key=_CHANGES, value="0"))
+    connection.execute(insert(schema.meta).values(key=CHANGES, value="0"))
     connection.execute(
         text(
             "CREATE FUNCTION funkspatz_next_seq() RETURNS bigint LANGUAGE sql VOLATILE AS"
@@ -249,13 +249,3 @@ def first_line(error: BaseException) -> str:
     """What the driver says, without its hints and without the end of the sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
-
-
-def refuse_file(server: DatabaseServer, what: str) -> UserError:
-    """A town on PostgreSQL is not a file that can be copied. `what`: pg_dump or pg_restore."""
-    return UserError(
-        tr("The readings of this town are in PostgreSQL ({url}), not in its folder.", url=server),
-        tr("Use PostgreSQL's own {program} for them, and copy the folder by itself.", program=what),
-    )
-
-

@@ -65,7 +65,7 @@ class PostgresConnection:
                     for row in rows:
                         copy.write_row(row)
                 return cursor
-            if statement.many and len({tuple(row[key] for key in statement.keys) for row in rows}) == len(rows):
+            if statement.many and _differ(rows, statement.keys):
                 return cursor.execute(statement.many, [array(column) for column in zip(*rows, strict=True)])
         cursor.executemany(statement.text, [tuple(row) for row in rows])
         return cursor
@@ -180,6 +180,11 @@ class PostgresConnection:
             connection.close()
             raise AnotherNestError("another nest runs on this database") from error
         self._first = False
+
+
+def _differ(rows: Sequence[Sequence[Any]], keys: Sequence[int]) -> bool:
+    """Whether no two rows agree in these columns; true where there are none."""
+    return not keys or len({tuple([row[key] for key in keys]) for row in rows}) == len(rows)
 
 
 class AnotherNestError(psycopg.OperationalError):

@@ -31,7 +31,7 @@ class Statement:
     text: str  # with $1, $2 …
     copy: str = ""  # COPY … FROM STDIN: for an INSERT of plain rows
     many: str = ""  # takes an array per column …
-    keys: tuple[int, ...] = ()  # … and means the same only if no two rows agree in these columns
+    keys: tuple[int, ...] = ()  # … and means the same only if no two rows agree in all of these columns
 
 
 @functools.lru_cache(maxsize=1024)
@@ -63,20 +63,22 @@ def _insert(text: str, made: str, table: Table, given: tuple[str, ...], types: l
     if not conflict:
         return Statement(made, copy=f"COPY {head.removeprefix('INSERT INTO ')} FROM STDIN")
     columns = re.findall(r"\w+", head.partition("(")[2])
-    keys = tuple(columns.index(column.name) for column in table.primary_key if column.name in columns)
+    replaced = conflict.startswith(" ON CONFLICT (")
+    keys = tuple(columns.index(column.name) for column in table.primary_key) if replaced else ()
     return Statement(made + conflict, many=f"{head} SELECT * FROM {_unnest(types)}{conflict}", keys=keys)
 
 
 def _update(made: str, types: list[str]) -> Statement:
     """`UPDATE t SET a=$1 WHERE t.id = $2` for many rows: `UPDATE t SET a=given.p1 FROM … WHERE t.id = given.p2`."""
     head, _, conditions = made.partition(" WHERE ")
-    numbers = [int(number) - 1 for number in _NUMBER.findall(conditions)]
-    if len(numbers) != 1:
-        return Statement(made)
+    equal = [(name, int(number) - 1) for name, number in re.findall(r"\.\"?(\w+)\"? = \$(\d+)", conditions)]
+    changed = set(re.findall(r"(\w+)\"?=", head))
+    if not equal or changed & {name for name, _ in equal} or " OR " in conditions:
+        return Statement(made)  # one row may be changed by two of them, and the order would matter
     names = ", ".join(f"p{number}" for number in range(1, len(types) + 1))
     rows = f"{_unnest(types)} AS given({names})"
     head, conditions = (_NUMBER.sub(r"given.p\1", part) for part in (head, conditions))
-    return Statement(made, many=f"{head} FROM {rows} WHERE {conditions}", keys=(numbers[0],))
+    return Statement(made, many=f"{head} FROM {rows} WHERE {conditions}", keys=tuple(place for _, place in equal))
 
 
 def _unnest(types: list[str]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from gateway.archive.bursts import CLIMATE, EUI, FAR, NEAR, OTHER, heard, join, rows, session, store, uplink
 from gateway.archive.postgres_server import PostgresServer, needs_postgres
 from nest import quantities, status, town
-from nest.archive import Archive, copies, open_database, schema
+from nest.archive import Archive, open_database, schema
 from nest.archive.database import database_errors, writing
 from nest.archive.journal import Journal, RefusedError
 from nest.archive.outbox import Outbox
@@ -407,27 +407,6 @@ def test_all_of_a_burst_is_in_few_questions(
         )
     journal.commit([store(state, fcnt, CLIMATE) for fcnt in range(2, 202)])
     assert len(asked) < 20, asked
-
-
-# copies
-
-
-@pytest.mark.parametrize("language", ["en", "de"])
-def test_a_copy_of_the_folder_is_not_taken_for_a_copy_of_the_town(
-    server: DatabaseServer, tmp_path: Path, language: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: language)
-    made = town.create(tmp_path / "town", "Brandis", database_url=server.url)
-    with pytest.raises(UserError) as refused:
-        copies.backup(made, tmp_path / "town.nest.tar.gz")
-    assert "pg_dump" in refused.value.next_step
-    town.create(tmp_path / "other", "Belzig")
-    file = tmp_path / "other.nest.tar.gz"
-    copies.backup(town.load(tmp_path / "other"), file)
-    with pytest.raises(UserError) as refused:
-        copies.restore(file, made.path)
-    assert "pg_restore" in refused.value.next_step
-    assert town.load(made.path).name == "Brandis"
 
 
 def test_a_frame_of_another_session_is_not_mixed_in(engine: Engine, journal: Journal, state: SessionState) -> None:

@@ -197,4 +197,5 @@ def test_the_commands_of_an_operator(folder: Path, tmp_path: Path, server: Datab
     done = here("init", tmp_path / "other", "--name", "Belzig", "--database-url", server.url)
     assert done.status == 0, done.stderr
     assert server.url in (tmp_path / "other" / "town.toml").read_text()
-    assert "pg_dump" in here("backup", folder, language="de").stderr
+    assert here("backup", folder, tmp_path / "town.nest.tar.gz").status == 0
+    check_said(here("restore", tmp_path / "town.nest.tar.gz", tmp_path / "new"), "a town is there already")
