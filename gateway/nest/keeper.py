@@ -7,9 +7,11 @@ writers' lock only for a node of which something is to be written, for a millise
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection, Engine, Row, Update, and_, bindparam, func, or_, select, update
 
@@ -45,10 +47,11 @@ class Done:
 
 
 class Keeper:
-    """See above. One at a time for a town."""
+    """See above. One at a time for a town. `pause`: sleeps so many seconds; after every write for as long as that took,
+    so that the journal never waits for more than one."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, pause: Callable[[float], None] = time.sleep) -> None:
+        self._engine, self._pause = engine, pause
         self._planned: dict[int, int] = {}  # node -> when, Unix ms
         self._given_up_on = -1  # day of the last look at old gaps
 
@@ -69,7 +72,7 @@ class Keeper:
         with self._engine.begin() as connection:
             due = [node for node in orders.unsettled(connection) if orders.is_due(connection, node, now)]
         for node in due:
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 orders.settle(connection, node, now)
 
     def _to_plan(self, now: int) -> list[Row]:
@@ -100,7 +103,7 @@ class Keeper:
         commands = _commands(plan)
         if not commands and not plan.lost:
             return
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             if commands:
                 orders.place(connection, node, commands, automatic=True, now=now)
             _note_asked(connection, node, plan.asked, now)
@@ -119,9 +122,16 @@ class Keeper:
             one = select(gaps.c.fcnt).where(gaps.c.node_id == nodes.c.id, old).exists()
             found = [*connection.scalars(select(nodes.c.id).where(one))]
         for node in found:
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 closed = update(gaps).where(gaps.c.node_id == node, old).values(state=_GIVEN_UP, state_at=now)
                 done.given_up += connection.execute(closed).rowcount
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        began = time.monotonic()
+        with writing(self._engine) as connection:
+            yield connection
+        self._pause(time.monotonic() - began)
 
 
 def open_gaps(connection: Connection, node_id: int) -> list[Gap]:

@@ -34,6 +34,7 @@ from nest.forwarders.semtech_udp import SemtechUdp
 from nest.forwarders.station_door import tls_context
 from nest.gateways import GatewayRegistry, noted
 from nest.i18n import tr
+from nest.keeper import EVERY_S, Keeper
 from nest.live import Live
 from nest.model import Downlink
 from nest.moments import now_ms
@@ -117,6 +118,7 @@ class Nest:
             parts.callback(self._network.flush)  # what has been taken is stored before the end
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
+            await self._start(parts, self._keep_complete())
             await self._start_web(parts, web_socket)
             gc.collect()
             gc.freeze()  # what is there now stays: no collection has to look through it again
@@ -319,6 +321,16 @@ class Nest:
                     _log.error("the database refuses: %s", reason)
                 refused = reason
 
+    async def _keep_complete(self) -> None:
+        """Order of nodes what is missing, in another thread: it waits for the database, and nobody waits for it."""
+        keeper = Keeper(self._engine)
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await asyncio.to_thread(keeper.work)
+            except SQLAlchemyError as error:
+                _log.warning("missing readings are asked for later: %s", getattr(error, "orig", error))
+
     def _save_airtime(self, *, clean: bool = False) -> None:
         """What gateways have sent counts against the law in the next run, too. `clean`: nothing comes after this."""
         sent = self._network.core.export_airtime(time.monotonic(), time.time())
@@ -347,6 +359,7 @@ class Nest:
             self._gateways.admit(info)
         for eui in removed:
             self._gateways.dismiss(eui)
+
     def _snapshot(self, *, running: bool) -> dict[str, Any]:
         return status.snapshot(
             running=running,

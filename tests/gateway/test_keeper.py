@@ -3,7 +3,9 @@ node's are played by hand."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from nest.archive.database import journal_connection, writing
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.orders import Orders, answered, place, settle
 from nest.keeper import Keeper
+from nest.moments import now_ms
 from nest.orders import Command, Confirmed, Interval, Log, Parity, Range, Restart
 from nest.registry import Registry
+from nest.server import Nest
+from nest.town import load
 from sqlalchemy import Engine, event, insert, select, update
 
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
@@ -34,7 +39,7 @@ class Town:
         self.now = START
         self.session = self.join(NONCE)
         self.fcnt = -1
-        self.keeper = Keeper(engine)
+        self.keeper = Keeper(engine, pause=lambda _: None)
 
     def join(self, nonce: int) -> int:
         sessions = schema.sessions
@@ -406,3 +411,39 @@ def test_the_nest_leaves_people_room(town: Town) -> None:
     assert len(sent) <= 2 * (town.now - START) / DAY_MS
     town.order(Interval(600))
     assert town.waiting()
+
+
+# -- in the running nest
+
+
+async def test_the_running_nest_keeps_its_orders_and_goes_on_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nest.server.EVERY_S", 0.01)
+    held, worked = threading.Event(), threading.Event()
+    work = Keeper.work
+
+    def slowly(keeper: Keeper, now: int | None = None) -> object:
+        held.wait(20)
+        done = work(keeper, now)
+        worked.set()
+        return done
+
+    monkeypatch.setattr(Keeper, "work", slowly)
+    engine = open_database(folder / "nest.db")
+    town = Town(engine)
+    town.now = now_ms()
+    town.order(Interval(600))
+    town.send("removed")
+    ready = asyncio.Event()
+    nest = Nest(load(folder), lambda event: ready.set() if event["event"] == "ready" else None)
+    running = asyncio.create_task(nest.run())
+    async with asyncio.timeout(20):
+        await ready.wait()
+        assert town.states() == [("interval", "waiting")], "the keeper is held up, and nothing else"
+        held.set()
+        await asyncio.to_thread(worked.wait, 20)
+        nest.stop()
+        await running
+    assert town.states() == [("interval", "expired")]
+    engine.dispose()
