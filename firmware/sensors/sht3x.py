@@ -4,7 +4,7 @@ Source: Datasheet SHT3x-DIS, version 5 (May 2018): 4.3 single shot, 4.8 break, 4
 conversion; table 4 for the times. On demand it idles at 0.2 µA; in its periodic mode at 45 µA.
 
 It shares the addresses 0x44 and 0x45 with the SHT4x, to which the first byte of "measure", 0x24, says "heat with
-110 mW". So nothing is measured before the status register, which an SHT4x does not have, was read with a right checksum.
+110 mW". So nothing is measured before the status register, which an SHT4x does not have, came with a right checksum.
 """
 
 from micropython import const

@@ -7,7 +7,7 @@ import machine
 from board import Board, default_world
 from expect import equal, raises
 from fault import SimFault
-from payload.encode import FAILED, OUT_OF_RANGE
+from payload.encode import OUT_OF_RANGE
 from sensors import bh1750, scd4x, scd30, sht3x, sht4x, sps30, veml7700
 
 ONLY = "micropython"
@@ -21,7 +21,7 @@ DRIVERS = {
     "veml7700": veml7700,
 }  # fmt: skip
 START_UP_MS = {"scd30": 2000, "scd4x": 30}
-WARM_UP_MS = {"scd30": 30000, "scd4x": 60000, "sps30": 30000}
+WARM_UP_MS = {"scd30": 60000, "scd4x": 60000, "sps30": 30000}
 NOON = 1782043200  # 2026-06-21, 12:00 UTC
 VEXT, ON, OFF = 36, 0, 1
 
@@ -118,7 +118,7 @@ def check_scd30_gives_the_weather():
     for hour in range(0, 24, 5):
         bench = Bench("scd30", unix_s=NOON + 3600 * hour)
         bench.agrees(bench.take(), co2=0.5, temperature=0.01, humidity=0.05)
-        assert bench.took_ms < 31000, bench.took_ms
+        assert bench.took_ms < 61000, bench.took_ms
 
 
 @on_the_chip
@@ -284,8 +284,7 @@ def check_scd30_first_value_is_not_believed():
     entry = {"address": 0x61}
     scd30.start(bench.bus, entry, bench.wait)
     got = scd30.read(bench.bus, entry, bench.wait)
-    assert got["co2"] != FAILED
-    assert got["co2"] > 300, got
+    bench.agrees(got, co2=0.5, temperature=0.01, humidity=0.05)
 
 
 @on_the_chip

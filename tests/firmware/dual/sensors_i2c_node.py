@@ -1,4 +1,4 @@
-"""A node with I2C sensors on the virtual board: it finds them by themselves, waits for them, asks each in its rhythm."""
+"""A node with I2C sensors on the virtual board: it finds them, waits for them, and asks each in its own rhythm."""
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false
@@ -71,10 +71,7 @@ class Node:
         self.board.clock.run_until(self.began + second * 1000000)
 
     def chip(self, name):
-        for config, chip in self.board.sensors:
-            if config["chip"] == name:
-                return chip
-        return None
+        return [chip for config, chip in self.board.sensors if config["chip"] == name][0]  # noqa: RUF015
 
     def agrees(self, reading, *quantities):
         """These are in it, and true; some seconds may lie between them and now."""
