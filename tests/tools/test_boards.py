@@ -78,7 +78,7 @@ def test_heltec_v4_takes_the_stronger_amplifier_off() -> None:
 
 def test_every_file_of_the_catalogue_is_in_order() -> None:
     assert list_boards() == ["heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "t3-s3"]
-    assert list_sensors() == ["bme280"]
+    assert {"bme280", "bmp280", "rain", "soil"} <= set(list_sensors())
     for name in list_boards():
         assert load_board(name).name == name
     for name in list_sensors():
@@ -86,10 +86,10 @@ def test_every_file_of_the_catalogue_is_in_order() -> None:
 
 
 def test_every_source_is_used() -> None:
-    for entry in (*map(load_board, list_boards()), load_sensor("bme280")):
+    for entry in (*map(load_board, list_boards()), *map(load_sensor, list_sensors())):
         tables = [getattr(entry, field) for field in type(entry).model_fields]
         used = {source for table in tables for source in getattr(table, "sources", ())}
-        assert set(entry.sources) == used
+        assert set(entry.sources) == used, entry.name
 
 
 def test_strapping_pins_are_noted_not_refused() -> None:
@@ -182,6 +182,46 @@ def test_sensor_with_an_unknown_quantity(tmp_path: Path) -> None:
     assert f'line {line}: quantities is "mood", expected one of quantities.toml: temperature' in message
 
 
+SOIL = (boards_dir() / "sensors/soil.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('kind = "adc"', 'kind = "spi"', "bus.kind is \"spi\", expected one of 'i2c', 'uart', 'onewire', 'adc' or"),
+        ("atten_db = 11\n", "\n", "bus.atten_db is missing"),
+        ("atten_db = 11\n", "atten_db = 11\nbaud = 9600\n", "bus.baud is 9600, expected nothing, a bus with kind ="),
+        ("least = 1, most = 3300000, ab", "least = 2700000, ab", "calibration.dry_uv.default is 2600000.0, expected"),
+        ("dry_uv = {", "dry_uv = { typo = 1,", "calibration.dry_uv.typo is unknown"),
+        ("\ndry_uv", "\nDry_uv", "calibration.Dry_uv is"),
+        ("startup_ms = 500", "warm_up_ms = 500000\nstartup_ms = 500", "power.warm_up_ms is 500000, expected at most"),
+        ("[calibration]", "[rhythm]\nevery_s = -1\n[calibration]", "rhythm.every_s is -1, expected at least 0"),
+        ('"soil_moisture"]', '"soil_moisture"]\ninstead = ["mood"]', 'instead is "mood", expected one of quantities'),
+    ],
+)  # fmt: skip
+def test_sensor_with_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
+    message, _ = broken(tmp_path, old, new, text=SOIL, name="soil")
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("pulse = [7, 6, 5]", "pulse = [38]", "ports.pulse.0 is 38, expected a GPIO that can wake the chip: 0-21"),
+        ("pulse = [7, 6, 5]", "pulse = [3]", "ports.pulse.0 is 3, expected a GPIO that does not decide how the chip"),
+        ("adc = [4, 5, 6]", "adc = [4, 11]", "ports.adc.1 is 11, expected a GPIO of the first ADC: 1-10"),
+        ("adc = [4, 5, 6]", "adc = [1]", "ports.adc.0 is 1, expected a GPIO that is free; battery.adc has it already"),
+        ("onewire = [38, 39]", "onewire = [22]", "ports.onewire.0 is 22, expected a GPIO of the ESP32-S3"),
+        ("tx = 33, rx = 34", "tx = 33, rx = 33", "ports.uart.1.rx is 33, expected another GPIO than tx"),
+        ("tx = 33, rx = 34", "tx = 33", "ports.uart.1.rx is missing"),
+        ("{ id = 2,", "{ id = 0,", "ports.uart.1.id is 0, expected at least 1"),
+    ],
+)
+def test_port_with_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
+    message, _ = broken(tmp_path, old, new)
+    assert words in message
+
+
 def test_unknown_names_say_which_there_are() -> None:
     with pytest.raises(UserError) as caught:
         load_board("heltec-v9")
@@ -200,7 +240,7 @@ def test_chips_have_no_contradictions() -> None:
 def test_list_show_and_check(tmp_path: Path) -> None:
     run = CliRunner()
     listed = json.loads(run.invoke(boards_app, ["list", "--json"]).stdout)
-    kinds = dict.fromkeys(list_boards(), "board") | {"bme280": "sensor"}
+    kinds = dict.fromkeys(list_boards(), "board") | dict.fromkeys(list_sensors(), "sensor")
     assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == kinds
     assert "heltec-v3" in run.invoke(boards_app, ["list"]).stdout
     shown = json.loads(run.invoke(boards_app, ["show", "heltec-v3", "--json"]).stdout)
@@ -219,7 +259,8 @@ def test_list_show_and_check(tmp_path: Path) -> None:
 
 def test_board_with_the_older_chip(tmp_path: Path) -> None:
     """The ESP32's own rules: inputs that cannot be outputs, flash pins, ADC pins."""
-    text = HELTEC.replace('chip = "esp32s3"', 'chip = "esp32"')
+    text = HELTEC[: HELTEC.index("[ports]")] + HELTEC[HELTEC.index("[usb]") :]
+    text = text.replace('chip = "esp32s3"', 'chip = "esp32"')
     moves = {
         "sck = 9": "sck = 5",
         "mosi = 10": "mosi = 27",

@@ -234,9 +234,9 @@ def _sensor_problems(sensor: Sensor) -> Iterator[tuple[Location, str, str]]:
 def outside(setting: Setting, value: float) -> str:
     """What is expected instead of this value; "" when it can be."""
     if setting.least is not None and value < setting.least:
-        return tr("at least {limit}", limit=f"{setting.least:g}")
+        return tr("at least {limit}", limit=f"{setting.least:.12g}")
     if setting.most is not None and value > setting.most:
-        return tr("at most {limit}", limit=f"{setting.most:g}")
+        return tr("at most {limit}", limit=f"{setting.most:.12g}")
     return ""
 
 
