@@ -5,7 +5,7 @@ It has the functions of the LoRa Alliance's TS013-1.0.0 (Payload Codec API), in 
 spatz.decoder` rewrites them, a test fails when they are stale.
 
 ChirpStack v4 (chirpstack/src/codec/js/mod.rs) and The Things Stack (pkg/messageprocessors/javascript) call the same
-functions with the same input, each with a script of its own behind ours. ChirpStack never calls decodeDownlink and shows
+functions with the same input, each with a script of its own behind ours. ChirpStack never calls decodeDownlink and has
 no warnings; The Things Stack takes at most 40 KB. So one file serves all, and only its first lines differ.
 """
 

@@ -322,8 +322,8 @@ function ageIn(rest) {
   var age = 0;
   var at = 0;
   var items, size;
-  if (rest.length < 2 || (rest[0] & 0xc0) !== 0x40) {
-    return age; // no extras, or a format of a later time
+  if ((rest[0] & 0xc0) !== 0x40 || !(2 + rest[1] <= rest.length)) {
+    return age; // no extras, a format of a later time, or cut off
   }
   items = rest.slice(2, 2 + rest[1]);
   while (at < items.length) {
