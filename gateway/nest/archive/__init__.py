@@ -2,6 +2,6 @@
 
 from nest.archive.archive import Archive
 from nest.archive.database import open_database
-from nest.archive.reading import LatestValue, NodeInfo, NodeLatest
+from nest.archive.reading import Completeness, Gap, LatestValue, NodeInfo, NodeLatest, Point
 
-__all__ = ["Archive", "LatestValue", "NodeInfo", "NodeLatest", "open_database"]
+__all__ = ["Archive", "Completeness", "Gap", "LatestValue", "NodeInfo", "NodeLatest", "Point", "open_database"]

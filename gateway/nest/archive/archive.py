@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 
 from nest.archive import adding, codes, reading, schema, sessions
 from nest.archive.database import writing
-from nest.archive.reading import NodeInfo, NodeLatest
+from nest.archive.reading import Completeness, Gap, NodeInfo, NodeLatest, Point
 from nest.model import JoinRecord, SessionState
 
 
@@ -75,8 +75,23 @@ class Archive:
     ) -> list[tuple[float, float | None]]:
         """(Unix s, value) of the first `limit` of start <= time < end in the order of time; None where the sensor
         failed or was out of range; empty for an unknown node or quantity."""
+        return [(point.time, point.value) for point in self.points(slug, quantity, start, end, limit)]
+
+    def points(self, slug: str, quantity: str, start: float, end: float, limit: int | None = None) -> list[Point]:
+        """The same, and how each came."""
         with self._engine.begin() as connection:
-            return reading.series(connection, slug, quantity, start, end, limit)
+            return reading.points(connection, slug, quantity, start, end, limit)
+
+    def gaps(self, slug: str, start: float, end: float) -> list[Gap]:
+        """Every reading that was missing of start <= time < end (Unix s), whatever has become of it."""
+        with self._engine.begin() as connection:
+            return reading.gaps(connection, slug, start, end)
+
+    def completeness(self, slug: str, first_day: int, last_day: int) -> list[Completeness]:
+        """How many readings there are and how many are missing, for each of these Unix days (both counted) of which
+        anything is known."""
+        with self._engine.begin() as connection:
+            return reading.completeness(connection, slug, first_day, last_day)
 
     def counts(self) -> dict[str, int]:
         """How many frames, undecodable frames and readings there are."""

@@ -7,14 +7,18 @@ has them written first, so that the order of the effects is kept.
 from __future__ import annotations
 
 import json
-import math
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nest import quantities
 from nest.archive import decoding, schema
-from nest.archive.statements import Sql, insert_readings
+from nest.archive.changes import Change, CloseGap, StoreRecovered
+from nest.archive.decoding import airtime_ms, packed, told
+from nest.archive.memory import Frame, Memory, Node, Session
+from nest.archive.receptions import heard_json, merged
+from nest.archive.rows import Rows
+from nest.archive.slots import Slots
+from nest.archive.statements import Sql
+from nest.extras import has_extras, read_rest
 from nest.live import ReadingEvent
 from nest.lorawan.effects import (
     DownlinkOutcome,
@@ -26,75 +30,33 @@ from nest.lorawan.effects import (
     StoreStatus,
     StoreUplink,
 )
-from nest.model import MOST_HEARD, Heard, SessionState, Uplink
+from nest.model import Heard, SessionState, Uplink
 from nest.moments import now_ms
 
 if TYPE_CHECKING:
+    from nest.archive.database import JournalConnection
     from nest.archive.journal import Committed
 
-RECENT = 4096  # frames whose receptions are remembered, so that a further copy needs no look into the database
-_WALK = 64  # moments looked at in one go
-
-
-class Node:
-    """What the journal remembers of a node. Its frames fill every millisecond from `run` to `newest`."""
-
-    __slots__ = ("dev_eui", "id", "newest", "run", "slug")
-
-    def __init__(self, dev_eui: bytes, number: int, slug: str, newest: int) -> None:
-        self.dev_eui, self.id, self.slug = dev_eui, number, slug
-        self.run = self.newest = newest
-
-
-class Session:
-    """What the journal remembers of a session; whether it has ended is asked for each time."""
-
-    __slots__ = ("id", "node")
-
-    def __init__(self, number: int, node: Node) -> None:
-        self.id, self.node = number, node
-
-
-class Frame:
-    """A frame that was stored lately, or will be with this burst (then it has no `id` yet)."""
-
-    __slots__ = ("heard", "id")
-
-    def __init__(self, number: int, heard: tuple[Heard, ...]) -> None:
-        self.id, self.heard = number, heard
-
-
-class Memory:
-    """What stays from one transaction to the next. After one that was rolled back it is empty."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.nodes: dict[bytes, Node] = {}
-        self.sessions: dict[tuple[bytes, int], Session] = {}
-        self.recent: dict[tuple[Session, int], Frame] = {}
-        self.older: dict[tuple[Session, int], Frame] = {}
-
-    def committed(self) -> None:
-        """A transaction is on the disk: frames that are no longer recent may be forgotten."""
-        if len(self.recent) > RECENT:
-            self.recent, self.older = {}, self.recent
+_HEARD, _NO_READING = schema.HEARD, schema.NO_READING
+_NO_FCNT = 1 << 32
+_ORIGIN = schema.ORIGIN_NAMES[_HEARD]
 
 
 class Burst:
     """One transaction's work; whoever made it begins and commits, and forgets the memory when it fails."""
 
-    def __init__(self, connection: sqlite3.Connection, memory: Memory, done: Committed) -> None:
+    def __init__(self, connection: JournalConnection, memory: Memory, done: Committed) -> None:
         self._connection, self._memory, self._done = connection, memory, done
         self._now = now_ms()
-        self._next_frame = self._next_seq = 0
+        memory.look_around(connection.changes())
+        self._rows = Rows(connection, memory, self._now)
+        self._slots = Slots(self._rows, done)
         # collected, and not written yet
         self._changed: dict[Session, SessionState] = {}
         self._fresh: list[tuple[Uplink, Session, Frame]] = []
         self._merged: dict[Frame, None] = {}
 
-    def carry_out(self, effects: Sequence[Stored]) -> None:
+    def carry_out(self, effects: Sequence[Stored | Change]) -> None:
         """Write all of it. Raises whatever SQLite says; nothing is put right here."""
         for effect in effects:
             if type(effect) is StoreUplink and not effect.activates:
@@ -106,6 +68,7 @@ class Burst:
             else:
                 _CARRY_OUT[type(effect)](self, effect)
         self._write()
+        self._rows.flush()
 
     # -- one effect each
 
@@ -177,6 +140,19 @@ class Burst:
         if effect.reference is not None:
             self._connection.execute(Sql.update_downlink, (effect.outcome, self._now, effect.reference))
 
+    def _store_recovered(self, effect: StoreRecovered) -> None:
+        self._change_gap(effect, self._slots.recovered)
+
+    def _close_gap(self, effect: CloseGap) -> None:
+        self._change_gap(effect, self._slots.close)
+
+    def _change_gap(self, effect: Any, carry_out: Callable[[Session, Any], None]) -> None:
+        session = self._session(effect.dev_eui, effect.join_nonce)
+        if session is not None:
+            self._write()  # a frame before it may have opened the gap, or closed it
+            self._rows.count()
+            carry_out(session, effect)
+
     # -- collecting
 
     def _session(self, dev_eui: bytes, join_nonce: int) -> Session | None:
@@ -187,11 +163,13 @@ class Burst:
             if row is None:
                 self._report(dev_eui)
                 return None
-            number, node_id, slug, newest = row
+            number, joined_at, node_id, slug, newest = row
             node = self._memory.nodes.get(dev_eui)
             if node is None:
                 node = self._memory.nodes[dev_eui] = Node(dev_eui, node_id, slug, -1 if newest is None else newest)
-            session = self._memory.sessions[key] = Session(number, node)
+            last = self._one(Sql.frame_before, number, _NO_FCNT)
+            fcnt, time = (-1, round(joined_at * 1000)) if last is None else (last[0], last[1] - airtime_ms(*last[2:]))
+            session = self._memory.sessions[key] = Session(number, key, node, fcnt, time)
         return session
 
     def _add(self, uplink: Uplink, session: Session) -> None:
@@ -254,42 +232,25 @@ class Burst:
 
     def _write_frames(self, ended: set[Session]) -> None:
         fresh, self._fresh = self._fresh, []
-        if not self._next_frame:
-            self._next_frame = (self._one(Sql.last_frame) or (0,))[0] or 0
-            self._next_seq = (self._one(Sql.last_seq) or (0,))[0]
-        frame_id, seq, done = self._next_frame, self._next_seq, self._done
-        frames: list[tuple[Any, ...]] = []
-        readings: dict[int, list[list[Any]]] = {}  # number of values -> all columns of all of them
-        outbox: list[tuple[Any, ...]] = []
-        taken: set[tuple[int, int]] | None = None  # (node, moment) of the rows above, made when it is first needed
+        rows, slots, done = self._rows, self._slots, self._done
+        rows.count()
         for uplink, session, frame in fresh:
             if ended and session in ended:
                 self._memory.recent.pop((session, uplink.fcnt), None)
                 continue
-            node = session.node
-            moment = round(uplink.received_at * 1000)
-            if moment > node.newest:
-                node.run = node.newest = moment
-            elif moment >= node.run:
-                node.newest = moment = node.newest + 1
-            else:
-                if taken is None:
-                    taken = {(row[1], row[4]) for row in frames}
-                moment = self._free_moment(node, moment, taken)
-            if taken is not None:
-                taken.add((node.id, moment))
-            frame_id += 1
-            frame.id = frame_id
-            outcome, reading = decoding.read(uplink.fport, uplink.payload, node.slug, uplink.fcnt)
-            frames.append(
+            node, fcnt, fport, content = session.node, uplink.fcnt, uplink.fport, uplink.payload
+            moment = rows.frame_moment(node, round(uplink.received_at * 1000))
+            outcome, decoded = decoding.read(fport, content, node.slug, fcnt)
+            rows.frame_id = frame.id = rows.frame_id + 1
+            rows.frames.append(
                 (
-                    frame_id,
+                    frame.id,
                     node.id,
                     session.id,
-                    uplink.fcnt,
+                    fcnt,
                     moment,
-                    uplink.fport,
-                    uplink.payload,
+                    fport,
+                    content,
                     uplink.phy,
                     uplink.confirmed,
                     uplink.freq_hz,
@@ -299,42 +260,33 @@ class Burst:
                     outcome,
                 )
             )
-            if reading is None:
-                if outcome == schema.UNDECODABLE:
-                    done.undecodable += 1
-                else:
+            done.decoded.append((session.key, fcnt, content, fport))
+            time = begun = moment - airtime_ms(uplink.sf, uplink.bw_hz, len(uplink.phy))
+            kept = more = None
+            if decoded is not None:
+                kept = packed(content, decoded)
+                if has_extras(decoded.rest):
+                    more = read_rest(decoded.rest)
+                    time -= round(more.age_s * 1000)
+            if fcnt <= session.fcnt:
+                slots.heard_late(session, fcnt, time, kept)
+            else:
+                if fcnt > session.fcnt + 1:
+                    slots.skipped(session, fcnt, time)
+                session.fcnt, session.time = fcnt, time
+            if decoded is None or kept is None:
+                if outcome == _NO_READING:
                     done.no_reading += 1
+                else:
+                    done.undecodable += 1
                 continue
-            values, qualities = reading
-            node_id = node.id
-            columns: list[Any] = []
-            for name, value in values.items():
-                columns += (node_id, _BITS[name], moment, value, _CODES[qualities[name]])
-            readings.setdefault(len(values), []).append(columns)
-            seq += 1
-            outbox.append((seq, node_id, moment, frame_id))
-            event = ReadingEvent(node.slug, moment / 1000, values, qualities, frame.heard, uplink.fcnt)
-            done.readings.append((seq, event))
-        executemany = self._connection.executemany
-        executemany(Sql.insert_frame, frames)
-        for count, of_frames in readings.items():
-            if count:
-                executemany(insert_readings(count), of_frames)
-        executemany(Sql.insert_outbox, outbox)
-        self._next_frame, self._next_seq = frame_id, seq
-
-    def _free_moment(self, node: Node, moment: int, taken: set[tuple[int, int]]) -> int:
-        """`moment`, or the next millisecond at which this node has no frame: each reading keeps a moment of its own,
-        though a gateway that comes back delivers a whole night at one."""
-        while moment < node.run:
-            last = min(moment + _WALK, node.run) - 1
-            found = {row[0] for row in self._connection.execute(Sql.times, (node.id, moment, last))}
-            for free in range(moment, last + 1):
-                if free not in found and (node.id, free) not in taken:
-                    return free
-            moment = last + 1
-        node.newest += 1
-        return node.newest
+            values, qualities = told(decoded.codes)
+            time = rows.reading(node, time, _HEARD, moment, kept, tuple(values), frame.id)
+            event = ReadingEvent(node.slug, time / 1000, values, qualities, frame.heard, fcnt, _ORIGIN, moment / 1000)
+            done.readings.append((rows.seq, event))
+            if more is not None:
+                slots.told(session, fcnt, moment, begun, time, more)
+        rows.flush()
 
     # -- nodes removed beside us
 
@@ -359,63 +311,6 @@ _CARRY_OUT: dict[type, Any] = {
     MergeCopy: Burst._merge_copy,
     StoreStatus: Burst._store_status,
     DownlinkOutcome: Burst._downlink_outcome,
+    StoreRecovered: Burst._store_recovered,
+    CloseGap: Burst._close_gap,
 }
-_BITS = {quantity.name: quantity.bit for quantity in quantities.all_quantities()}
-_CODES = decoding.QUALITY_CODES
-
-
-def merged(known: tuple[Heard, ...], heard: Heard) -> tuple[Heard, ...] | None:
-    """`known` with one more reception, strongest first; None where it adds nothing."""
-    rest = known
-    for entry in known:
-        if entry.gateway == heard.gateway:
-            if _strength(heard) <= _strength(entry):
-                return None
-            rest = tuple(other for other in known if other is not entry)
-            break
-    else:
-        if len(known) >= MOST_HEARD:
-            return None
-    return tuple(sorted((*rest, heard), key=_strength, reverse=True))
-
-
-def heard_json(heard: Sequence[Heard]) -> str:
-    """What stands in the column `heard`; json.dumps in a third of its time, where the numbers are plain."""
-    parts: list[str] = []
-    for one in heard:
-        gateway, rssi, snr, at = one.gateway, one.rssi, one.snr, one.received_at
-        try:
-            plain = -1e6 < rssi < 1e6 and -1e15 < at < 1e15 and (snr is None or -1e6 < snr < 1e6)
-        except TypeError:
-            plain = False
-        if not plain or not (gateway.isalnum() and gateway.isascii()):
-            return _careful_json(heard)
-        parts.append(
-            f'{{"gateway": "{gateway}", "rssi": {rssi}, "snr": {"null" if snr is None else snr}, '
-            f'"freq_hz": {one.freq_hz}, "received_at": {at}}}'
-        )
-    return f"[{', '.join(parts)}]"
-
-
-def _careful_json(heard: Sequence[Heard]) -> str:
-    """A number that is none (no forwarder should let it through) becomes null, and the frame is kept."""
-
-    def number(value: float | None) -> float | None:
-        return value if value is not None and math.isfinite(value) else None
-
-    return json.dumps(
-        [
-            {
-                "gateway": one.gateway,
-                "rssi": number(one.rssi),
-                "snr": number(one.snr),
-                "freq_hz": one.freq_hz,
-                "received_at": number(one.received_at),
-            }
-            for one in heard
-        ]
-    )
-
-
-def _strength(heard: Heard) -> float:
-    return -math.inf if heard.rssi is None else heard.rssi

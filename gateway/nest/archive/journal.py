@@ -19,11 +19,14 @@ import dataclasses
 import logging
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Engine
 
-from nest.archive.burst import Burst, Memory
+from nest.archive.burst import Burst
+from nest.archive.changes import Change
 from nest.archive.database import journal_connection
+from nest.archive.memory import Memory
 from nest.archive.statements import Sql
 from nest.live import ReadingEvent
 from nest.lorawan.effects import Stored
@@ -46,12 +49,36 @@ class ReplacedError(Exception):
 class Committed:
     """What became of a burst."""
 
-    readings: list[tuple[int, ReadingEvent]]  # with their numbers in the outbox, rising
-    ended: list[bytes]  # DevEUIs that have no session any more: removed beside us
-    late: int  # frames of StoreLate that were new
-    undecodable: int
-    no_reading: int
-    failed: list[Stored]  # left out: the database will never take them
+    readings: list[tuple[int, ReadingEvent]] = dataclasses.field(
+        default_factory=list
+    )  # with their numbers in the outbox, rising
+    ended: list[bytes] = dataclasses.field(
+        default_factory=list
+    )  # DevEUIs that have no session any more: removed beside us
+    failed: list[Stored | Change] = dataclasses.field(
+        default_factory=list
+    )  # left out: the database will never take them
+    # of the frames that were stored, for the healer: (DevEUI, JoinNonce), FCnt, FRMPayload, FPort
+    decoded: list[tuple[tuple[bytes, int], int, bytes, int | None]] = dataclasses.field(default_factory=list)
+    late: int = 0  # frames of StoreLate that were new
+    undecodable: int = 0
+    no_reading: int = 0
+    recovered: int = 0  # readings, of those above
+    backfilled: int = 0  # readings, of those above
+    healing_wrong: int = 0  # readings that had been recovered as other ones than their frames carried
+
+    def copy(self) -> Committed:
+        """The same, with lists of its own."""
+        lists = {name: list(value) for name, value in self._fields() if isinstance(value, list)}
+        return dataclasses.replace(self, **lists)
+
+    def add(self, more: Committed) -> None:
+        """What came of a further part."""
+        for name, value in more._fields():
+            setattr(self, name, getattr(self, name) + value)
+
+    def _fields(self) -> list[tuple[str, Any]]:
+        return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
 
 
 class Journal:
@@ -63,11 +90,15 @@ class Journal:
         self._generation = self._ask_generation()
         self._memory = Memory()
         self._changes = self._connection.changes()
-        self._begun: tuple[Sequence[Stored], Committed] | None = None
-        self._doubtful: tuple[Sequence[Stored], Committed] | None = None  # the end of their transaction was not seen
-        self._standing: tuple[Sequence[Stored], Committed] | None = None  # they were doubtful, and are on the disk
+        self._begun: tuple[Sequence[Stored | Change], Committed] | None = None
+        self._doubtful: tuple[Sequence[Stored | Change], Committed] | None = (
+            None  # the end of their transaction was not seen
+        )
+        self._standing: tuple[Sequence[Stored | Change], Committed] | None = (
+            None  # they were doubtful, and are on the disk
+        )
 
-    def commit(self, effects: Sequence[Stored], mark: int | None = None) -> Committed:
+    def commit(self, effects: Sequence[Stored | Change], mark: int | None = None) -> Committed:
         """Carry out `effects` in their order; `mark`: everything up to that number in the outbox is published.
 
         When it returns, all of it is on the disk.
@@ -77,7 +108,7 @@ class Journal:
         self.finish()
         return done
 
-    def begin(self, effects: Sequence[Stored], mark: int | None = None) -> Committed:
+    def begin(self, effects: Sequence[Stored | Change], mark: int | None = None) -> Committed:
         """As `commit`, but for the disk: that is `finish`, which must follow and takes most of the time that is waited.
 
         Raises as `commit`; then there is nothing to finish.
@@ -129,7 +160,7 @@ class Journal:
         """Give the connection back; nothing was left open."""
         self._connection.close()
 
-    def _transaction(self, effects: Sequence[Stored], mark: int | None, *, one_by_one: bool) -> Committed:
+    def _transaction(self, effects: Sequence[Stored | Change], mark: int | None, *, one_by_one: bool) -> Committed:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -151,7 +182,7 @@ class Journal:
         self._begun = effects, done
         return done
 
-    def _what_stands(self, effects: Sequence[Stored]) -> tuple[Committed, Sequence[Stored]]:
+    def _what_stands(self, effects: Sequence[Stored | Change]) -> tuple[Committed, Sequence[Stored | Change]]:
         """What came of those `effects` that are on the disk though nobody could say so, and the others."""
         if self._doubtful is not None:
             if self._connection.was_committed():
@@ -160,16 +191,14 @@ class Journal:
         if self._standing is not None:
             written, done = self._standing
             if len(written) <= len(effects) and all(map(operator.is_, written, effects)):
-                lists = (list(done.readings), list(done.ended), list(done.failed))
-                copy = dataclasses.replace(done, readings=lists[0], ended=lists[1], failed=lists[2])
-                return copy, effects[len(written) :]
-        return Committed([], [], 0, 0, 0, []), effects
+                return done.copy(), effects[len(written) :]
+        return Committed(), effects
 
-    def _one_by_one(self, effects: Sequence[Stored], done: Committed) -> None:
+    def _one_by_one(self, effects: Sequence[Stored | Change], done: Committed) -> None:
         connection = self._connection
         for effect in effects:
             connection.execute("SAVEPOINT one")
-            alone = Committed([], [], 0, 0, 0, [])
+            alone = Committed()
             try:
                 Burst(connection, self._memory, alone).carry_out([effect])
             except Exception as error:
@@ -180,11 +209,8 @@ class Journal:
                 connection.execute("ROLLBACK TO one")
                 done.failed.append(effect)
             else:
-                done.readings += alone.readings
-                done.ended += [dev_eui for dev_eui in alone.ended if dev_eui not in done.ended]
-                done.late += alone.late
-                done.undecodable += alone.undecodable
-                done.no_reading += alone.no_reading
+                alone.ended = [dev_eui for dev_eui in alone.ended if dev_eui not in done.ended]
+                done.add(alone)
             connection.execute("RELEASE one")
 
     def _roll_back(self) -> None:

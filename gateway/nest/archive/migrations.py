@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import Column, Connection, Row, Table, insert, literal, select, text, update
 from sqlalchemy.dialects import sqlite
@@ -90,7 +91,7 @@ def _to_3(connection: Connection) -> None:
     connection.execute(insert(schema.days).from_select(["node_id", "day", "dirty"], every))
 
 
-def _reading(node_id: int, time: int, rows: Sequence[Row]) -> dict[str, int | bytes | None]:
+def _reading(node_id: int, time: int, rows: Sequence[Row]) -> dict[str, Any]:
     """A row of version 3 from those of version 2 that stand at one moment."""
     failed, out_of_range = 1, 2  # qualities of version 2; 0: good
     found: dict[str, int] = {}
@@ -102,7 +103,7 @@ def _reading(node_id: int, time: int, rows: Sequence[Row]) -> dict[str, int | by
             found[quantity.name] = payload.OUT_OF_RANGE
         else:
             found[quantity.name] = payload.code_of(quantity, row.value)
-    new: dict[str, int | bytes | None] = {"node_id": node_id, "codes": codes.pack(found)}
+    new: dict[str, Any] = {"node_id": node_id, "codes": codes.pack(found)}
     if rows[0].size is None:
         return {**new, "time": time, "origin": schema.OTHER, "delay_ms": None}
     delay_ms = decoding.airtime_ms(rows[0].sf, rows[0].bw_hz, rows[0].size)

@@ -5,7 +5,7 @@ Each says in a comment what its `?` stand for, in their order.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -18,12 +18,28 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     update,
 )
 from sqlalchemy.dialects import sqlite
 
-from nest.archive.schema import downlinks, frames, joins, meta, nodes, outbox, readings, sessions, sinks
+from nest.archive.schema import (
+    MISSING,
+    days,
+    downlinks,
+    frames,
+    gaps,
+    joins,
+    last_measured,
+    meta,
+    nodes,
+    orders,
+    outbox,
+    readings,
+    sessions,
+    sinks,
+)
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
@@ -49,10 +65,11 @@ def _columns(table: Table, *without: str) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns if column.name not in without)
 
 
-def _insert(table: Table, columns: tuple[str, ...] = (), *, replace: bool = False) -> str:
+def _insert(table: Table, columns: tuple[str, ...] = (), *, instead: str = "") -> str:
+    """`instead`: what is done where a row of that key stands there: REPLACE it, or IGNORE the new one."""
     columns = columns or _columns(table)
     statement = insert(table).values({name: _given(name) for name in columns})
-    return _text(statement.prefix_with("OR REPLACE", dialect="sqlite") if replace else statement, *columns)
+    return _text(statement.prefix_with(f"OR {instead}", dialect="sqlite") if instead else statement, *columns)
 
 
 def _update(table: Table, columns: tuple[str, ...], *conditions: ColumnElement[bool], given: tuple[str, ...]) -> str:
@@ -72,11 +89,12 @@ def _end_sessions(*which: ColumnElement[bool], given: tuple[str, ...]) -> str:
     return _text(statement.where(table.ended_at.is_(None), *which), "ended_at", *given)
 
 
-@functools.cache
-def insert_readings(count: int) -> str:
-    """All `count` values of a reading at once, each with every column: a third less time than one by one."""
-    head, values = _insert(readings, replace=True).split(" VALUES ")
-    return f"{head} VALUES {', '.join([values] * count)}"
+def _one_of(column: ColumnElement[Any], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """Numbers that are always the same ones."""
+    return or_(*(column == literal_column(str(number)) for number in numbers))
+
+
+_FIRST = "LIMIT 1"  # as `limit` would write it if it needed no parameter
 
 
 class Sql:
@@ -89,10 +107,11 @@ class Sql:
     # dev_eui -> id, removed_at
     node = _text(select(nodes.c.id, nodes.c.removed_at).where(nodes.c.dev_eui == _given("dev_eui")), "dev_eui")
 
-    # dev_eui, join_nonce -> session, node, slug, time of its newest frame
+    # dev_eui, join_nonce -> session, when it began (Unix s), node, slug, time of its newest frame
     session = _text(
         select(
             sessions.c.id,
+            sessions.c.joined_at,
             nodes.c.id,
             nodes.c.slug,
             select(func.max(frames.c.time)).where(frames.c.node_id == nodes.c.id).scalar_subquery(),
@@ -145,6 +164,7 @@ class Sql:
     # every column
     insert_frame = _insert(frames)
     insert_outbox = _insert(outbox)
+    insert_reading = _insert(readings)
 
     # session, fcnt -> id, heard
     frame = _text(
@@ -155,13 +175,31 @@ class Sql:
         "fcnt",
     )
     # node, from that time on, to that time
-    times = _text(
-        select(frames.c.time).where(
-            frames.c.node_id == _given("node"), frames.c.time.between(_given("from"), _given("to"))
-        ),
-        "node",
-        "from",
-        "to",
+    frame_times, reading_times = (
+        _text(
+            select(table.c.time).where(
+                table.c.node_id == _given("node"), table.c.time.between(_given("from"), _given("to"))
+            ),
+            "node",
+            "from",
+            "to",
+        )
+        for table in (frames, readings)
+    )
+    # session, fcnt -> fcnt, time, sf, bw_hz and size of the nearest frame before it, or behind it
+    frame_before, frame_behind = (
+        _text(
+            select(frames.c.fcnt, frames.c.time, frames.c.sf, frames.c.bw_hz, func.length(frames.c.phy))
+            .where(frames.c.session_id == _given("session"), condition)
+            .order_by(order)
+            .suffix_with(_FIRST),
+            "session",
+            "fcnt",
+        )
+        for condition, order in (
+            (frames.c.fcnt < _given("fcnt"), frames.c.fcnt.desc()),
+            (frames.c.fcnt > _given("fcnt"), frames.c.fcnt),
+        )
     )
     # heard, frame
     update_heard = _update(frames, ("heard",), frames.c.id == _given("id"), given=("id",))
@@ -178,5 +216,96 @@ class Sql:
         given=("id",),
     )
     # sink, seq
-    set_mark = _insert(sinks, replace=True)
+    set_mark = _insert(sinks, instead="REPLACE")
     forget_published = _text(delete(outbox).where(outbox.c.seq <= select(func.min(sinks.c.done)).scalar_subquery()))
+
+    # -- readings and what was missing; see nest.archive.rows and nest.archive.slots
+
+    # node -> time and codes of its newest reading
+    newest_reading = _text(
+        select(readings.c.time, readings.c.codes)
+        .where(readings.c.node_id == _given("node"))
+        .order_by(readings.c.time.desc())
+        .suffix_with(_FIRST),
+        "node",
+    )
+    # node, time
+    _this_reading = (readings.c.node_id == _given("node"), readings.c.time == _given("time"))
+    reading = _text(select(readings.c.origin, readings.c.codes).where(*_this_reading), "node", "time")
+    delete_reading = _text(delete(readings).where(*_this_reading), "node", "time")
+
+    # node, quantity, time
+    insert_measured = _insert(last_measured, instead="IGNORE")
+    # time, node, quantity, that time again
+    raise_measured = _update(
+        last_measured,
+        ("time",),
+        last_measured.c.node_id == _given("node"),
+        last_measured.c.quantity_id == _given("quantity"),
+        last_measured.c.time < _given("below"),
+        given=("node", "quantity", "below"),
+    )
+    # time, node, time before
+    move_measured = _update(
+        last_measured,
+        ("time",),
+        last_measured.c.node_id == _given("node"),
+        last_measured.c.time == _given("before"),
+        given=("node", "before"),
+    )
+
+    # true, node, day
+    mark_day = _update(
+        days, ("dirty",), days.c.node_id == _given("node"), days.c.day == _given("day"), given=("node", "day")
+    )
+    # node, day, true
+    insert_day = _insert(days, ("node_id", "day", "dirty"), instead="IGNORE")
+
+    # those columns
+    insert_gap = _insert(
+        gaps,
+        ("session_id", "fcnt", "part", "node_id", "time", "opened_at", "state", "state_at"),
+        instead="IGNORE",
+    )
+    _this_gap = (
+        gaps.c.session_id == _given("session"),
+        gaps.c.fcnt == _given("fcnt"),
+        gaps.c.part == _given("part"),
+    )
+    # session, fcnt, part -> time, state
+    gap = _text(select(gaps.c.time, gaps.c.state).where(*_this_gap), "session", "fcnt", "part")
+    # time, state, now, session, fcnt, part
+    update_gap = _update(gaps, ("time", "state", "state_at"), *_this_gap, given=("session", "fcnt", "part"))
+    # session, first fcnt, last fcnt -> fcnt, part, time of what is missing
+    missing = _text(
+        select(gaps.c.fcnt, gaps.c.part, gaps.c.time).where(
+            gaps.c.session_id == _given("session"),
+            gaps.c.fcnt.between(_given("first"), _given("last")),
+            _one_of(gaps.c.state, MISSING),
+        ),
+        "session",
+        "first",
+        "last",
+    )
+    # node -> id, join_nonce, fcnt_up, newest first
+    sessions_of_node = _text(
+        select(sessions.c.id, sessions.c.join_nonce, sessions.c.fcnt_up)
+        .where(sessions.c.node_id == _given("node"))
+        .order_by(sessions.c.join_nonce.desc()),
+        "node",
+    )
+
+    # node, ticket -> id of what has no answer yet, in the order of the commands
+    orders_of_ticket = _text(
+        select(orders.c.id)
+        .where(
+            orders.c.node_id == _given("node"),
+            orders.c.ticket == _given("ticket"),
+            orders.c.state.in_([literal_column("'waiting'"), literal_column("'sent'")]),
+        )
+        .order_by(orders.c.id),
+        "node",
+        "ticket",
+    )
+    # state, now, order
+    update_order = _update(orders, ("state", "state_at"), orders.c.id == _given("id"), given=("id",))

@@ -27,10 +27,10 @@ def archive(engine: Engine) -> Archive:
 
 
 def test_a_series_is_cut_and_ordered_by_time(archive: Archive) -> None:
-    for moment in (30.0, 10.0, 20.25, 40.0):
+    for moment in (30.0, 10.0, 20.5, 40.0):
         archive.add_reading("amsel", moment, {"temperature": moment})
-    assert archive.series("amsel", "temperature", 10.0, 40.0) == [(10.0, 10.0), (20.25, 20.25), (30.0, 30.0)]
-    assert archive.series("amsel", "temperature", 0, 99, limit=2) == [(10.0, 10.0), (20.25, 20.25)]
+    assert archive.series("amsel", "temperature", 10.0, 40.0) == [(10.0, 10.0), (20.5, 20.5), (30.0, 30.0)]
+    assert archive.series("amsel", "temperature", 0, 99, limit=2) == [(10.0, 10.0), (20.5, 20.5)]
     assert archive.series("amsel", "nonsense", 0, 99) == []
     assert archive.series("nobody", "temperature", 0, 99) == []
 

@@ -27,7 +27,7 @@ from gateway.archive.bursts import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nest import payload
-from nest.archive import Archive, burst, open_database, schema
+from nest.archive import Archive, memory, open_database, receptions, schema
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal
 from nest.archive.outbox import Outbox
@@ -142,7 +142,7 @@ def test_made_up_gateways_are_not_merged_without_end(engine: Engine, journal: Jo
 def test_frames_long_past_are_forgotten_and_still_merged(
     engine: Engine, journal: Journal, state: SessionState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(burst, "RECENT", 2)
+    monkeypatch.setattr(memory, "RECENT", 2)
     for fcnt in range(12):
         journal.commit([store(state, fcnt)])
     journal.commit([MergeCopy(EUI, 1, 0, FAR)])
@@ -158,7 +158,7 @@ def test_who_heard_it_is_plain_json_whatever_they_say(found: list[Heard]) -> Non
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    read = json.loads(burst.heard_json(found), parse_constant=refuse)
+    read = json.loads(receptions.heard_json(found), parse_constant=refuse)
     assert [entry["gateway"] for entry in read] == [one.gateway for one in found]
     assert [entry["freq_hz"] for entry in read] == [one.freq_hz for one in found]
     for entry, one in zip(read, found, strict=True):

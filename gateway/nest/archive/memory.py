@@ -1,0 +1,78 @@
+"""What the journal remembers from one transaction to the next, so that a frame costs no question to the database."""
+
+from __future__ import annotations
+
+from nest.model import Heard
+
+RECENT = 4096  # frames whose receptions are remembered, so that a further copy needs no look into the database
+
+
+class Line:
+    """The moments (ms) that a node has used up in one table: all from `run` to `newest`, and none behind that."""
+
+    __slots__ = ("newest", "run")
+
+    def __init__(self, newest: int) -> None:
+        self.run = self.newest = newest
+
+
+class Node:
+    """What the journal remembers of a node. `names`: the quantities of its newest reading, as far as known."""
+
+    __slots__ = ("dev_eui", "frames", "id", "names", "readings", "slug")
+
+    def __init__(self, dev_eui: bytes, number: int, slug: str, newest: int) -> None:
+        self.dev_eui, self.id, self.slug = dev_eui, number, slug
+        self.frames = Line(newest)
+        self.readings: Line | None = None  # not asked for yet
+        self.names: tuple[str, ...] = ()
+
+
+class Session:
+    """What the journal remembers of a session; whether it has ended is asked for each time.
+
+    `fcnt`: of its newest frame, -1 before the first; `time`: when that reading was measured, or when it joined (ms).
+    """
+
+    __slots__ = ("fcnt", "id", "key", "node", "time")
+
+    def __init__(self, number: int, key: tuple[bytes, int], node: Node, fcnt: int, time: int) -> None:
+        self.id, self.key, self.node, self.fcnt, self.time = number, key, node, fcnt, time
+
+
+class Frame:
+    """A frame that was stored lately, or will be with this burst (then it has no `id` yet)."""
+
+    __slots__ = ("heard", "id")
+
+    def __init__(self, number: int, heard: tuple[Heard, ...]) -> None:
+        self.id, self.heard = number, heard
+
+
+class Memory:
+    """What stays from one transaction to the next. After one that was rolled back it is empty."""
+
+    def __init__(self) -> None:
+        self._changes: int | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        self.nodes: dict[bytes, Node] = {}
+        self.sessions: dict[tuple[bytes, int], Session] = {}
+        self.recent: dict[tuple[Session, int], Frame] = {}
+        self.older: dict[tuple[Session, int], Frame] = {}
+        self.marked: set[tuple[int, int]] = set()  # (node, day) that are dirty
+
+    def look_around(self, changes: int) -> None:
+        """In a transaction: another connection has written when `changes` is another number than last time. Frames and
+        sessions are ours alone, but readings come from other sources as well, and days are written by others."""
+        if changes != self._changes:
+            self._changes = changes
+            self.marked.clear()
+            for node in self.nodes.values():
+                node.readings = None
+
+    def committed(self) -> None:
+        """A transaction is on the disk: frames that are no longer recent may be forgotten."""
+        if len(self.recent) > RECENT:
+            self.recent, self.older = {}, self.recent
