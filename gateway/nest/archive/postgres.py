@@ -22,7 +22,6 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, make_ur
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from nest.archive import schema
-from nest.archive.postgres_sql import LAST_SEQ
 from nest.errors import UserError
 from nest.i18n import tr
 
@@ -36,6 +35,8 @@ WRITERS, RUNNING = 0x46756E6B, 0x53706174  # keys of advisory locks: who writes,
 _PATIENCE_MS = 5000
 CHANGES = "changes"  # under this name `meta` counts what others have written
 ASK_CHANGES = f"SELECT value FROM meta WHERE key = '{CHANGES}'"  # noqa: S608  nothing of it comes from outside
+# a number of the outbox is never given twice: its row goes only when every sink has noted that it is behind it
+LAST_SEQ = "SELECT greatest((SELECT max(seq) FROM outbox), (SELECT max(done) FROM sinks), 0)"
 _COUNT = f"UPDATE meta SET value = (value::bigint + 1)::text WHERE key = '{CHANGES}'"  # noqa: S608
 _CONNECTING: dict[str, Any] = {
     "application_name": "funkspatz",
@@ -94,8 +95,11 @@ def _password(file: Path) -> str:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            tr("The password of the database cannot be read from {file}: {reason}.",
-               file=file, reason=getattr(error, "strerror", None) or error),
+            tr(
+                "The password of the database cannot be read from {file}: {reason}.",
+                file=file,
+                reason=getattr(error, "strerror", None) or error,
+            ),
             tr("Put it on the first line of that file, in the town's folder."),
         ) from error
     if not lines or not lines[0]:
@@ -152,11 +156,15 @@ def locking(patience_ms: int) -> str:
 
 def check_server(connection: Connection, server: DatabaseServer) -> None:
     """Raises UserError: a server that is too old, or a database that cannot hold every letter."""
-    found = connection.dialect.server_version_info or (0,)
-    if found < (OLDEST,):
+    found = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+    if found < OLDEST:
         raise UserError(
-            tr("The server of {url} is PostgreSQL {found}; Funkspatz needs {oldest} or newer.",
-               url=server, found=found[0], oldest=OLDEST),
+            tr(
+                "The server of {url} is PostgreSQL {found}; Funkspatz needs {oldest} or newer.",
+                url=server,
+                found=found,
+                oldest=OLDEST,
+            ),
             tr("Update the server, or choose another one in town.toml under [database]."),
         )
     encoding = connection.execute(text("SHOW server_encoding")).scalar_one()

@@ -37,7 +37,7 @@ class PostgresConnection:
     def __init__(self, engine: Engine, patience_ms: int, *, alone: bool = False) -> None:
         """`alone`: this is the nest's own, and there may be no other nest's."""
         self._engine, self._alone, self._first = engine, alone, True
-        self._begin = f"BEGIN; {postgres.locking(patience_ms)}"
+        self._begin = f"BEGIN; {postgres.locking(patience_ms)}".encode()
         self._begun = False
         self._number = ""  # of the transaction that is open
         self._not_before = 0.0  # on the steady clock: when it may be tried again to connect
@@ -54,20 +54,20 @@ class PostgresConnection:
             return _CONTROL[sql](self)
         if self._connection.closed and not self._begun:
             self._connection = self._connect()
-        return self._cursor().execute(translate(sql).text, tuple(parameters) if parameters else None)
+        return self._cursor().execute(translate(sql).text.encode(), tuple(parameters) if parameters else None)
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> psycopg.Cursor[Any]:
         """The same for every row; `rowcount` of all of them."""
         statement, cursor = translate(sql), self._cursor()
         if len(rows) > 1:
             if statement.copy:
-                with cursor.copy(statement.copy) as copy:
+                with cursor.copy(statement.copy.encode()) as copy:
                     for row in rows:
                         copy.write_row(row)
                 return cursor
             if statement.many and _differ(rows, statement.keys):
-                return cursor.execute(statement.many, [array(column) for column in zip(*rows, strict=True)])
-        cursor.executemany(statement.text, [tuple(row) for row in rows])
+                return cursor.execute(statement.many.encode(), [array(column) for column in zip(*rows, strict=True)])
+        cursor.executemany(statement.text.encode(), [tuple(row) for row in rows])
         return cursor
 
     def changes(self) -> int:
@@ -138,7 +138,7 @@ class PostgresConnection:
         return cursor
 
     def _savepoint(self, words: str) -> psycopg.Cursor[Any]:
-        return self._cursor().execute(words)
+        return self._cursor().execute(words.encode())
 
     # -- the connection
 
@@ -173,8 +173,8 @@ class PostgresConnection:
         noticed yet that the nest before us has ended."""
         patience_ms = _PATIENCE_MS if self._first else _LATER_MS
         try:
-            connection.execute(f"SET lock_timeout = {patience_ms:d}")
-            connection.execute(f"SELECT pg_advisory_lock({postgres.RUNNING:d})")
+            connection.execute(f"SET lock_timeout = {patience_ms:d}".encode())
+            connection.execute(f"SELECT pg_advisory_lock({postgres.RUNNING:d})".encode())
             connection.execute("SET lock_timeout = 0")
         except psycopg.errors.LockNotAvailable as error:
             connection.close()

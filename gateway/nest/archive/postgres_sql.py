@@ -15,12 +15,11 @@ from sqlalchemy import Insert, Table, Update
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from nest.archive import schema, statements
+from nest.archive.postgres import LAST_SEQ
 
 _DIALECT = PGDialect(paramstyle="numeric_dollar")
 _NUMBER = re.compile(r"\$(\d+)")
 
-# a number of the outbox is never given twice: its row goes only when every sink has noted that it is behind it
-LAST_SEQ = "SELECT greatest((SELECT max(seq) FROM outbox), (SELECT max(done) FROM sinks), 0)"
 _BY_HAND = {statements.Sql.last_seq: LAST_SEQ}
 
 
@@ -65,7 +64,8 @@ def _insert(text: str, made: str, table: Table, given: tuple[str, ...], types: l
     columns = re.findall(r"\w+", head.partition("(")[2])
     replaced = conflict.startswith(" ON CONFLICT (")
     keys = tuple(columns.index(column.name) for column in table.primary_key) if replaced else ()
-    return Statement(made + conflict, many=f"{head} SELECT * FROM {_unnest(types)}{conflict}", keys=keys)
+    many = f"{head} SELECT * FROM {_unnest(types)}{conflict}"  # noqa: S608  nothing of it comes from outside
+    return Statement(made + conflict, many=many, keys=keys)
 
 
 def _update(made: str, types: list[str]) -> Statement:

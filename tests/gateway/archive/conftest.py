@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test that takes a database takes both kinds, unless it is about one of them."""
-    if "where" not in metafunc.fixturenames:
+    if "where" not in metafunc.fixturenames or hasattr(metafunc.module, "where"):
         return
     kinds = ["sqlite"]
     if metafunc.definition.get_closest_marker("only_sqlite") is None:
