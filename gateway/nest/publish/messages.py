@@ -3,6 +3,7 @@
 | topic | payload |
 | --- | --- |
 | `…/<node>/reading` | {"time": ISO 8601 UTC, "node": slug, "values": {quantity: {"value", "unit"}}} |
+| `…/<node>/earlier` | the same, and "origin": "recovered" from parity or "backfilled" from the node's log |
 | `…/<node>/status` | {"time", "node", "fcnt", "heard": [{"gateway", "rssi", "snr"}]} |
 
 A quantity whose sensor failed or was out of range has the value null and says which in "quality". What is written here
@@ -22,10 +23,22 @@ from nest.quantities import by_name
 
 _DAY_MS = 86_400_000
 _GOOD = frozenset(("good",))
+_EARLIER = frozenset(("recovered", "backfilled"))
+
+
+def is_earlier(event: ReadingEvent) -> bool:
+    """Whether the node has told something newer since: it goes to `…/earlier`."""
+    return event.origin in _EARLIER
 
 
 def reading_json(event: ReadingEvent) -> bytes:
-    """The payload of `…/reading`. Raises KeyError: a quantity that is not in the table of quantities."""
+    """The payload of `…/reading` or `…/earlier`. Raises KeyError: a quantity that is not in the table of quantities."""
+    if event.origin in _EARLIER:
+        return b'%s, "origin": %s}' % (_reading(event)[:-1], _quoted(event.origin).encode())
+    return _reading(event)
+
+
+def _reading(event: ReadingEvent) -> bytes:
     values = event.values
     if _GOOD.issuperset(event.qualities.values()) and None not in values.values():
         return (

@@ -4,6 +4,7 @@
 | --- | --- |
 | `<prefix>/<town>/status` | `online`, and `offline` by the broker itself when the nest is gone |
 | `<prefix>/<town>/<node>/reading` | each reading; see `nest.publish.messages` |
+| `<prefix>/<town>/<node>/earlier` | not retained: each reading that was lost, and came another way than by its frame |
 | `<prefix>/<town>/<node>/status` | who heard the node's latest frame; at most one a second, none is waited for |
 
 How nothing is lost: every reading stands in the outbox before it is offered here. `done` is the number up to which the
@@ -38,7 +39,7 @@ from nest.model import Uplink
 from nest.publish import mqtt_wire
 from nest.publish.connection import Connection, open_connection
 from nest.publish.login import Broker, RefusedError, check_broker, in_words
-from nest.publish.messages import reading_json, status_json
+from nest.publish.messages import is_earlier, reading_json, status_json
 
 __all__ = ["Broker", "MqttPublisher", "Outbox", "check_broker"]
 
@@ -271,9 +272,11 @@ class MqttPublisher:
 
     def _add_reading(self, packets: list[bytes], event: ReadingEvent, seq: int = 0) -> None:
         slug, moment = event.node_slug, event.time
-        newest = moment >= self._fresh.get(slug, moment)
+        earlier = is_earlier(event)
+        newest = not earlier and moment >= self._fresh.get(slug, moment)
         try:
-            packets.append(self._packet(f"{slug}/reading", reading_json(event), seq, retain=newest))
+            name = f"{slug}/earlier" if earlier else f"{slug}/reading"
+            packets.append(self._packet(name, reading_json(event), seq, retain=newest))
         except Exception:  # a quantity that nobody knows, for example; the others shall come through
             _log.exception("a reading of %s cannot be published", slug)
             return

@@ -19,11 +19,14 @@ from nest.web.security import API, address_of
 
 LONGEST_RANGE_S = 31 * 86400 + 3600  # October has an hour more when clocks are set back
 MOST_READINGS = 50_000
+MOST_DAYS = 366
+DAY_S = 86_400
 USUAL_READINGS = 10_000
 
 Slug = Annotated[str, Path(description="the node's name in addresses")]
 Responses = dict[int | str, dict[str, Any]]
 Moment = datetime.datetime | None
+Date = datetime.date | None
 _NOT_FOUND: Responses = {404: {"model": models.Problem, "description": "No such node"}}
 _INVALID: Responses = {422: {"model": models.Problem, "description": "Something asked is not possible"}}
 _STREAM: Responses = {
@@ -75,14 +78,32 @@ def router(
             raise HTTPException(422, "start, end: at most 31 days at once; ask for longer times in parts")
         if not archive.nodes(slug):
             raise HTTPException(404, "there is no such node")
-        found = archive.series(slug, quantity, since, until, limit + 1)
+        found = archive.points(slug, quantity, since, until, limit + 1)
         return models.Readings(
             node=slug,
             quantity=quantity,
             unit=by_name()[quantity].unit,
-            readings=found[:limit],
-            next=iso(found[limit][0]) if len(found) > limit else None,
+            readings=[(point.time, point.value) for point in found[:limit]],
+            origins=[point.origin for point in found[:limit]],  # type: ignore[misc]  # it is one of those words
+            next=iso(found[limit].time) if len(found) > limit else None,
         )
+
+    @api.get("/nodes/{slug}/days", summary="How complete a node's days are", responses={**_NOT_FOUND, **_INVALID})
+    def days(
+        slug: Slug,
+        first: Annotated[Date, Query(description="from this UTC day on; usual: 30 days before last")] = None,
+        last: Annotated[Date, Query(description="to this UTC day, at most 366 days; usual: today")] = None,
+    ) -> models.Completeness:
+        until = _day(last) if last else int(clock() // DAY_S)
+        since = _day(first) if first else until - 30
+        if since > until:
+            raise HTTPException(422, "first: a day before last was expected")
+        if until - since >= MOST_DAYS:
+            raise HTTPException(422, f"first, last: at most {MOST_DAYS} days at once")
+        if not archive.nodes(slug):
+            raise HTTPException(404, "there is no such node")
+        found = archive.completeness(slug, since, until)
+        return models.Completeness(node=slug, days=[views.day_model(day) for day in found])
 
     @api.get("/quantities", summary="What nodes can measure, and what the numbers mean")
     def quantities() -> models.Quantities:
@@ -97,6 +118,11 @@ def router(
         return streams.response(address_of(request.scope))
 
     return api
+
+
+def _day(date: datetime.date) -> int:
+    """Its Unix day."""
+    return (date - datetime.date(1970, 1, 1)).days
 
 
 def _unix(moment: datetime.datetime) -> float:

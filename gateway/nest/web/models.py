@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["good", "failed", "out_of_range"]
+Origin = Literal["heard", "recovered", "backfilled", "other"]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-05-01T12:00:00.250Z"])]
+_ORIGIN = (
+    "how it came: heard in a frame of its own; recovered, exactly, from what later frames say of a lost one; "
+    "backfilled from the node's log; other: by another way than Funkspatz's own frames"
+)
 
 
 class Value(BaseModel):
@@ -15,9 +20,10 @@ class Value(BaseModel):
 
     value: Annotated[float | None, Field(description="null, and never 0, when it failed or was out of range")]
     unit: Annotated[str, Field(examples=["°C"])]
-    time: Annotated[Time, Field(description="when the nest heard it")]
+    time: Annotated[Time, Field(description="when it was measured")]
     age_s: Annotated[int, Field(ge=0, description="how old it was when this was answered, s")]
     state: State
+    origin: Annotated[Origin, Field(description=_ORIGIN)]
 
 
 class Node(BaseModel):
@@ -50,7 +56,26 @@ class Readings(BaseModel):
         list[tuple[float, float | None]],
         Field(description="[Unix time in s, value]; null when the sensor failed or it was out of range"),
     ]
+    origins: Annotated[list[Origin], Field(description=f"of each of them, {_ORIGIN}")]
     next: Annotated[Time | None, Field(description="where more wait: ask again with this as `start`")]
+
+
+class Day(BaseModel):
+    """How complete one UTC day of a node is, as far as it is known by now."""
+
+    day: Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-05-01"])]
+    expected: Annotated[int, Field(description="readings that the node made, as far as anybody knows")]
+    present: Annotated[int, Field(description="of them, those in the archive")]
+    recovered: Annotated[int, Field(description="of those, from what later frames say of a lost one")]
+    backfilled: Annotated[int, Field(description="of those, from the node's log")]
+    missing: Annotated[int, Field(description="of the expected, those that are not there")]
+
+
+class Completeness(BaseModel):
+    """How complete a node's days are, oldest first. A day of which nothing is known is not there."""
+
+    node: str
+    days: list[Day]
 
 
 class Quantity(BaseModel):
@@ -85,6 +110,8 @@ class ReadingEvent(BaseModel):
     node: Annotated[str, Field(description="the node's slug")]
     time: Time
     now: Annotated[Time, Field(description="when this was sent")]
+    heard_at: Annotated[Time | None, Field(description="when the frame that brought it was heard, if one did")]
+    origin: Origin
     values: dict[str, Value]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nest.archive import NodeLatest
+from nest.archive import Completeness, NodeLatest
 from nest.i18n import translate
 from nest.live import ReadingEvent as LiveEvent
 from nest.moments import age, iso
@@ -52,13 +52,15 @@ def node_model(latest: NodeLatest, now: float) -> models.Node:
         last_seen=None if last_seen is None else iso(last_seen),
         stale=last_seen is None or now - last_seen > STALE_AFTER_S,
         values={
-            name: value_model(by_name()[name], value.value, value.quality, value.time, now)
+            name: value_model(by_name()[name], value.value, value.quality, value.time, now, value.origin)
             for name, value in latest.values.items()
         },
     )
 
 
-def value_model(quantity: Quantity, value: float | None, quality: str, time: float, now: float) -> models.Value:
+def value_model(
+    quantity: Quantity, value: float | None, quality: str, time: float, now: float, origin: str = "heard"
+) -> models.Value:
     """One value for the API. It is null exactly when its state is not `good`; a word this nest does not know counts as
     failed, never as good."""
     state: models.State = "good" if quality == "good" and value is not None else "failed"
@@ -70,6 +72,19 @@ def value_model(quantity: Quantity, value: float | None, quality: str, time: flo
         time=iso(time),
         age_s=max(0, int(now - time)),
         state=state,
+        origin=origin,  # type: ignore[arg-type]  # it is one of those words
+    )
+
+
+def day_model(day: Completeness) -> models.Day:
+    """One day of a node for the API."""
+    return models.Day(
+        day=iso(day.day * 86_400)[:10],
+        expected=day.expected,
+        present=day.present,
+        recovered=day.recovered,
+        backfilled=day.backfilled,
+        missing=day.missing,
     )
 
 
@@ -79,8 +94,10 @@ def event_model(event: LiveEvent, now: float) -> models.ReadingEvent:
         node=event.node_slug,
         time=iso(event.time),
         now=iso(now),
+        heard_at=None if event.heard_at is None else iso(event.heard_at),
+        origin=event.origin,  # type: ignore[arg-type]  # it is one of those words
         values={
-            name: value_model(by_name()[name], value, event.qualities.get(name, "good"), event.time, now)
+            name: value_model(by_name()[name], value, event.qualities.get(name, "good"), event.time, now, event.origin)
             for name, value in event.values.items()
             if name in by_name()
         },
