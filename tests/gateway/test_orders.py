@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import random
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nest import orders
+from nest.lorawan import NetworkServer, Settings
+from nest.model import Device
 from nest.orders import Command, Confirmed, Interval, Log, Parity, Range, Restart
+
+for _folder in ("firmware", "tests/firmware/cpython"):
+    _path = str(Path(__file__).resolve().parents[2] / _folder)
+    if _path not in sys.path:
+        sys.path.insert(0, _path)
+
+from node import orders as firmware  # noqa: E402
 
 RANGES = st.builds(Range, st.integers(0, 255), st.integers(0, 65535), st.integers(1, 255))
 COMMANDS = st.one_of(
@@ -79,3 +93,42 @@ def test_one_of_each_command_fits_into_the_smallest_downlink() -> None:
     assert len(orders.encode(255, [Interval(900), Parity(2), Confirmed(False), most, Restart()])) <= orders.MOST_BYTES
     with pytest.raises(ValueError, match="at most 51"):
         orders.encode(1, [most, most])
+
+
+def test_the_network_server_lets_go_of_what_it_has_not_sent() -> None:
+    eui = bytes(8)
+    core = NetworkServer(Settings(), [Device(eui, bytes(8), bytes(16), "amsel")], [], [], random.Random(1))  # noqa: S311
+    for reference in (1, 2, 3):
+        core.enqueue(eui, orders.FPORT, b"", reference=reference)
+    assert core.withdraw(eui, 2)
+    assert core.queued(eui) == 2
+    assert not core.withdraw(eui, 2), "it is gone"
+    assert not core.withdraw(bytes([1] * 8), 1), "a stranger"
+
+
+@given(st.integers(1, 255), st.lists(COMMANDS, max_size=4))
+def test_the_firmware_understands_what_is_written(ticket: int, commands: list[Command]) -> None:
+    try:
+        payload = orders.encode(ticket, commands)
+    except ValueError:
+        return
+    settings: dict[str, int] = {}
+    memory = SimpleNamespace(ticket=0, result=0, wanted=b"", restart=False)
+    identity = SimpleNamespace(set=lambda name, value: settings.__setitem__(name, value) or True)
+    assert firmware.carry_out(payload, memory, identity)
+    assert (memory.ticket, memory.result) == (ticket, 0)
+    last = {command.kind: command for command in commands}
+    values = {kind: [*orders.to_json(command).values()] for kind, command in last.items()}
+    assert settings == {kind: values[kind][0] for kind in ("interval", "parity", "confirmed") if kind in values}
+    assert memory.restart is ("restart" in last)
+    wanted = [struct.unpack(">BHBB", memory.wanted[at : at + 5]) for at in range(0, len(memory.wanted), 5)]
+    log = last.get("log")
+    assert [Range(*one[:3]) for one in wanted] == (list(log.ranges) if isinstance(log, Log) else [])
+
+
+@given(st.binary(min_size=1, max_size=30).filter(lambda payload: payload[0] > 0))
+def test_the_firmware_refuses_where_the_nest_stops_reading(payload: bytes) -> None:
+    memory = SimpleNamespace(ticket=0, result=0, wanted=b"", restart=False)
+    firmware.carry_out(payload, memory, SimpleNamespace(set=lambda *_: True))
+    read = orders.decode(payload)
+    assert memory.result == (len(read.commands) + 1 if read.rest else 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nest.archive import codes, schema
+from nest.archive import codes, orders, schema
 from nest.archive.decoding import airtime_ms, told
 from nest.archive.memory import Session
 from nest.archive.rows import Rows
@@ -26,7 +26,6 @@ _log = logging.getLogger(__name__)
 
 MOST_SKIPPED = 2000  # slots that become gaps at once; a counter that jumps further has not lost so many readings
 _ABSENT = (schema.OPEN, schema.GIVEN_UP, schema.NEVER_WAS)  # gaps that a node's log may still fill
-_DONE, _REFUSED = "done", "refused"  # states of orders
 
 
 class Slots:
@@ -96,7 +95,7 @@ class Slots:
             return
         self._rows.flush()
         if found.answer:
-            self._answered(session.node.id, *found.answer)
+            orders.answered(self._rows.connection, session.node.id, *found.answer, self._rows.now)
         known: list[tuple[int, int, int]] = []
         if found.earlier or found.none:
             known = [*map(tuple, self._rows.connection.execute(Sql.sessions_of_node, (session.node.id,)))]
@@ -127,13 +126,6 @@ class Slots:
             rows.mark(session.node, found[0])
 
     # -- what a node says
-
-    def _answered(self, node_id: int, ticket: int, result: int) -> None:
-        """The commands of a ticket were carried out up to the `result`-th, which was refused; 0: all of them."""
-        orders = self._rows.connection.execute(Sql.orders_of_ticket, (node_id, ticket)).fetchall()
-        for number, (order,) in enumerate(orders, 1):
-            state = _REFUSED if result and number >= result else _DONE
-            self._rows.connection.execute(Sql.update_order, (state, self._rows.now, order))
 
     def _backfill(
         self,

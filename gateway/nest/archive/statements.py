@@ -34,7 +34,6 @@ from nest.archive.schema import (
     last_measured,
     meta,
     nodes,
-    orders,
     outbox,
     readings,
     sessions,
@@ -294,18 +293,3 @@ class Sql:
         .order_by(sessions.c.join_nonce.desc()),
         "node",
     )
-
-    # node, ticket -> id of what has no answer yet, in the order of the commands
-    orders_of_ticket = _text(
-        select(orders.c.id)
-        .where(
-            orders.c.node_id == _given("node"),
-            orders.c.ticket == _given("ticket"),
-            orders.c.state.in_([literal_column("'waiting'"), literal_column("'sent'")]),
-        )
-        .order_by(orders.c.id),
-        "node",
-        "ticket",
-    )
-    # state, now, order
-    update_order = _update(orders, ("state", "state_at"), orders.c.id == _given("id"), given=("id",))

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway.archive import bursts
 from nest import backfill, orders
 from nest.archive import open_database, schema
 from nest.archive.database import journal_connection, writing
 from nest.archive.downlinks import DownlinkQueue
+from nest.archive.journal import Journal
 from nest.archive.orders import Orders, answered, place, settle
+from nest.database_url import DatabaseServer
 from nest.keeper import Keeper
+from nest.lorawan.effects import DownlinkOutcome
+from nest.model import SessionState
 from nest.moments import now_ms
 from nest.orders import Command, Confirmed, Interval, Log, Parity, Range, Restart
 from nest.registry import Registry
@@ -72,14 +77,13 @@ class Town:
                 .where(schema.sessions.c.id == self.session)
                 .values(fcnt_up=fcnt, heard_at=self.now / 1000)
             )
-            for missing in range(self.fcnt + 1, fcnt):
-                connection.execute(
-                    insert(schema.gaps).values(
-                        session_id=self.session, fcnt=missing, part=0, node_id=self.node,
-                        time=self.now - (fcnt - missing) * INTERVAL_MS, opened_at=self.now, state=0,
-                        state_at=self.now, asked=0,
-                    )
-                )  # fmt: skip
+            gap = {"session_id": self.session, "part": 0, "node_id": self.node, "opened_at": self.now, "state": 0}
+            missing = [
+                {**gap, "fcnt": slot, "time": self.now - (fcnt - slot) * INTERVAL_MS, "state_at": self.now, "asked": 0}
+                for slot in range(self.fcnt + 1, fcnt)
+            ]
+            if missing:
+                connection.execute(insert(schema.gaps), missing)
         self.fcnt = fcnt
 
     def hear_all(self, count: int) -> None:
@@ -143,9 +147,10 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    engine = open_database(tmp_path / "nest.db")
-    event.listen(engine, "checkout", lambda raw, *_: raw.execute("PRAGMA synchronous = OFF"))  # thousands of frames
+def town(where: Path | DatabaseServer) -> Iterator[Town]:
+    engine = open_database(where)
+    if isinstance(where, Path):  # thousands of frames need not wait for the disk
+        event.listen(engine, "checkout", lambda raw, *_: raw.execute("PRAGMA synchronous = OFF"))
     yield Town(engine)
     engine.dispose()
 
@@ -161,6 +166,18 @@ def test_an_order_goes_out_and_is_answered(town: Town) -> None:
     assert town.states() == [("interval", "sent"), ("parity", "sent")], "before anybody has noted it"
     assert town.answer(sent.ticket) == 2
     assert town.states() == [("interval", "done"), ("parity", "done")]
+
+
+def test_the_journal_hears_the_answer(engine: Engine, journal: Journal, state: SessionState) -> None:
+    journal.commit([bursts.store(state, 0, activates=True)])
+    (node,) = Registry(engine).list()
+    Orders(engine).place(node.id, [Interval(600), Parity(2)])
+    (downlink,) = DownlinkQueue(engine).take()
+    answer = bytes.fromhex("40 03 02") + bytes([downlink.payload[0], 2])  # extras of three bytes: ANSWER, the second no
+    outcome = DownlinkOutcome(state.dev_eui, downlink.id, "sent")
+    journal.commit([outcome, bursts.store(state, 1, bursts.CLIMATE + answer, at=1900.0)])
+    states = [(order.command.kind, order.state) for order in reversed(Orders(engine).list())]
+    assert states == [("interval", "done"), ("parity", "refused")]
 
 
 def test_what_a_node_refuses_is_refused_with_all_behind_it(town: Town) -> None:
@@ -399,7 +416,7 @@ def test_what_no_log_has_any_more_is_given_up_though_the_node_is_never_heard_aga
 def test_the_nest_leaves_people_room(town: Town) -> None:
     """A node that loses everything: the nest asks a few times, and somebody can still order something."""
     town.hear_all(120)
-    for _ in range(30):
+    for _ in range(12):
         town.silence(60)
         for _ in range(3):
             town.hear_all(1)
