@@ -1,12 +1,14 @@
 """weather.py and lora_phy.py are pure: they import on CPython, and give the same there as on MicroPython."""
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from spatz.quantities import load_quantities
 from spatz.sim.micropython import command
 
 DEVICE = Path(__file__).parents[3] / "tools" / "spatz" / "sim" / "device"
@@ -56,6 +58,78 @@ def test_weather_is_the_same_on_both_pythons():
             got = [float(word) for word in lines[index].replace("(", "").replace(")", "").replace(",", " ").split()]
             assert got == pytest.approx(expected, rel=1e-12)
             index += 1
+
+
+def test_what_other_sensors_measure_is_the_same_on_both_pythons():
+    program = (
+        "import json\n"
+        "from weather import Weather\n"
+        "for seed in range(3):\n"
+        "    w = Weather(seed)\n"
+        f"    print(json.dumps([w.tips({NOON}, {NOON} + 5 * 86400)]))\n"
+        "    for hour in range(0, 72, 7):\n"
+        f"        print(json.dumps(w.values({NOON} + hour * 3600 + 0.5)))\n"
+    )
+    done = subprocess.run(
+        [*command(), "-c", program],
+        env={**os.environ, "MICROPYPATH": f"{DEVICE}:.frozen"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 3 * 12, done.stderr
+    for seed in range(3):
+        model = weather.Weather(seed)
+        tips, *rows = lines[seed * 12 : seed * 12 + 12]
+        assert tips[0] == pytest.approx(model.tips(NOON, NOON + 5 * DAY_S), rel=1e-12)
+        for row, hour in zip(rows, range(0, 72, 7), strict=True):
+            assert row == pytest.approx(model.values(NOON + hour * 3600 + 0.5), rel=1e-9)
+
+
+def test_the_weather_has_every_quantity():
+    names = {quantity.name for quantity in load_quantities()}
+    assert {*weather.Weather(1).values(NOON), "rain", "battery"} == names
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_other_quantities_are_plausible_and_within_the_table(seed):
+    model = weather.Weather(seed)
+    ranges = {
+        "temperature": (-25, 45), "humidity": (10, 100), "pressure": (950, 1060), "pm2_5": (0.5, 40), "pm10": (1, 80),
+        "co2": (380, 500), "illuminance": (0, 120000), "soil_moisture": (0, 95), "soil_temperature": (-20, 40),
+        "water_level": (0, 400),
+    }  # fmt: skip
+    for hour in range(24 * 30):
+        values = model.values(MIDNIGHT + hour * 3600)
+        assert values.keys() == ranges.keys()
+        for name, (low, high) in ranges.items():
+            assert low <= values[name] <= high, name
+            assert values[name] == model.value(name, MIDNIGHT + hour * 3600)
+        assert values["pm10"] > values["pm2_5"]
+    assert model.lux(MIDNIGHT) == 0
+    assert model.lux(NOON) > 5000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rain_falls_in_showers_and_adds_up(seed):
+    model = weather.Weather(seed)
+    end = NOON + 365 * DAY_S
+    tips = model.tips(NOON, end)
+    assert 300 < model.rain_mm(NOON, end) < 1500, "mm a year"
+    assert tips == sorted(tips)
+    assert min(later - earlier for earlier, later in itertools.pairwise(tips)) > 5
+    pieces = [model.tips(start, min(start + 5000.5, end)) for start in steps(NOON, end, 5000.5)]
+    assert sum(map(len, pieces)) == len(tips), "the same however it is asked"
+    wettest = max(model.soil_moisture(tip) for tip in tips)
+    dry = [moment for moment in steps(NOON, end, DAY_S / 4) if not model.tips(moment - 3 * DAY_S, moment)]
+    assert wettest > max(map(model.soil_moisture, dry)), "rain is wet"
+
+
+def steps(start, end, step):
+    while start < end:
+        yield start
+        start += step
 
 
 @pytest.mark.parametrize("seed", range(20))
