@@ -4,8 +4,9 @@ Node time stands still while a node starts and goes as fast as the node's own cl
 the network tell how fast it goes. It is asked at the first uplink, an hour later, and then once a day. A reset in deep
 sleep takes an unknown piece out of node time: from then on the time is unknown until the network has answered again.
 
-Moments are told by a stamp: quarters of a second since 2020-01-01 UTC when the time is known, else of node time; and
-flags: 0x80 known, the lower bits number the starts, because node times of two starts cannot be compared.
+Moments are told by a stamp: quarters of a second since 2020-01-01 UTC when the time is known and how fast the node's
+goes, else of node time, which may be put right later; and flags: 0x80 known, the lower bits number the starts, because
+node times of two starts cannot be compared.
 """
 
 import struct
@@ -22,7 +23,7 @@ _BASELINE_MS = const(3600000)  # what a rate is learned from, so that some ms of
 _DAY_MS = const(86400000)
 _RETRY_MS = const(900000)  # after a request without answer
 _TRIES_MAX = const(255)
-_STATE = "<BBBBQQQi"  # known and steady, start, tries, -, base in node time, base in UTC, when to ask, rate
+_STATE = "<BBBBQQQi"  # known, steady and learned, start, tries, -, base in node time, base in UTC, when to ask, rate
 
 
 class Sync:
@@ -32,7 +33,7 @@ class Sync:
     """
 
     def __init__(self, packed=b""):
-        self.known = self._steady = False
+        self.known = self._steady = self._learned = False
         self.boot = self.tries = 0
         self._base_ms = self._utc_ms = self._ask_ms = self._rate = 0
         if len(packed) == struct.calcsize(_STATE):
@@ -41,10 +42,11 @@ class Sync:
             )
             self.known = bool(bits & 1)
             self._steady = bool(bits & 2)
+            self._learned = bool(bits & 4)
 
     def pack(self):
         """32 bytes."""
-        bits = (1 if self.known else 0) | (2 if self._steady else 0)
+        bits = (1 if self.known else 0) | (2 if self._steady else 0) | (4 if self._learned else 0)
         return struct.pack(
             _STATE, bits, self.boot, self.tries, 0, self._base_ms, self._utc_ms, self._ask_ms, self._rate
         )
@@ -76,16 +78,17 @@ class Sync:
         if not 0 <= utc_ms < _TIME_MAX_MS:
             return
         passed_ms = at_ms - self._base_ms
-        learned = self.known and self._steady and passed_ms >= _BASELINE_MS
-        if learned:
+        twice = self.known and self._steady and passed_ms >= _BASELINE_MS
+        if twice:
             rate = (utc_ms - self._utc_ms - passed_ms) * _UNIT // passed_ms
             if -_RATE_MAX < rate < _RATE_MAX:
                 self._rate = rate
+                self._learned = True
         self.tries = 0
         self.known = self._steady = True
         self._base_ms = at_ms
         self._utc_ms = utc_ms
-        self._ask_ms = at_ms + (_DAY_MS if learned else _BASELINE_MS)
+        self._ask_ms = at_ms + (_DAY_MS if twice else _BASELINE_MS)
 
     def utc_ms(self, now_ms):
         """ms since 2020-01-01 UTC, as far as it is `known`."""
@@ -93,8 +96,9 @@ class Sync:
 
     def stamp(self, now_ms):
         """(quarters of a second, flags) of a moment of this start."""
-        ms = self.utc_ms(now_ms) if self.known else now_ms
-        return (ms + 125) // 250 & 0xFFFFFFFF, self.boot | (KNOWN if self.known else 0)
+        known = self.known and self._learned
+        ms = self.utc_ms(now_ms) if known else now_ms
+        return (ms + 125) // 250 & 0xFFFFFFFF, self.boot | (KNOWN if known else 0)
 
     def age(self, when, flags, now_ms):
         """Quarters of a second that have passed since a stamp; None where nobody can say."""

@@ -263,6 +263,7 @@ class Network:
     """Carries out exchanges like radio.runner.run and answers them like a network server with one device.
 
     deaf: how many transmissions it does not hear. downlinks: (port, payload) for the next uplinks, in RX1.
+    gps: what DeviceTimeReq is answered with.
     frames: everything heard; readings: (fcnt, payload) of data frames with a good MIC; nonces: DevNonces seen.
     """
 
@@ -273,6 +274,7 @@ class Network:
         self.broken = None
         self.downlinks = []
         self.commands = b""  # FOpts of the next downlink
+        self.gps: tuple | None = None  # (s, 1/256 s), the answer to who asks what time it is
         self.frames = []
         self.airtimes = []
         self.readings = []
@@ -332,6 +334,8 @@ class Network:
         body = 8 + (frame[5] & 15)
         self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[body + 1 : -4])))
         confirmed = frame[0] == 0x80
+        if self.gps and frame[8:body] == b"\x0d":  # DeviceTimeReq
+            self.commands += b"\x0d" + struct.pack("<IB", *self.gps)
         if not self.downlinks and not confirmed and not self.commands:
             return None
         fctrl = (0x20 if confirmed else 0) | len(self.commands)

@@ -4,6 +4,7 @@
 
 import struct
 
+import items as written
 from expect import equal
 from node.earlier import RANGE, Earlier
 from node.identity import Identity
@@ -175,10 +176,10 @@ def check_what_does_not_fit_goes_with_later_frames():
         frames = 0
         while left:
             text, left = items(log, left, size)
-            seen += readings(bytes.fromhex(text))
+            seen += written.read(bytes.fromhex(text))
             frames += 1
             assert frames < 200
-        expected = readings(bytes.fromhex(whole))
+        expected = written.read(bytes.fromhex(whole))
         equal(sorted(seen), sorted(expected), size)
         equal(len([row for row in seen if row[0] == "reading"]), len([row for row in rows if row[1] < 59]))
     equal(items(log, wanted((7, 0, 30)), 14), ("", wanted((7, 0, 30))), "nothing fits")
@@ -186,31 +187,6 @@ def check_what_does_not_fit_goes_with_later_frames():
 
 def plain(text):
     return text.replace(" ", "")
-
-
-def readings(data):
-    """[("reading", FCnt, part, age)] and ("none", FCnt) of items, read independently."""
-    result = []
-    at = 0
-    while at < len(data):
-        if data[at] == 5:
-            fcnt, count = struct.unpack(">HB", data[at + 2 : at + 5])
-            result += [("none", fcnt + index, 0, 0) for index in range(count)]
-            at += 5
-            continue
-        fcnt, part, high, low = struct.unpack(">HBBH", data[at + 2 : at + 8])
-        age = high << 16 | low
-        size = 5 if data[at + 8] == 15 else 3
-        count = data[at + 9]
-        at += 10
-        for index in range(count):
-            if index:
-                age -= struct.unpack(">H", data[at : at + 2])[0]
-                at += 2
-            result.append(("reading", fcnt, part, age))
-            at += size
-            fcnt, part = (fcnt, part + 1) if part else (fcnt + 1, 0)
-    return result
 
 
 def check_unknown_ages_are_said_to_be_so():

@@ -64,7 +64,9 @@ def check_without_an_answer_it_asks_again_but_not_always():
 
 def check_stamps_are_quarters_of_a_second_since_2020():
     node = Node(0)
-    node.wake()
+    for _ in range(5):  # two answers
+        equal(node.sync.stamp(node.now_ms), ((node.now_ms + 125) // 250, 1))
+        node.wake()
     when, flags = node.sync.stamp(node.now_ms)
     equal((when, flags), (4 * S_2026 + 4 * node.true_ms // 1000, KNOWN | 1))
 
@@ -76,9 +78,9 @@ def check_age_of_a_stamp():
     for _ in range(400):
         node.wake()
         stamps.append((node.true_ms, node.sync.stamp(node.now_ms)))
-    for true_ms, stamp in stamps[5:]:
+    for true_ms, stamp in stamps:
         age = node.sync.age(stamp[0], stamp[1], node.now_ms)
-        assert abs(age * 250 - (node.true_ms - true_ms)) < 2000, age
+        assert abs(age * 250 - (node.true_ms - true_ms)) < 1500, age
     age = node.sync.age(before[0], before[1], node.now_ms)
     assert abs(age * 250 - node.true_ms) < 2000, "of node time, and the rate is known by now"
     equal(node.sync.age(stamps[-1][1][0] + 40, stamps[-1][1][1], node.now_ms), 0, "never below zero")

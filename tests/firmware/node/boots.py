@@ -8,6 +8,10 @@ long as a plan). Prints what the node prints and, last, a line "RESULT " with wh
     provision  false: the node has no identity
     deaf       how many transmissions the network does not hear
     downlinks  {boot: [port, hex, window]}
+    nest       true: the network says what time it is, and asks for readings that it misses
+    loss       percent of uplinks that the network does not hear
+    cuts       {boot: [event, what]}: event is "power_cut" or "brown_out"; what is the mode of the radio at which it
+               happens, or a number of µs after the start of the boot
     between    {boot: "power_cut" | "damage_rtc"}, what happens before that boot
     limit_s    a boot that lasts longer is ended: "still awake"
     press_s, ctrl_c_s, unplug_s   seconds after the start of a boot: the button is pressed for good, Ctrl-C is typed,
@@ -20,10 +24,13 @@ long as a plan). Prints what the node prints and, last, a line "RESULT " with wh
 
 import gc
 import json
+import struct
 import sys
+from binascii import crc32
 
 gc.threshold(200000)
 
+import items  # noqa: E402
 from board import Board  # noqa: E402
 from fault import PowerDown  # noqa: E402
 from node_fakes import APP_KEY, DEV_EUI, JOIN_EUI, Network  # noqa: E402
@@ -31,11 +38,61 @@ from node_fakes import APP_KEY, DEV_EUI, JOIN_EUI, Network  # noqa: E402
 FIRMWARE = sys.argv[1]
 with open("plan.json") as file:
     PLAN = json.load(file)
+UNIX_TO_GPS = 315964800 - 18
 PACKAGES = ("lorawan", "node", "payload", "radio", "sensors")
 
 
 class EndOfBoot(BaseException):
     """The test has seen enough of this boot."""
+
+
+class Nest:
+    """What a nest does about readings that are missing: asks for them with every tenth uplink, until they come."""
+
+    RANGES = 10
+
+    def __init__(self):
+        self.missing = {}  # session: FCnts
+        self.session = 0
+        self.expected = 0
+        self.heard = 0
+        self.orders = []
+
+    def order(self, network, seen):
+        """Look at the reading that was just heard; perhaps put a downlink into the queue."""
+        session, fcnt, payload = network.join_nonce & 0xFF, seen["fcnt"], bytes.fromhex(seen["payload"])
+        missing = self.missing.setdefault(session, [])
+        if session != self.session:
+            self.session, self.expected = session, 0
+        missing += range(self.expected, fcnt)
+        self.expected = fcnt + 1
+        for item in items.read(items.items_of(payload)):
+            if item[0] == "unsent" and fcnt not in missing:
+                missing.append(fcnt)  # its parts
+            elif item[0] == "none" or (item[0] == "reading" and item[3] == 0):
+                gaps = self.missing.get(item[1], [])
+                if item[2] in gaps:
+                    gaps.remove(item[2])
+        self.heard += 1
+        if self.heard % 10 == 0 and any(self.missing.values()) and not network.downlinks:
+            ranges = b""
+            for number in sorted(self.missing):
+                for first, count in spans(self.missing[number])[: self.RANGES - len(ranges) // 4]:
+                    ranges += struct.pack(">BHB", number, first, count)
+            ticket = 100 + len(self.orders) % 100
+            self.orders.append(ticket)
+            network.downlinks.append((2, bytes((ticket, 4, len(ranges) // 4)) + ranges))
+
+
+def spans(fcnts):
+    """[(first, count)] of numbers, of at most 255 each."""
+    result = []
+    for fcnt in sorted(fcnts):
+        if result and sum(result[-1]) == fcnt and result[-1][1] < 255:
+            result[-1][1] += 1
+        else:
+            result.append([fcnt, 1])
+    return result
 
 
 class Air:
@@ -47,6 +104,8 @@ class Air:
         self.sent = []
         self.window = 1
         self.board = None
+        self.nest = Nest() if PLAN.get("nest") else None
+        self.uplinks = 0
 
     def on_transmit(self, frame):
         board = self.board
@@ -59,11 +118,23 @@ class Air:
         if self.network.deaf:
             self.network.deaf -= 1
             return
+        self.uplinks += 1
+        if not seen["join"] and crc32(self.uplinks.to_bytes(4, "little")) % 100 < PLAN.get("loss", 0):
+            return
         known = len(self.network.readings)
+        ended_us = frame["at"] + frame["airtime"]
+        seen["ended"] = board.unix_base() + ended_us / 1000000
+        if self.nest:
+            unix_256 = 256 * board.unix_base() + ended_us * 256 // 1000000
+            self.network.gps = (unix_256 // 256 - UNIX_TO_GPS, unix_256 % 256)
         reply = self.network.reply(data)
         if len(self.network.readings) > known:
             seen["fcnt"], payload = self.network.readings[-1]
+            seen["session"] = self.network.join_nonce & 0xFF
             seen["payload"] = payload.hex()
+            seen["airtime"] = frame["airtime"]
+            if self.nest:
+                self.nest.order(self.network, seen)
         if reply:
             first_s = 5 if seen["join"] else 1
             channel = (frame["freq"], frame["sf"], frame["bw"]) if self.window == 1 else (869525000, 12, 125000)
@@ -79,8 +150,28 @@ def provision():
     nvs.commit()
 
 
-def plan_happenings(board):
-    """What happens during a boot, at its moment."""
+def watch_readings(board, measured):
+    """Note every reading when it is made, and the true time."""
+    from node import measure
+
+    take = measure.take
+
+    def noting(*arguments):
+        reading = take(*arguments)
+        measured.append([board.unix_base() + board.clock.now / 1000000, dict(reading)])
+        return reading
+
+    measure.take = noting
+
+
+def plan_happenings(board, cut):
+    """What happens during a boot, at its moment. cut: of the plan, or None."""
+    if cut:
+        event, what = cut
+        if isinstance(what, int):
+            board.cut_power_at(board.clock.now + what, event)
+        else:
+            board.cut_power_when(lambda b: b.radio.mode == what, event)
 
     def limit():
         raise EndOfBoot
@@ -100,13 +191,14 @@ def plan_happenings(board):
             board.clock.at(board.clock.now + PLAN[name] * 1000000, happening)
 
 
-def one_boot(board):
+def one_boot(board, cut, measured):
     """How main.py ended."""
     start_us = board.clock.now
-    plan_happenings(board)
+    plan_happenings(board, cut)
     for name in list(sys.modules):
         if name.split(".")[0] in PACKAGES:
             del sys.modules[name]
+    watch_readings(board, measured)
     try:
         execfile(FIRMWARE + "/main.py")  # noqa: F821 - MicroPython's
         end = {"event": "returned"}
@@ -126,6 +218,7 @@ def main():
     if PLAN.get("provision", True):
         provision()
     ends = []
+    measured = []
     for boot in range(PLAN["boots"]):
         happening = PLAN.get("between", {}).get(str(boot))
         if boot:
@@ -138,10 +231,16 @@ def main():
             air.network.downlinks.append((port, bytes.fromhex(payload)))
         air.board = board
         board.air.on_transmit = air.on_transmit
-        ends.append(one_boot(board))
+        ends.append(one_boot(board, PLAN.get("cuts", {}).get(str(boot)), measured))
         if ends[-1]["event"] in ("still awake", "returned"):
             break
-    result = {"ends": ends, "sent": air.sent, "nonces": air.network.nonces, "rtc_bytes": len(board.rtc_memory)}
+    result = {
+        "ends": ends,
+        "sent": air.sent,
+        "nonces": air.network.nonces,
+        "measured": measured,
+        "rtc": bytes(board.rtc_memory).hex(),
+    }
     print("RESULT " + json.dumps(result))
 
 

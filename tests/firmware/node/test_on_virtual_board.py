@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,90 +12,17 @@ from typing import Any
 import pytest
 from nest.payload import decode
 from nest.quantities import by_name
+from node.memory import Memory
+from node_fakes import Rtc
+from on_board import BATTERY, Run, run_node
 from spatz.config import compile_config
-from spatz.sim.micropython import command
-
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-FIRMWARE = ROOT / "firmware"
-SEARCH = [ROOT / "tools/spatz/sim/device", FIRMWARE, ROOT / "tests/firmware/common"]
-
-BATTERY = {"adc": 1, "ratio": 4.9, "trim": 1.045, "enable_pin": 37, "enable_level": 0}
-CHIPS: dict[str, Any] = {
-    "radio": {
-        "chip": "sx1262",
-        "spi": 1,
-        "cs": 8,
-        "reset": 12,
-        "busy": 13,
-        "dio1": 14,
-        "tcxo_mv": 1800,
-        "antenna_gain_dbi": 2,
-    },
-    "sensors": [{"chip": "bme280", "i2c": 0, "address": 118, "sda": 41, "scl": 42}],
-    "battery": BATTERY,
-    "vext": {"pin": 36, "on": 0},
-}
-
-
-class Run:
-    """What a node did."""
-
-    def __init__(self, text: str) -> None:
-        self.text, _, result = text.rpartition("RESULT ")
-        seen = json.loads(result)
-        self.ends: list[dict[str, Any]] = seen["ends"]
-        self.sent: list[dict[str, Any]] = seen["sent"]
-        self.nonces: list[int] = seen["nonces"]
-        self.rtc_bytes: int = seen["rtc_bytes"]
-
-    @property
-    def readings(self) -> list[dict[str, Any]]:
-        return [frame for frame in self.sent if not frame["join"]]
-
-    @property
-    def events(self) -> list[str]:
-        return [end["event"] for end in self.ends]
-
 
 NodeRunner = Callable[..., Run]
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> NodeRunner:
-    def run(
-        boots: int = 1,
-        *,
-        interval_s: int = 600,
-        safe_window_s: int = 0,
-        config: str | None = None,
-        chips: dict[str, Any] | None = None,
-        world: dict[str, Any] | None = None,
-        **plan: Any,
-    ) -> Run:
-        """config: the text of config.json, "" for none, None for a good one."""
-        if config is None:
-            good = compile_config("heltec-v3", ["bme280"], "amsel", interval_s=interval_s, safe_window_s=safe_window_s)
-            config = json.dumps(good)
-        if config:
-            (tmp_path / "config.json").write_text(config)
-        plan["boots"] = boots
-        plan["world"] = {"clock": "virtual", "chips": {**CHIPS, **(chips or {})}, **(world or {})}
-        (tmp_path / "plan.json").write_text(json.dumps(plan))
-        done = subprocess.run(
-            [*command(), str(HERE / "boots.py"), str(FIRMWARE)],
-            cwd=tmp_path,
-            env={**os.environ, "MICROPYPATH": ":".join([*map(str, SEARCH), ".frozen"])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Traceback" not in done.stdout, done.stdout
-        return Run(done.stdout)
-
-    return run
+    return partial(run_node, tmp_path)
 
 
 def assert_values(frame: dict[str, Any]) -> None:
@@ -249,4 +175,6 @@ def test_nothing_secret_is_printed(node: NodeRunner) -> None:
 
 
 def test_rtc_record_is_small(node: NodeRunner) -> None:
-    assert node(2).rtc_bytes < 300
+    rtc = node(2).rtc
+    assert len(rtc) < 2048
+    assert len(rtc) - len(Memory(Rtc(rtc)).read()) <= 700

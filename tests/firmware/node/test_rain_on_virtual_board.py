@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nest.payload import decode
+from on_board import run_node
+from sky import weather
 from spatz.boards import load_board
 from spatz.config import compile_config
 from spatz.sim import nodes
-from spatz.sim.micropython import command
 
-ROOT = Path(__file__).resolve().parents[3]
-DEVICE = ROOT / "tools/spatz/sim/device"
-SEARCH = [DEVICE, ROOT / "firmware", ROOT / "tests/firmware/common"]
 SEED = 3
 BOOT_S = 0.25
 START_S = 10  # of a virtual clock: board.py
 SENSORS = ("bme280", "rain")
-
-
-def _weather() -> Any:
-    spec = importlib.util.spec_from_file_location("device_weather", DEVICE / "weather.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-WEATHER = _weather()
-SKY = WEATHER.Weather(SEED)
+MM_PER_TIP = weather.MM_PER_TIP
+SKY = weather.Weather(SEED)
 
 
 def first_shower(least: int) -> float:
@@ -51,13 +35,11 @@ def first_shower(least: int) -> float:
 class Run:
     """What the node did; times in s after the weather's `unix_s`."""
 
-    def __init__(self, text: str, unix_s: float) -> None:
-        self.text, _, result = text.rpartition("RESULT ")
-        seen = json.loads(result)
+    def __init__(self, ends: list[dict[str, Any]], sent: list[dict[str, Any]], unix_s: float) -> None:
         self.unix_s = unix_s
-        self.ends: list[dict[str, Any]] = seen["ends"]
+        self.ends = ends
         self.readings: list[tuple[float, dict[str, float], tuple[str, ...]]] = []
-        for frame in seen["sent"]:
+        for frame in sent:
             if "payload" in frame:
                 decoded = decode(1, bytes.fromhex(frame["payload"]))
                 self.readings.append((frame["at"] / 1e6, decoded.values, tuple(decoded.failed)))
@@ -78,7 +60,7 @@ class Run:
         for at, values, failed in self.readings:
             assert not failed
             least, most = (rain_at_start + self.tips(since_s, at - ago) for ago in (9, 0))
-            assert least <= round(values["rain"] / WEATHER.MM_PER_TIP) <= most, at
+            assert least <= round(values["rain"] / MM_PER_TIP) <= most, at
             assert values["rain"] == pytest.approx(round(values["rain"] / 0.2794) * 0.2794, abs=0.051)
 
 
@@ -98,29 +80,15 @@ def gauge(tmp_path: Path) -> Runner:
     ) -> Run:
         entry = load_board(board)
         config = compile_config(entry, SENSORS, "amsel", interval_s=600, safe_window_s=safe_window_s)
-        (tmp_path / "config.json").write_text(json.dumps(config))
         chips = nodes.chips(entry, 1, SENSORS)
         chips["sensors"][-1] |= gauge or {}
         world = {
-            "clock": "virtual",
             "module": entry.module.chip,
-            "chips": chips,
             "boot_us": int(BOOT_S * 1e6),
             "weather": {"seed": SEED, "unix_s": unix_s},
         }
-        (tmp_path / "plan.json").write_text(json.dumps({"boots": boots, "world": world, **plan}))
-        done = subprocess.run(
-            [*command(), str(ROOT / "tests/firmware/node/boots.py"), str(ROOT / "firmware")],
-            cwd=tmp_path,
-            env={**os.environ, "MICROPYPATH": ":".join([*map(str, SEARCH), ".frozen"])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Traceback" not in done.stdout, done.stdout
-        return Run(done.stdout, unix_s)
+        ran = run_node(tmp_path, boots, config=json.dumps(config), chips=chips, world=world, **plan)
+        return Run(ran.ends, ran.sent, unix_s)
 
     return run
 
@@ -160,8 +128,8 @@ def test_after_a_power_cut_the_total_goes_on_from_what_was_sent(gauge: Runner) -
     run = gauge(30, first_shower(10) - 900, between={"12": "power_cut"})
     totals = [values["rain"] for _, values, _ in run.readings]
     assert totals == sorted(totals)
-    assert 0 < totals[-1] <= run.tips(0, run.readings[-1][0]) * WEATHER.MM_PER_TIP + 0.05
-    lost = run.tips(0, run.readings[-1][0]) - round(totals[-1] / WEATHER.MM_PER_TIP)
+    assert 0 < totals[-1] <= run.tips(0, run.readings[-1][0]) * MM_PER_TIP + 0.05
+    lost = run.tips(0, run.readings[-1][0]) - round(totals[-1] / MM_PER_TIP)
     cut_s = run.ends[12]["start"] / 1e6
     assert lost <= run.tips(cut_s - 620, cut_s + 5)
 
