@@ -252,6 +252,17 @@ def check_a_sensor_of_the_configuration_is_not_found_again():
     equal(driver.probed, [])
 
 
+def check_a_sensor_with_nothing_left_to_say_is_left_alone():
+    Driver("light", {"illuminance": 12})
+    Slow("second", {"illuminance": 13})
+    hardware = Hardware()
+    hardware.found_sensors = False
+    sensors = [entry("light", "illuminance")]
+    reading = measure.take(sensors, hardware, Memory(), 0, [found("second", 0x23, "illuminance")])
+    equal(reading, {"illuminance": 12})
+    assert "start second" not in hardware.log
+
+
 def check_a_bus_that_does_not_work_finds_nothing():
     Driver("light", {"illuminance": 12})
     hardware = Hardware()

@@ -80,7 +80,7 @@ def gauge(tmp_path: Path) -> Runner:
     ) -> Run:
         entry = load_board(board)
         config = compile_config(entry, SENSORS, "amsel", interval_s=600, safe_window_s=safe_window_s)
-        chips = nodes.chips(entry, 1, SENSORS)
+        chips = {"vext": None, "battery": None} | nodes.chips(entry, 1, SENSORS)
         chips["sensors"][-1] |= gauge or {}
         world = {
             "module": entry.module.chip,
