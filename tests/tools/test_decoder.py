@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import quickjs
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nest import extras, payload
 from nest.errors import UserError
+from nest.i18n import translate
 from nest.quantities import all_quantities
 from nest.resources import boards_dir
 from spatz import decoder
@@ -150,6 +154,7 @@ def test_every_value_is_the_nests_own() -> None:
 
 # -- any bytes
 
+any_bytes = settings(max_examples=300, deadline=None)  # the nest makes a table of values when it first meets a quantity
 BITMAPS = st.sets(st.sampled_from([quantity.name for quantity in all_quantities()]), max_size=6).map(payload.bitmap_of)
 U16 = st.binary(min_size=2, max_size=2)
 
@@ -197,11 +202,13 @@ def same_as_the_nest(fport: int, sent: bytes) -> None:
         assert mine == nests
 
 
+@any_bytes
 @given(st.sampled_from([1, 1, 1, 0, 2, 223]), st.binary(max_size=242))
 def test_any_bytes_mean_the_same_to_the_nest(fport: int, sent: bytes) -> None:
     same_as_the_nest(fport, sent)
 
 
+@any_bytes
 @given(frames())
 def test_any_frame_means_the_same_to_the_nest(sent: bytes) -> None:
     same_as_the_nest(1, sent)
@@ -217,10 +224,23 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@any_bytes
 @given(st.sampled_from(sorted(ROUTINES.values())), JSON)
 def test_nothing_throws_whatever_a_server_hands_over(routine: str, given_: object) -> None:
     output = ENGINE.run(routine, given_)
     assert "errors" in output or "data" in output or "bytes" in output
+
+
+@pytest.mark.parametrize("fport", [None, "1", [1], {"toString": 1, "valueOf": 1}], ids=str)
+def test_an_fport_that_is_no_number(fport: object) -> None:
+    for routine in ("decodeUplink", "decodeDownlink"):
+        assert list(ENGINE.run(routine, {"fPort": fport, "bytes": [0]})) == ["errors"]
+
+
+@pytest.mark.parametrize("sent", [[1, 75, 256], [1, 75, -1], [1, 75, 0.5], [1, 75, "0"], [1, 75, None], "014b00", None])
+def test_bytes_that_are_none(sent: object) -> None:
+    assert list(ENGINE.run("decodeUplink", {"fPort": 1, "bytes": sent})) == ["errors"]
+    assert list(ENGINE.run("decodeDownlink", {"fPort": 2, "bytes": sent})) == ["errors"]
 
 
 # -- settings
@@ -237,17 +257,19 @@ SETTINGS = st.fixed_dictionaries(
         "log": st.lists(RANGE, min_size=1, max_size=50),
         "restart": st.just(True),
     },
-).filter(lambda settings: len(settings) > 1)
+).filter(lambda wanted: len(wanted) > 1)
 
 
+@any_bytes
 @given(SETTINGS)
-def test_settings_come_back_as_they_were(settings: dict[str, Any]) -> None:
-    output = ENGINE.run("encodeDownlink", {"data": settings, "fPort": 7})
+def test_settings_come_back_as_they_were(wanted: dict[str, Any]) -> None:
+    output = ENGINE.run("encodeDownlink", {"data": wanted, "fPort": 7})
     assert output["fPort"] == 2
     assert ("warnings" in output) == (len(output["bytes"]) > 51)
-    assert ENGINE.run("decodeDownlink", {"fPort": 2, "bytes": output["bytes"]}) == {"data": settings}
+    assert ENGINE.run("decodeDownlink", {"fPort": 2, "bytes": output["bytes"]}) == {"data": wanted}
 
 
+@any_bytes
 @given(st.binary(max_size=60))
 def test_any_downlink_is_refused_or_can_be_sent_again(sent: bytes) -> None:
     output = ENGINE.run("decodeDownlink", {"fPort": 2, "bytes": list(sent)})
@@ -257,7 +279,7 @@ def test_any_downlink_is_refused_or_can_be_sent_again(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "error"),
+    ("wanted", "error"),
     [
         ({"interval_s": 900}, "ticket must be"),
         ({"ticket": 0, "parity": 1}, "ticket must be"),
@@ -273,12 +295,14 @@ def test_any_downlink_is_refused_or_can_be_sent_again(sent: bytes) -> None:
         ({"ticket": 1, "log": []}, "log must be"),
         ({"ticket": 1, "log": [{"session": 1, "fcnt": 2, "count": 0}]}, "log range 1 must have"),
         ({"ticket": 1, "log": [{"session": 1, "fcnt": 2, "count": 3}] * 61}, "247 bytes; at most 242"),
+        ({"ticket": 1, "log": [None]}, "log range 1 must have"),
+        ({"ticket": 1, "parity": 1, "toString": 1}, "toString is not a setting"),
         ({"ticket": 1, "interval": 900}, "interval is not a setting"),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_impossible_setting_is_refused(settings: dict[str, Any], error: str) -> None:
-    output = ENGINE.run("encodeDownlink", {"data": settings})
+def test_an_impossible_setting_is_refused(wanted: dict[str, Any], error: str) -> None:
+    output = ENGINE.run("encodeDownlink", {"data": wanted})
     assert list(output) == ["errors"]
     assert error in output["errors"][0]
 
@@ -367,6 +391,18 @@ def test_the_command_prints_or_writes(tmp_path: Path) -> None:
     assert (written.exit_code, written.stdout) == (0, "")
     assert (tmp_path / "decoder.js").read_text(encoding="utf-8") == render_script("chirpstack")
     assert run_spatz("--for", "pigeons").exit_code == 2
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_help_shows_options_and_examples(language: str) -> None:
+    """In a process of its own: what --help says is translated when the command line is loaded."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from spatz.cli import main; main()", "decoder", "--help"],
+        capture_output=True, text=True, check=True, env={**os.environ, "LANGUAGE": language, "COLUMNS": "100"},
+    )  # fmt: skip
+    words = (translate("Examples:", language), translate("Write to this file instead of the screen.", language))
+    for word in ("--for", "--examples", "--output", "spatz decoder --for tts", *words):
+        assert word in ended.stdout
 
 
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The JavaScript decoder is strict ECMAScript 5.1 (TS013-1.0.0): a real parser, and a list of what its tree may hold."""
+"""The JavaScript decoder is strict ECMAScript 5.1 (TS013-1.0.0): a real parser, and a list of what the tree holds."""
 
 from __future__ import annotations
 
