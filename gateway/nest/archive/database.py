@@ -287,9 +287,9 @@ def _is_current(connection: Connection) -> bool:
 
 def _bring_up_to_date(connection: Connection, at: Path | DatabaseServer) -> None:
     versions = schema.schema_version
+    if connection.dialect.name == "postgresql":
+        postgres.leave_out_checks()
     if not inspect(connection).has_table(versions.name):
-        if connection.dialect.name == "postgresql":
-            postgres.leave_out_checks()
         schema.metadata.create_all(connection)
         connection.execute(insert(versions).values(version=schema.VERSION, applied_at=now_ms()))
         migrations.first_rows(connection)

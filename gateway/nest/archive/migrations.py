@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Row, Table, insert, literal, select, text, update
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn
 
 from nest import payload
@@ -111,7 +110,7 @@ def _reading(node_id: int, time: int, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _add_column(connection: Connection, table: Table, column: Column[object]) -> None:
-    definition = CreateColumn(column).compile(dialect=sqlite.dialect())
+    definition = CreateColumn(column).compile(dialect=connection.dialect)
     connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
 
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.archive.bursts import CLIMATE, EUI, FAR, NEAR, OTHER, heard, join, rows, session, store, uplink
 from gateway.archive.postgres_server import PostgresServer, needs_postgres
 from nest import quantities, status, town
-from nest.archive import Archive, open_database, schema
+from nest.archive import Archive, migrations, open_database, schema
 from nest.archive.database import database_errors, writing
 from nest.archive.journal import Journal, RefusedError
 from nest.archive.outbox import Outbox
@@ -26,7 +26,7 @@ from nest.errors import UserError
 from nest.lorawan.effects import MergeCopy, StoreSession
 from nest.model import SessionState
 from nest.registry import Registry
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql")]
@@ -80,6 +80,31 @@ def test_a_database_of_another_program_or_of_a_newer_version_is_left_alone(
         connection.execute(insert(schema.schema_version).values(version=schema.VERSION + 1, applied_at=0))
     with pytest.raises(UserError, match="newer Funkspatz"):
         open_database(server)
+
+
+def test_an_older_database_is_brought_up_to_date_once_or_not_at_all(
+    server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Registry(open_database(server)).add("amsel", EUI)
+    fails, column = [True], Column("later", BigInteger, server_default="7")
+
+    def to_next(connection: Connection) -> None:
+        Table("half", MetaData(), Column("id", Integer)).create(connection)
+        if fails.pop():
+            raise RuntimeError("power cut")
+        migrations._add_column(connection, schema.nodes, column)
+
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", {schema.VERSION - 1: to_next})
+    with pytest.raises(RuntimeError):
+        open_database(server)
+    fails.append(False)
+    for _ in range(2):
+        engine = open_database(server)
+        with engine.begin() as connection:
+            assert connection.execute(text("SELECT slug, later FROM nodes")).all() == [("amsel", 7)]
+            assert connection.execute(text("SELECT count(*) FROM half")).scalar_one() == 0
+        engine.dispose()
 
 
 def test_a_database_that_cannot_hold_every_letter_is_refused(postgres: PostgresServer) -> None:
