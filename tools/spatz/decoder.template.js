@@ -8,6 +8,7 @@
 // encodeDownlink, decodeDownlink: settings for the node, on fPort 2, such as
 //   {"ticket": 7, "interval_s": 900, "parity": 2, "confirmed": true,
 //    "log": [{"session": 3, "fcnt": 1200, "count": 24}], "restart": true}
+//   log: readings to send again; an empty list ends what an earlier one asked for.
 //   ticket: 1 to 255, another one for each order; the node's answer names it.
 "use strict";
 
@@ -197,7 +198,7 @@ function commandAt(bytes, at) {
   if (kind === CONFIRMED && bytes[at + 1] <= 1) {
     return { name: "confirmed", value: bytes[at + 1] === 1, end: at + 2 };
   }
-  if (kind === LOG && bytes[at + 1] >= 1) {
+  if (kind === LOG && at + 1 < bytes.length) {
     end = at + 2 + 4 * bytes[at + 1];
     value = end <= bytes.length ? rangesAt(bytes, at + 2, end) : null;
     return value && { name: "log", value: value, end: end };
@@ -208,8 +209,8 @@ function commandAt(bytes, at) {
 // Append the command that asks for readings of the node's log, or say in `errors` what is wrong with it.
 function encodeLog(ranges, bytes, errors) {
   var i, range;
-  if (typeof ranges !== "object" || ranges === null || !isWhole(ranges.length, 1, 255)) {
-    errors.push("log must be a list of 1 to 255 ranges");
+  if (typeof ranges !== "object" || ranges === null || !isWhole(ranges.length, 0, 255)) {
+    errors.push("log must be a list of at most 255 ranges");
     return;
   }
   bytes.push(LOG, ranges.length);
