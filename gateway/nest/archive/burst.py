@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nest.archive.database import JournalConnection
     from nest.archive.journal import Committed
 
-_HEARD, _NO_READING = schema.HEARD, schema.NO_READING
+_HEARD, _NO_READING, _UNDECODABLE = schema.HEARD, schema.NO_READING, schema.UNDECODABLE
 _NO_FCNT = 1 << 32
 _ORIGIN = schema.ORIGIN_NAMES[_HEARD]
 
@@ -269,7 +269,8 @@ class Burst:
                     more = read_rest(decoded.rest)
                     time -= round(more.age_s * 1000)
             if fcnt <= session.fcnt:
-                slots.heard_late(session, fcnt, time, kept)
+                if outcome != _UNDECODABLE:  # else nobody knows what it carried, and what is known stays
+                    slots.heard_late(session, fcnt, time, kept)
             else:
                 if fcnt > session.fcnt + 1:
                     slots.skipped(session, fcnt, time)

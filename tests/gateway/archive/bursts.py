@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nest.archive import schema
+from nest.archive.decoding import airtime_ms
 from nest.archive.outbox import Outbox
 from nest.lorawan.effects import StoreJoin, StoreUplink
 from nest.model import Heard, JoinRecord, SessionState, Uplink
@@ -42,6 +43,11 @@ def store(
     state.fcnt_up, state.active = fcnt, True
     state.heard_at = more.get("at", 1000.0)
     return StoreUplink(uplink(fcnt, content, eui=state.dev_eui, **more), state, activates)
+
+
+def measured(at: float, content: bytes = CLIMATE) -> float:
+    """When the reading of a frame was measured that was heard at `at`: as its transmission began (SF7)."""
+    return (round(at * 1000) - airtime_ms(7, 125_000, len(uplink(0, content).phy))) / 1000
 
 
 def rows(engine: Engine, table: str) -> Sequence[Any]:
