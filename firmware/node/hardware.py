@@ -92,8 +92,8 @@ class Hardware:
         """What a driver talks to its sensor by: `machine.I2C`, `machine.UART` (reads do not wait), `onewire.OneWire`,
         `machine.ADC`, or the Counter of sensors.rain.
 
-        entry: a sensor in config.json; "bus" says which, I2C when it is missing. Raises OSError, ValueError, KeyError for
-        what this board has not. `release` closes it.
+        entry: a sensor in config.json; "bus" says which, I2C when it is missing. `release` closes it. Raises OSError,
+        ValueError, KeyError, AttributeError for what this board has not.
         """
         return getattr(self, "_open_" + entry.get("bus", "i2c"))(entry)
 
@@ -117,6 +117,8 @@ class Hardware:
         return self._adc(entry["pin"], entry["atten_db"])
 
     def _open_pulse(self, entry):
+        if self.pulses is None:
+            raise OSError("no contact in config.json")
         return self.pulses.collect()
 
     def _adc(self, pin, atten_db):

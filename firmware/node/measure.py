@@ -69,7 +69,7 @@ class _Sensor:
         self.warm_up_ms = 0
 
     def start(self):
-        """Begin what takes a while. Returns whether `read` is worth trying."""
+        """Begin what takes a while. Returns the driver's read, or None when this has failed."""
         entry = self._entry
         try:
             driver = _driver(entry["driver"])
@@ -78,33 +78,36 @@ class _Sensor:
             if hasattr(driver, "start"):
                 driver.start(self._bus, entry, self._hardware.sleep_ms)
             self.warm_up_ms = entry.get("warm_up_ms", 0)
-            return True
+            return driver.read
         except Exception as error:  # whatever a sensor does, the other values are worth sending
             self._complain(error)
-            return False
+            return None
 
-    def read(self):
-        """{quantity: value or mark} of all that is wanted and that this model has."""
+    def read(self, read):
+        """{quantity: value or mark} of all that is wanted and that this model has. read: of `start`."""
         name = self._entry["driver"]
+        if read is None:
+            return self._failed()
         try:
-            got = self._driver.read(self._bus, self._entry, self._hardware.sleep_ms)
+            got = read(self._bus, self._entry, self._hardware.sleep_ms)
             for quantity in self._wanted:
                 if quantity not in got:
                     print(f"sensor {name} has no {quantity}: it is another model")
             return {quantity: _checked(got[quantity]) for quantity in self._wanted if quantity in got}
         except Exception as error:
             self._complain(error)
-            return self.failed()
+            return self._failed()
 
-    def failed(self):
+    def _failed(self):
         return dict.fromkeys(self._wanted, FAILED)
 
     def stop(self):
         """Let it rest, whatever happened."""
-        if not hasattr(self._driver, "stop"):
+        stop = getattr(self._driver, "stop", None)
+        if stop is None:
             return
         try:
-            self._driver.stop(self._bus, self._entry, self._hardware.sleep_ms)
+            stop(self._bus, self._entry, self._hardware.sleep_ms)
         except Exception as error:
             self._complain(error)
 
@@ -151,8 +154,8 @@ def _ask(sensors, hardware, notes, now_s, find, clock):
             sensor = _Sensor(entry, wanted, hardware)
             asked.append((sensor, sensor.start()))
         _wait(max([sensor.warm_up_ms for sensor, _ in asked] or [0]), hardware, clock)
-        for sensor, started in asked:
-            reading.update(sensor.read() if started else sensor.failed())
+        for sensor, read in asked:
+            reading.update(sensor.read(read))
     finally:
         for sensor, _ in asked:
             sensor.stop()

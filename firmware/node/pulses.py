@@ -35,7 +35,7 @@ class Pulses:
         self._esp32 = esp32
         self._time = time
         self._memory = None
-        self.notes = None
+        self.notes = Notes(b"", 0)
         pull = pin.PULL_UP if entry.get("pull", True) else None  # only a help: it is not sure to last in deep sleep
         self._pin = pin(entry["pin"], pin.IN, pull)
         self._debounce_ms = entry.get("debounce_ms", 200)
@@ -66,13 +66,13 @@ class Pulses:
             notes.tips = notes.tips_read
             self.counter.take()
         notes.chattered = False
-        self._count()
-        if notes.tips != notes.tips_read:
-            notes.tips_read = notes.tips
+        total = self._count()
+        if total != notes.tips_read:
+            notes.tips_read = total
             nvs = self._esp32.NVS("spatz")
-            nvs.set_i32(_KEY, notes.tips & 0x7FFFFFFF)
+            nvs.set_i32(_KEY, total & 0x7FFFFFFF)
             nvs.commit()
-        self.counter.total = notes.tips
+        self.counter.total = total
         self.counter.chattered = chattered
         return self.counter
 
@@ -81,6 +81,7 @@ class Pulses:
         if notes.tips is None:
             notes.tips = notes.tips_read = self._stored()
         notes.tips += self.counter.take()
+        return notes.tips
 
     def _stored(self):
         try:
@@ -112,7 +113,8 @@ class Pulses:
         """To be called last before a deep sleep of `ms`, which a tip may end."""
         notes = self.notes
         self._pin.irq(None)
-        if notes is None or self._memory is None:
+        memory = self._memory
+        if memory is None:
             self._esp32.wake_on_ext0(None)  # nobody could count
             return
         self._count()
@@ -123,14 +125,14 @@ class Pulses:
             self._esp32.wake_on_ext0(None)
         else:
             notes.opening = self._wait_for_a_change()
-        self._memory.sensors = notes.pack()
-        self._memory.save()
+        memory.sensors = notes.pack()
+        memory.save()
 
     def _calendar_ms(self):
         return self._time.time_ns() // 1000000
 
     def woken(self, memory, mark):
-        """After a wake by the contact: count. Returns the ms that are left to sleep, 0 when it is time for a reading."""
+        """After a wake by the contact: count. Returns the ms that are left to sleep; 0: it is time for a reading."""
         notes = Notes(memory.sensors, mark)
         if not notes.length_ms:
             return 0  # nobody asked to be woken

@@ -126,6 +126,7 @@ class Chip:
         self.nvs = {} if nvs is None else nvs
         self.armed = None
         self.cause = 1
+        self.pull = self.handler = ""
 
         class Pin:
             IN = 1

@@ -1,5 +1,7 @@
 """The capacitive soil probe: two points, wild samples, and what is no moisture."""
 
+# pyright: reportOperatorIssue=false
+
 from expect import equal, raises
 from payload.encode import OUT_OF_RANGE
 from sensors import soil

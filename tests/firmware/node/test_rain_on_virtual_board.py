@@ -80,7 +80,7 @@ def gauge(tmp_path: Path) -> Runner:
     ) -> Run:
         entry = load_board(board)
         config = compile_config(entry, SENSORS, "amsel", interval_s=600, safe_window_s=safe_window_s)
-        chips = {"vext": None, "battery": None} | nodes.chips(entry, 1, SENSORS)
+        chips: dict[str, Any] = {"vext": None, "battery": None} | nodes.chips(entry, 1, SENSORS)
         chips["sensors"][-1] |= gauge or {}
         world = {
             "module": entry.module.chip,
@@ -115,9 +115,11 @@ def test_a_tip_wakes_the_node_for_a_moment_and_leaves_its_rhythm_alone(gauge: Ru
 def test_rain_on_a_node_that_is_awake(gauge: Runner) -> None:
     """Interrupts count while it waits; they are lost in the light sleep of the receive windows, where the pin wakes."""
     shower_s = first_shower(10)
-    shaken = {"chatter": [12_000_000, 18_000_000, 1_000_000]}  # while it joins: six tips, 0.5 s each
-    run = gauge(1, shower_s - 40_000, gauge=shaken)
+    # three tips, 0.5 s each, while it waits for its JoinAccept
+    shaken = {"chatter": [12_500_000, 15_000_000, 1_000_000]}
+    run = gauge(2, shower_s - 40_000, gauge=shaken)
     assert run.ends[0]["light_ms"] > 4000
+    assert [round(values["rain"] / MM_PER_TIP) for _, values, _ in run.readings] == [0, 3]
     awake = gauge(1, shower_s - 900, safe_window_s=3600, limit_s=3500)
     assert awake.ends[0]["event"] == "still awake"
     awake.assert_all_counted()
@@ -153,7 +155,7 @@ def test_a_contact_that_stays_closed_costs_two_wakes(gauge: Runner) -> None:
 def test_a_contact_that_chatters_is_given_up_until_the_next_reading_and_is_no_rain(gauge: Runner) -> None:
     run = gauge(180, first_shower(10) - 40_000, gauge={"chatter": [650_000_000, 1_150_000_000, 1_900_000]})
     assert [failed for _, _, failed in run.readings].count(("rain",)) == 1
-    assert 100 < len(run.wakes) <= 20 + 600 // 4 + 1
+    assert 100 < len(run.wakes) <= 20 + 620 // 4 + 1
     quiet = [values["rain"] for at, values, failed in run.readings if not failed]
     assert quiet
     assert quiet == [0] * len(quiet)
