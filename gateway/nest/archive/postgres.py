@@ -128,7 +128,15 @@ def _plain(value: Any) -> Any:
 
 def _configure(connection: Any, _record: object) -> None:
     """What was acknowledged is on the disk, whatever is usual there; and the server, too, notices soon that we are
-    gone, and gives our locks to the nest that comes after."""
+    gone, and gives our locks to the nest that comes after. No text there has a NUL in it: what is asked for with one is
+    not found, and what comes with one is kept with a sign in its place."""
+    from psycopg.types.string import StrDumperUnknown
+
+    class Text(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\ufffd"))
+
+    connection.adapters.register_dumper(str, Text)
     connection.execute(
         "SET synchronous_commit = on; SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5;"
         " SET tcp_keepalives_count = 3"

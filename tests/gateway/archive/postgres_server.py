@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -30,12 +32,15 @@ def program(name: str) -> Path | None:
     return Path(there) if there else None
 
 
-def user() -> str | None:
-    """The server does not run as root: the user it runs as then; None: no such user, or we are not root."""
+def user() -> tuple[int, int] | None:
+    """The server does not run as root: the user and group it runs as then; None: no such user, or we are not root."""
     if os.geteuid() != 0:
         return None
-    known = [line.split(":")[0] for line in Path("/etc/passwd").read_text().splitlines()]
-    return next((name for name in ("postgres", "nobody") if name in known), None)
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return found.pw_uid, found.pw_gid
+    return None
 
 
 def why_not() -> str:
@@ -57,9 +62,9 @@ class PostgresServer:
         """`durable`: it waits for the disk, as a town's does."""
         self.folder = Path(tempfile.mkdtemp(prefix="nest-pg-", dir="/tmp"))  # the socket's path must be short
         self._as: list[str] = []
-        if (name := user()) is not None:
-            shutil.chown(self.folder, name, None)
-            self._as = ["setpriv", f"--reuid={name}", "--clear-groups", "--regid=nogroup"]
+        if (other := user()) is not None:
+            os.chown(self.folder, *other)
+            self._as = ["setpriv", f"--reuid={other[0]}", f"--regid={other[1]}", "--clear-groups"]
         self._options = [] if durable else ["-c", "fsync=off"]
         self._data = self.folder / "data"
         initdb = [program("initdb"), "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]

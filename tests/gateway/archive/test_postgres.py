@@ -86,7 +86,8 @@ def test_an_older_database_is_brought_up_to_date_once_or_not_at_all(
     server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Registry(open_database(server)).add("amsel", EUI)
-    fails, column = [True], Column("later", BigInteger, server_default="7")
+    fails = [True]
+    column: Column[Any] = Column("later", BigInteger, server_default="7")
 
     def to_next(connection: Connection) -> None:
         Table("half", MetaData(), Column("id", Integer)).create(connection)
@@ -370,6 +371,15 @@ def test_numbers_that_are_none_do_not_keep_the_status_from_being_saved(engine: E
     found = status.load(engine)
     assert found is not None
     assert found["x"] == [None, {"y": None}, 1.5]
+
+
+def test_a_text_with_a_nul_is_not_found_and_no_error(engine: Engine) -> None:
+    archive = Archive(engine)
+    assert archive.nodes("amsel\0") == []
+    assert archive.series("\0", "temperature", 0, 1) == []
+    Registry(engine).add("meise", OTHER)
+    status.save(engine, {"gateways": [], "pid": 1, "running": False, "x": "a\0b"})
+    assert (status.load(engine) or {})["x"] == "a\0b"  # escaped, so it may stand in JSON
 
 
 AWKWARD = ['a"b', "{}", "a,b", "NULL", "\\", "", " ", "ß€😀", "'; DROP TABLE nodes; --"]
