@@ -383,7 +383,7 @@ class Cycle:
     def _exchange(self, exchange, before_transmit):
         def before(action):
             self._airtime_us += action.airtime_us
-            self._memory.window = self._window.pack()  # with the FCnt, and before the frame: what it told must be so
+            self._memory.window = bytes(self._window.pack())  # before the frame, as the FCnt: what it told must be so
             before_transmit(action)
 
         return self._run_exchange(exchange, self._hardware.radio(), self._clock, before)

@@ -6,8 +6,8 @@ from micropython import const
 
 from payload import extras
 
-RANGE = ">BHBB"  # session, first FCnt, count, parts of the first slot that went out already
-_RANGE_SIZE = const(5)
+RANGE = ">BHB"  # session, first FCnt, count
+RANGE_SIZE = const(4)
 _NONE_SIZE = const(5)
 _DT_SIZE = const(2)
 _RECORDS_MAX = const(255)
@@ -17,8 +17,9 @@ _MORE = const(0x80)  # of a byte of a bitmap: another one follows
 class Earlier:
     """What of the wanted readings goes with the next frame.
 
-    wanted: ranges, one after the other; size: bytes that the items may have; log: node.log; session, fcnt: the slot of
-    that frame: only what is before it can be answered. age(when, flags): quarters of a second since a stamp, or None.
+    wanted: b"" for nothing, else a byte that says how many parts of the first slot went out already, and ranges, one
+    after the other. size: bytes that the items may have; log: node.log; session, fcnt: the slot of that frame, only
+    what is before it can be answered. age(when, flags): quarters of a second since a stamp, or None.
     left: what stays wanted when the frame was sent; used: bytes of the items.
     Raises OSError when the log cannot be read.
     """
@@ -28,11 +29,13 @@ class Earlier:
         self._age = age
         self._items = []  # bytes of NONE, and blocks: [session, FCnt, part, when, flags, records]
         self._last = None  # session, FCnt, part, age of the last reading in the newest block
-        self.left = wanted
+        self._done = wanted[0] if wanted else 0
+        ranges = wanted[1:]
         rest = b""
-        while self.left and not rest:
-            rest = self._answer(log, session, fcnt)
-            self.left = rest + self.left[_RANGE_SIZE:]
+        while ranges and not rest:
+            rest = self._answer(ranges, log, session, fcnt)
+            ranges = rest + ranges[RANGE_SIZE:]
+        self.left = bytes((self._done,)) + ranges if ranges else b""
         self.used = size - self._size
 
     def items(self):
@@ -46,9 +49,9 @@ class Earlier:
             result += item
         return result
 
-    def _answer(self, log, session_now, fcnt_now):
+    def _answer(self, ranges, log, session_now, fcnt_now):
         """Take the first range as far as it fits; what is left of it, or b""."""
-        session, first, count, done = struct.unpack_from(RANGE, self.left)
+        session, first, count = struct.unpack_from(RANGE, ranges)
         at = 0  # slots answered
         if session == session_now:
             before = fcnt_now - first & 0xFFFF
@@ -59,20 +62,19 @@ class Earlier:
                 if not self._none(session, first + at, distance - at):
                     break
                 at = distance
-                done = 0
-            if 0 < part <= done:
+                self._done = 0
+            if 0 < part <= self._done:
                 continue
             if not self._reading(session, fcnt, part, when, flags, payload):
                 break
-            if part:
-                done = part
-            else:
+            self._done = part
+            if not part:
                 at += 1
-                done = 0
         else:
             if at == count or self._none(session, first + at, count - at):
+                self._done = 0
                 return b""
-        return struct.pack(RANGE, session, first + at & 0xFFFF, count - at, done)
+        return struct.pack(RANGE, session, first + at & 0xFFFF, count - at)
 
     def _none(self, session, fcnt, count):
         if self._size < _NONE_SIZE:

@@ -9,7 +9,7 @@ import struct
 
 from micropython import const
 
-from node.earlier import RANGE
+from node.earlier import RANGE_SIZE
 
 FPORT = const(2)
 INTERVAL_S = (5, 65535)
@@ -19,7 +19,7 @@ _PARITY = const(2)
 _CONFIRMED = const(3)
 _LOG = const(4)
 _RESTART = const(5)
-_RANGES_MAX = const(16)
+_RANGES_MAX = const(10)  # what the shortest frame of a downlink carries beside other commands
 
 
 def carry_out(payload, memory, identity):
@@ -55,13 +55,13 @@ def _command(payload, at, memory, identity):
         return 2 if payload[at + 1] <= most and _set(identity, name, payload[at + 1]) else 0
     if kind == _LOG and left >= 2:
         count = payload[at + 1]
-        if count > _RANGES_MAX or left < 2 + 4 * count:
+        size = 2 + RANGE_SIZE * count
+        if count > _RANGES_MAX or left < size:
             return 0
-        ranges = [struct.unpack_from(">BHB", payload, at + 2 + 4 * index) for index in range(count)]
-        if [row for row in ranges if not row[2]]:
+        if 0 in [payload[at + 5 + RANGE_SIZE * index] for index in range(count)]:
             return 0
-        memory.wanted = b"".join([struct.pack(RANGE, row[0], row[1], row[2], 0) for row in ranges])
-        return 2 + 4 * count
+        memory.wanted = b"\0" + payload[at + 2 : at + size] if count else b""
+        return size
     if kind == _RESTART:
         memory.restart = True
         return 1

@@ -23,7 +23,7 @@ _BASELINE_MS = const(3600000)  # what a rate is learned from, so that some ms of
 _DAY_MS = const(86400000)
 _RETRY_MS = const(900000)  # after a request without answer
 _TRIES_MAX = const(255)
-_STATE = "<BBBBQQQi"  # known, steady and learned, start, tries, -, base in node time, base in UTC, when to ask, rate
+_STATE = "<BBBQQIi"  # known, steady and learned; start, tries, base in node time, base in UTC, when to ask (s), rate
 
 
 class Sync:
@@ -35,21 +35,18 @@ class Sync:
     def __init__(self, packed=b""):
         self.known = self._steady = self._learned = False
         self.boot = self.tries = 0
-        self._base_ms = self._utc_ms = self._ask_ms = self._rate = 0
+        self._base_ms = self._utc_ms = self._ask_s = self._rate = 0
         if len(packed) == struct.calcsize(_STATE):
-            bits, self.boot, self.tries, _, self._base_ms, self._utc_ms, self._ask_ms, self._rate = struct.unpack(
-                _STATE, packed
-            )
+            fields = struct.unpack(_STATE, packed)
+            bits, self.boot, self.tries, self._base_ms, self._utc_ms, self._ask_s, self._rate = fields
             self.known = bool(bits & 1)
             self._steady = bool(bits & 2)
             self._learned = bool(bits & 4)
 
     def pack(self):
-        """32 bytes."""
+        """27 bytes."""
         bits = (1 if self.known else 0) | (2 if self._steady else 0) | (4 if self._learned else 0)
-        return struct.pack(
-            _STATE, bits, self.boot, self.tries, 0, self._base_ms, self._utc_ms, self._ask_ms, self._rate
-        )
+        return struct.pack(_STATE, bits, self.boot, self.tries, self._base_ms, self._utc_ms, self._ask_s, self._rate)
 
     def started(self, boot):
         """Node time has a gap: a reset, or a power cut. boot: the number of this start."""
@@ -61,16 +58,16 @@ class Sync:
     def unsteady(self):
         """From here on node time may go at another rate, because the node wakes more often or more rarely."""
         self._steady = False
-        self._ask_ms = 0
+        self._ask_s = 0
 
     def due(self, now_ms):
         """Whether to ask the network with the next uplink."""
-        return now_ms >= self._ask_ms
+        return now_ms // 1000 >= self._ask_s
 
     def asked(self, now_ms):
         """It was asked; until it answers, the next time is in a while."""
         self.tries = min(self.tries + 1, _TRIES_MAX)
-        self._ask_ms = now_ms + _RETRY_MS
+        self._ask_s = (now_ms + _RETRY_MS) // 1000
 
     def answered(self, at_ms, gps_s, fraction):
         """It answered: at `at_ms` it was `gps_s` and `fraction` / 256 s since 1980-01-06, as GPS counts."""
@@ -78,7 +75,7 @@ class Sync:
         if not 0 <= utc_ms < _TIME_MAX_MS:
             return
         passed_ms = at_ms - self._base_ms
-        twice = self.known and self._steady and passed_ms >= _BASELINE_MS
+        twice = self.known and self._steady and passed_ms > _BASELINE_MS - 1000
         if twice:
             rate = (utc_ms - self._utc_ms - passed_ms) * _UNIT // passed_ms
             if -_RATE_MAX < rate < _RATE_MAX:
@@ -88,7 +85,7 @@ class Sync:
         self.known = self._steady = True
         self._base_ms = at_ms
         self._utc_ms = utc_ms
-        self._ask_ms = at_ms + (_DAY_MS if twice else _BASELINE_MS)
+        self._ask_s = (at_ms + (_DAY_MS if twice else _BASELINE_MS)) // 1000
 
     def utc_ms(self, now_ms):
         """ms since 2020-01-01 UTC, as far as it is `known`."""

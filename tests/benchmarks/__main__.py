@@ -22,6 +22,7 @@ from tests.benchmarks import (
     law,
     mqtt_cost,
     mutants,
+    node_log,
     parser,
     power_cuts,
     size,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "power cuts": power_cuts.rows,
     "law": law.rows,
     "mutants": mutants.rows,
+    "node log": node_log.rows,
 }
 
 

@@ -301,7 +301,7 @@ class Network:
                 self.time.now_us += action.airtime_us
                 reply = None if self.deaf else self.reply(action.frame)
                 self.deaf = max(0, self.deaf - 1)
-                answer = None
+                answer = self.time.ticks_us()
             elif isinstance(action, Listen):
                 answer = Heard(reply, -90, 7.0) if reply else None
                 reply = None

@@ -2,61 +2,20 @@
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportArgumentType=false
 
-import sys
-
 from expect import equal, raises
 from lorawan import eu868
 from lorawan.timing import Timing
 from node import measure
-from node.app import Life, ask_for_help
+from node.app import ask_for_help
 from node.cycle import Cycle
 from node.identity import Identity, IdentityError
-from node.log import Log
 from node.memory import Memory
-from node_fakes import DeepSleep, Fault, Files, Hardware, Network, Nvs, Reset, Rtc, Time, config
+from node_fakes import Hardware, Nvs, Reset, Time, config
+from node_world import World
 from payload.encode import FAILED
 from payload.table import QUANTITIES
 from radio import RadioError
 from radio.clock import Clock
-
-if not hasattr(sys, "print_exception"):  # CPython
-    sys.print_exception = lambda error: print("Traceback:", error)  # type: ignore[attr-defined]
-
-
-class World:
-    """Everything that a node stands in; `boot` is a start of its program."""
-
-    def __init__(self, **changes):
-        self.log = []
-        self.time = Time()
-        self.nvs = Nvs(self.log)
-        self.rtc = Rtc(log=self.log)
-        self.network = Network(self.time, self.log)
-        self.hardware = None
-        self.files = Files()
-        self.config = config(**changes)
-
-    def boot(self, woke_from_sleep=False):
-        self.nvs = self.nvs.after_reset()
-        self.nvs.log = self.log
-        self.hardware = Hardware(self.time, woke_from_sleep)
-        log = Log(Memory(self.rtc).log, "log", self.files.open, self.files.mkdir)
-        identity = Identity(self.nvs)
-        return Life(self.config, identity, self.hardware, self.rtc, self.time, self.network.run, lambda n: n // 2, log)
-
-    def sleep_after(self, life):
-        """Run it until it sleeps: for how many ms."""
-        try:
-            life.run()
-        except DeepSleep as slept:
-            self.time.now_us += slept.ms * 1000
-            return slept.ms
-        except Fault as fault:
-            raise AssertionError(str(fault)) from None
-        raise AssertionError("it returned")
-
-    def power_cut(self):
-        self.rtc.data = b""
 
 
 def check_joins_sends_and_sleeps():
