@@ -12,7 +12,7 @@ from nest.payload import Decoded, decode
 from nest.quantities import by_name
 from on_board import run_node
 from sky import weather
-from spatz.boards import load_board
+from spatz.boards import list_sensors, load_board, load_sensor
 from spatz.config import compile_config
 from spatz.sim import nodes
 
@@ -93,4 +93,32 @@ def test_a_slower_rhythm(node: Runner) -> None:
     _, readings = node(10, ["bme280", "soil:every_s=3600"], ["bme280", "soil"])
     with_soil = ["soil_moisture" in decoded.values for _, decoded in readings]
     assert with_soil == [True, False, False, False, True, False, False, False, True, False]
+    assert not any(decoded.failed for _, decoded in readings)
+
+
+# how far a reading may be from the weather, beyond its resolution: what the sensors themselves resolve
+TOLERANCE = {"pm2_5": 1, "pm10": 1, "co2": 1, "illuminance": 400, "soil_moisture": 0.6, "soil_temperature": 0.1}
+
+
+@pytest.mark.parametrize("name", [name for name in list_sensors() if name != "rain"])
+def test_every_sensor_of_the_catalogue_says_what_the_weather_is(node: Runner, name: str) -> None:
+    sensor = load_sensor(name)
+    needed = "".join(f",{key}=300" for key, it in sensor.calibration.settings.items() if it.default is None)
+    wish = f"{name}:every_s=0{needed}"
+    text, readings = node(3, [wish], [wish])
+    assert "failed" not in text
+    assert len(readings) == 3
+    for reading in readings:
+        assert_weather(reading, set(sensor.quantities), TOLERANCE)
+
+
+def test_many_sensors_are_found_and_the_best_one_measures(node: Runner) -> None:
+    wired = ["sht4x", "bme280", "scd4x:quantities=co2", "veml7700"]
+    text, readings = node(3, ["auto"], wired)
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("found ")]
+    assert sorted(found) == ["bme280", "scd4x", "sht4x", "veml7700"]
+    often = {"temperature", "humidity", "pressure", "illuminance"}
+    assert_weather(readings[0], often | {"co2"}, TOLERANCE)
+    assert_weather(readings[1], often, TOLERANCE)  # co2 has a slower rhythm
+    assert_weather(readings[2], often | {"co2"}, TOLERANCE)
     assert not any(decoded.failed for _, decoded in readings)
