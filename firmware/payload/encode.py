@@ -5,6 +5,7 @@ from payload.table import QUANTITIES
 FPORT = 1
 FAILED = "failed"  # in place of a value: the sensor did not deliver
 OUT_OF_RANGE = "out_of_range"  # in place of a value: it answered with something it cannot measure
+INDEX = {row[1]: index for index, row in enumerate(QUANTITIES)}
 
 
 def encode(reading):
@@ -18,62 +19,51 @@ def encode(reading):
 
 
 def codes(reading):
-    """The codes of a reading, one for each row of the table; -1 for what was not measured. Raises as `encode`."""
+    """The codes of a reading: [(row of the table, code)], rows rising. Raises as `encode`."""
     result = []
-    known = 0
-    for _, name, minimum, steps, bits, _ in QUANTITIES:
-        if name in reading:
-            known += 1
-            result.append(code(reading[name], minimum, steps, bits))
-        else:
-            result.append(-1)
-    if known != len(reading):
-        names = [row[1] for row in QUANTITIES]
-        raise ValueError("not a quantity: " + ", ".join(sorted(name for name in reading if name not in names)))
+    try:
+        rows = sorted([INDEX[name] for name in reading])
+    except KeyError:
+        names = sorted(name for name in reading if name not in INDEX)
+        raise ValueError("not a quantity: " + ", ".join(names)) from None
+    for index in rows:
+        row = QUANTITIES[index]
+        result.append((index, code(reading[row[1]], row)))
     return result
 
 
 def pack(codes):
     """Codes as bitmap and values, bit-packed."""
-    packed = 0
-    width = 0
-    for index, code in enumerate(codes):
-        if code >= 0:
-            bits = QUANTITIES[index][4]
-            packed = packed << bits | code
-            width += bits
-    size = (width + 7) // 8
-    return bitmap(present(codes)) + (packed << (8 * size - width)).to_bytes(size, "big")
+    packed = width = present = 0
+    for index, code in codes:
+        row = QUANTITIES[index]
+        present |= 1 << row[0]
+        bits = row[4]
+        packed = packed << bits | code
+        width += bits
+    size = width + 7 >> 3
+    packed <<= (size << 3) - width
+    if present < 0x80:
+        return (present << (size << 3) | packed).to_bytes(size + 1, "big")
+    return bitmap(present) + packed.to_bytes(size, "big")
 
 
-def present(codes):
-    """The presence bits as one number."""
-    result = 0
-    for index, code in enumerate(codes):
-        if code >= 0:
-            result |= 1 << QUANTITIES[index][0]
-    return result
-
-
-def code(value, minimum, steps, bits):
-    """The code of one value, floor((value - minimum) * steps + 1/2), or one of the two that stand for no value."""
-    failed = (1 << bits) - 1
-    if value == OUT_OF_RANGE:
-        return failed - 1
-    if value == FAILED or value != value:  # only "not a number" differs from itself
-        return failed
-    scaled = (value - minimum) * steps + 0.5
+def code(value, row):
+    """The code of one value by its row of the table, floor((value - minimum) * steps + 1/2), or one of the two that
+    stand for no value."""
+    failed = (1 << row[4]) - 1
+    try:
+        value = (value - row[2]) * row[3] + 0.5
+    except TypeError:
+        return failed - 1 if value == OUT_OF_RANGE else failed
     # compared before it becomes an int, because infinity cannot
-    if scaled < 0 or scaled >= failed - 1:
-        return failed - 1
-    return int(scaled)
+    if 0 <= value < failed - 1:
+        return int(value)
+    return failed - 1 if value == value else failed  # only "not a number" differs from itself
 
 
 def bitmap(present):
     """Seven presence bits a byte, the first seven first; bit 7 says that another byte follows."""
-    result = bytearray()
-    while True:
-        result.append(present & 0x7F | (0x80 if present > 0x7F else 0))
-        present >>= 7
-        if not present:
-            return bytes(result)
+    if present < 0x80:
+        return bytes((present,))
+    return bytes((present & 0x7F | 0x80,)) + bitmap(present >> 7)

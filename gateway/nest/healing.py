@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import struct
 from collections.abc import Mapping
 
 from nest import payload
@@ -25,6 +27,8 @@ from nest.quantities import by_name
 KEEP = 256  # slots: a window, and as much again for what an equation binds to it
 _SHIFT = 32  # how often slots are renumbered
 _MOST_SYMBOLS = 32  # of a frame: what an encoder sends at most
+_DEGREE = 15  # slots that a symbol names
+_SEED = struct.Struct("<IB")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,20 +65,16 @@ def layout_of(bitmap: bytes, varied: bool) -> Layout:
     return Layout(varied, bits, 1 << bits - 1, tuple(places))
 
 
-def subset(fcnt: int, index: int, n: int) -> list[int]:
+def subset(fcnt: int, index: int, n: int) -> set[int]:
     """The distances of the slots in symbol `index` of the frame `fcnt` with a window of `n` slots."""
-    x = ((fcnt & 0xFFFF) * 40503 + (fcnt >> 16) * 30011 + index * 27449 + 12345) & 0xFFFF or 1
-    most = 9 if n > 32 else n // 4 + 1
-    distances: list[int] = []
-    at = 0
-    while True:
-        x ^= x << 7 & 0xFFFF
-        x ^= x >> 9
-        x ^= x << 8 & 0xFFFF
-        at += 1 + x % most
-        if at > n:
-            return distances
-        distances.append(at)
+    distances: set[int] = set()
+    for byte in hashlib.sha256(_SEED.pack(fcnt, index)).digest()[:_DEGREE]:
+        distance = byte % n + 1
+        if distance in distances:  # named twice it falls out
+            distances.remove(distance)
+        else:
+            distances.add(distance)
+    return distances
 
 
 class Healer:

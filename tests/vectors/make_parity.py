@@ -8,6 +8,7 @@ nest. A scenario is a list of frames {fcnt, codes, symbols, fill, frame}; codes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import tomllib
@@ -17,7 +18,7 @@ Reading = dict[str, int]
 TABLE = tomllib.loads((Path(__file__).parents[2] / "boards/quantities.toml").read_text(encoding="utf-8"))["quantity"]
 ROWS = {row["name"]: row for row in sorted(TABLE, key=lambda row: row["bit"])}
 WINDOWS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128)
-NODE_BYTES = 384  # what a node of ours keeps; the document leaves it open
+NODE_WORDS = 128  # of 30 bits: what a node of ours keeps; the document leaves it open
 
 
 def bits(number: int, width: int) -> list[int]:
@@ -38,18 +39,9 @@ def bitmap(names: set[str]) -> bytes:
 
 
 def distances(fcnt: int, index: int, n: int) -> list[int]:
-    x = ((fcnt % 65536) * 40503 + (fcnt // 65536) * 30011 + index * 27449 + 12345) % 65536
-    x = x or 1
-    most = 9 if n > 32 else n // 4 + 1
-    found, d = [], 0
-    while True:
-        x ^= (x * 128) % 65536
-        x ^= x // 512
-        x ^= (x * 256) % 65536
-        d += 1 + x % most
-        if d > n:
-            return found
-        found.append(d)
+    """With repetitions: an XOR of the same twice is nothing."""
+    digest = hashlib.sha256(fcnt.to_bytes(4, "little") + bytes([index])).digest()
+    return [digest[at] % n + 1 for at in range(15)]
 
 
 class Node:
@@ -68,7 +60,7 @@ class Node:
         return 1 + sum(ROWS[name]["residue"] + self.varied for name in self.names)
 
     def capacity(self) -> int:
-        return max(n for n in WINDOWS if n <= NODE_BYTES // ((self.width() + 7) // 8))
+        return NODE_WORDS // -(-self.width() // 30)
 
     def frame(self, fcnt: int, codes: Reading, symbols: int, fill: int) -> bytes:
         names = set(codes)
@@ -77,7 +69,7 @@ class Node:
         elif not names <= self.names if self.varied else names != self.names:
             self.begin(names | self.names, varied=True)
         empties = range(self.last + 1, fcnt) if self.slots else range(0)
-        if self.slots and len(empties) >= self.capacity():
+        if self.slots and len(empties) >= 128:
             self.begin(self.names, varied=self.varied)
             empties = range(0)
         for empty in empties:

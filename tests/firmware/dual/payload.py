@@ -28,21 +28,22 @@ def check_unknown_quantity_is_refused():
 
 
 def check_not_a_number_is_failed():
-    equal(code(float("nan"), 0, 2, 8), 255)
-    equal(code(FAILED, 0, 2, 8), 255)
+    equal(code(float("nan"), QUANTITIES[1]), 255)
+    equal(code(FAILED, QUANTITIES[1]), 255)
 
 
 def check_infinite_is_out_of_range():
-    equal(code(float("inf"), 0, 2, 8), 254)
-    equal(code(float("-inf"), 0, 2, 8), 254)
-    equal(code(OUT_OF_RANGE, 0, 2, 8), 254)
+    equal(code(float("inf"), QUANTITIES[1]), 254)
+    equal(code(float("-inf"), QUANTITIES[1]), 254)
+    equal(code(OUT_OF_RANGE, QUANTITIES[1]), 254)
 
 
 def check_no_value_becomes_a_reserved_code():
-    for _, name, minimum, steps, bits, _ in QUANTITIES:
+    for row in QUANTITIES:
+        _, name, minimum, steps, bits, _ = row
         top = (1 << bits) - 3
         for step in range(top - 3, top + 6):
-            got = code(minimum + step / steps, minimum, steps, bits)
+            got = code(minimum + step / steps, row)
             equal(got, step if step <= top else top + 1, name)
 
 
