@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nest.archive import open_database, schema
 from nest.archive.journal import Journal
+from nest.database_url import DatabaseServer
 from nest.lorawan.effects import Stored, StoreUplink
 from nest.model import Heard, SessionState, Uplink
 from sqlalchemy import insert
@@ -30,7 +31,8 @@ START = 1_780_000_000.0
 class Town:
     """A database with `count` joined nodes, each of which may be heard."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, server: DatabaseServer | None = None) -> None:
+        """A file in `folder`, or an empty database on a server."""
         self._random = random.Random(2026)  # noqa: S311  not for keys
         self.states = [
             SessionState(
@@ -38,7 +40,7 @@ class Town:
             )
             for n in range(count)
         ]
-        self._engine = engine = open_database(folder / f"{count}.db")
+        self._engine = engine = open_database(server or folder / f"{count}.db")
         with engine.begin() as connection:
             connection.execute(
                 insert(schema.nodes),
