@@ -170,15 +170,8 @@ def run(kills: int, seed: int, folder: Path) -> Report:
 
 def _look(report: Report, gateway: PatientGateway, listener: Listener, nest: RunningNest, end: float) -> None:
     with sqlite3.connect(f"file:{nest.folder}/nest.db?mode=ro", uri=True) as database:
-        found = Counter(
-            (node_id - 1, fcnt) for node_id, fcnt in database.execute("select node_id, fcnt from frames")
-        )
-        readings = Counter(
-            node_id - 1
-            for (node_id,) in database.execute(
-                "select node_id from readings where quantity_id = 0"  # one temperature a frame
-            )
-        )
+        found = Counter((node_id - 1, fcnt) for node_id, fcnt in database.execute("select node_id, fcnt from frames"))
+        readings = Counter(node_id - 1 for (node_id,) in database.execute("select node_id from readings"))
     report.acknowledged = len(gateway.acknowledged)
     report.lost = sorted(gateway.acknowledged - set(found))
     report.doubled = sorted(what for what, count in found.items() if count > 1)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from nest import town as towns
-from nest.archive import Archive, open_database, schema
+from nest.archive import Archive, codes, open_database, schema
 from nest.archive.database import writing
 from nest.live import Live, ReadingEvent
 from nest.registry import Registry
@@ -342,8 +342,9 @@ def test_a_month_of_frequent_readings_is_drawn(served: Served, visit: Callable[.
     now = round(time.time() * 1000)
     with writing(served.engine) as connection:
         node = connection.execute(select(schema.nodes.c.id).where(schema.nodes.c.slug == "meise")).scalar_one()
+        packed = [codes.pack({"temperature": 600 + step}) for step in range(300)]
         rows = [
-            {"node_id": node, "quantity_id": 0, "time": now - 10_000 * step, "value": step % 300 / 10, "quality": 0}
+            {"node_id": node, "time": now - 10_000 * step, "origin": schema.HEARD, "codes": packed[step % 300]}
             for step in range(30, 200_000)
         ]
         connection.execute(insert(schema.readings), rows)

@@ -27,7 +27,8 @@ def documented_reading(of: ReadingEvent) -> dict[str, Any]:
         values[name] = {"value": value, "unit": by_name()[name].unit}
         if of.qualities.get(name, "good") != "good":
             values[name]["quality"] = of.qualities[name]
-    return {"time": iso(of.time), "node": of.node_slug, "values": values}
+    lost = {} if of.origin in ("heard", "other") else {"origin": of.origin}
+    return {"time": iso(of.time), "node": of.node_slug, "values": values, **lost}
 
 
 def documented_status(of: Uplink) -> dict[str, Any]:
@@ -56,11 +57,13 @@ def test_a_status_says_who_heard_it() -> None:
     st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
     MOMENTS,
     st.dictionaries(st.sampled_from(sorted(by_name())), st.tuples(st.none() | NUMBERS, QUALITIES)),
+    st.sampled_from(["heard", "recovered", "backfilled", "other"]),
 )
-def test_a_reading_is_the_json_of_its_shape(slug: str, moment: float, values: dict[str, tuple[Any, str]]) -> None:
-    made = ReadingEvent(
-        slug, moment, {name: value for name, (value, _) in values.items()}, {n: q for n, (_, q) in values.items()}
-    )
+def test_a_reading_is_the_json_of_its_shape(
+    slug: str, moment: float, values: dict[str, tuple[Any, str]], origin: str
+) -> None:
+    qualities = {name: quality for name, (_, quality) in values.items()}
+    made = ReadingEvent(slug, moment, {name: value for name, (value, _) in values.items()}, qualities, origin=origin)
     assert reading_json(made).decode() == json.dumps(documented_reading(made), ensure_ascii=False)
 
 

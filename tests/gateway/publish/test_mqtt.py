@@ -446,6 +446,29 @@ async def test_a_new_reading_does_not_wait_until_all_the_old_ones_are_told() -> 
         assert turns > 20_000 / mqtt._SLICE, "the rest of the nest has no turn"
 
 
+async def test_a_reading_that_was_lost_and_came_back_is_told_apart_and_not_retained() -> None:
+    async with fake() as (broker, port), publishing(port) as publisher:
+        await caught_up(publisher, port)
+        publisher.offer([(1, event(temperature=2.0, moment=NOON))])
+        lost = [event(temperature=float(3 + number), moment=NOON + 1 + number) for number in range(2)]
+        for one, origin in zip(lost, ("recovered", "backfilled"), strict=True):
+            one.origin = origin
+        publisher.offer([(2, lost[0]), (3, lost[1]), (4, event(temperature=5.0, moment=NOON))])
+        await until(lambda: publisher.done == 4)
+        topic = f"{TOPIC}/amsel"
+        by = {
+            json.loads(told.payload)["values"]["temperature"]["value"]: (told.topic, told.retain)
+            for told in broker.told
+            if told.topic in (f"{topic}/reading", f"{topic}/earlier")
+        }
+        assert by == {
+            2.0: (f"{topic}/reading", True),
+            3.0: (f"{topic}/earlier", False),
+            4.0: (f"{topic}/earlier", False),
+            5.0: (f"{topic}/reading", True),
+        }
+
+
 async def test_a_reading_that_comes_late_is_told_but_not_retained() -> None:
     async with fake() as (broker, port), publishing(port) as publisher:
         await caught_up(publisher, port)

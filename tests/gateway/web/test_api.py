@@ -21,6 +21,7 @@ async def test_nodes_with_their_latest_values(client: httpx.AsyncClient) -> None
         "time": "2026-05-01T11:59:48.000Z",
         "age_s": 12,
         "state": "good",
+        "origin": "other",
     }
     assert amsel["last_seen"] == "2026-05-01T11:59:48.000Z"
     assert amsel["stale"] is False
@@ -49,7 +50,10 @@ async def test_readings_in_order_with_gaps_and_in_parts(client: httpx.AsyncClien
     address = "/api/v1/nodes/amsel/readings"
     answer = (await client.get(address, params={"quantity": "temperature"})).json()
     everything = [[NOW - 3600, 1.5], [NOW - 1800, -2.5], [NOW - 900, None], [NOW - 12, 0.0]]
-    assert answer == {"node": "amsel", "quantity": "temperature", "unit": "°C", "readings": everything, "next": None}
+    assert answer == {
+        "node": "amsel", "quantity": "temperature", "unit": "°C", "readings": everything, "origins": ["other"] * 4,
+        "next": None,
+    }  # fmt: skip
 
     parts, start = [], "2026-05-01T00:00:00Z"
     while start:
@@ -125,12 +129,35 @@ async def test_open_data_is_open_to_every_website_and_pages_are_not(client: http
     assert "access-control-allow-origin" not in (await client.get("/")).headers
 
 
+async def test_days_say_how_complete_they_are(client: httpx.AsyncClient, archive: Archive) -> None:
+    archive.add_reading("amsel", NOW - 3 * 86400, {"temperature": 1.5})
+    whole = {"recovered": 0, "backfilled": 0, "missing": 0}
+    three_days_ago = {"day": "2026-04-28", "expected": 1, "present": 1, **whole}
+    today = {"day": "2026-05-01", "expected": 1, "present": 1, **whole}
+    address = "/api/v1/nodes/amsel/days"
+    assert (await client.get(address)).json() == {"node": "amsel", "days": [three_days_ago, today]}
+    for query, found in (
+        ({"last": "2026-04-30"}, [three_days_ago]),
+        ({"first": "2026-04-29"}, [today]),
+        ({"first": "2025-05-01", "last": "2026-04-28"}, [three_days_ago]),
+    ):
+        assert (await client.get(address, params=query)).json()["days"] == found, query
+    for query, status in (
+        ({"first": "2026-05-02"}, 422),
+        ({"first": "2025-04-30"}, 422),
+        ({"first": "yesterday"}, 422),
+    ):
+        assert (await client.get(address, params=query)).status_code == status, query
+    assert (await client.get("/api/v1/nodes/kuckuck/days")).status_code == 404
+
+
 async def test_openapi_describes_what_is_answered(client: httpx.AsyncClient) -> None:
     described = (await client.get("/api/v1/openapi.json")).json()
     assert sorted(described["paths"]) == [
         "/api/v1/events",
         "/api/v1/nodes",
         "/api/v1/nodes/{slug}",
+        "/api/v1/nodes/{slug}/days",
         "/api/v1/nodes/{slug}/readings",
         "/api/v1/quantities",
         "/api/v1/status",

@@ -85,20 +85,24 @@ async def test_a_reading_arrives_at_everybody(running: Running) -> None:
         assert "content-encoding" not in one.headers
         readers = [answer.aiter_lines() for answer in (one, two)]
         assert [await next_block(reader) for reader in readers] == [["retry: 3000"]] * 2
-        heard = "2026-05-01T11:59:59.500Z"
+        measured = "2026-05-01T11:59:59.500Z"
+        each = {"time": measured, "age_s": 0, "origin": "backfilled"}
         values = {"temperature": 21.4, "humidity": None, "unheard_of": 1.0}
         qualities = {"temperature": "good", "humidity": "out_of_range", "unheard_of": "good"}
-        running.live.publish(ReadingEvent("amsel", NOW - 0.5, values, qualities))
+        event = ReadingEvent("amsel", NOW - 0.5, values, qualities, origin="backfilled", heard_at=NOW - 0.25)
+        running.live.publish(event)
         for reader in readers:
-            event, data = await next_block(reader)
-            assert event == "event: reading"
+            name, data = await next_block(reader)
+            assert name == "event: reading"
             assert json.loads(data.removeprefix("data: ")) == {
                 "node": "amsel",
-                "time": heard,
+                "time": measured,
                 "now": "2026-05-01T12:00:00.000Z",
+                "heard_at": "2026-05-01T11:59:59.750Z",
+                "origin": "backfilled",
                 "values": {
-                    "temperature": {"value": 21.4, "unit": "°C", "time": heard, "age_s": 0, "state": "good"},
-                    "humidity": {"value": None, "unit": "%", "time": heard, "age_s": 0, "state": "out_of_range"},
+                    "temperature": {"value": 21.4, "unit": "°C", "state": "good", **each},
+                    "humidity": {"value": None, "unit": "%", "state": "out_of_range", **each},
                 },
             }
 
