@@ -24,11 +24,13 @@ from typing import Protocol
 
 from nest import lorawan
 from nest.archive import Archive
+from nest.archive.changes import Change
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Committed, Journal, RefusedError, ReplacedError
 from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
 from nest.model import Downlink, RadioFrame, Uplink
+from nest.recovery import Recovery
 from nest.registered import Registered
 from nest.registry import Registry
 
@@ -50,6 +52,9 @@ KINDS = {
     "not_stored": "a transaction that the database refused (busy, full); it was tried again",
     "not_taken": "frame not taken and not acknowledged, because the database has refused for too long",
     "broken": "something the database will never take, left out; see the log",
+    "recovered": "reading of a lost frame, recovered from the parity of others",
+    "backfilled": "reading that was missing, taken from the node's log",
+    "healing_wrong": "recovered reading that differs from its frame, which came late; report this",
 }
 
 # frames of these kinds do not speak for their gateway: they are a neighbour's, noise, or forged
@@ -74,7 +79,7 @@ _OUTWARD = (effects.SendDownlink, effects.Publish)
 class _Work:
     """What one transaction is about."""
 
-    batch: list[effects.Stored]
+    batch: list[effects.Stored | Change]
     after: list[effects.SendDownlink | effects.Publish]  # what stands behind the batch
     acknowledge: list[Callable[[], None]]
     mark: int
@@ -131,11 +136,12 @@ class Network:
         self._under_way: _Work | None = None
         self.counters = counters
         self.trouble: str | None = None  # why the database refuses, while it does
-        self._batch: list[effects.Stored] = []
+        self._batch: list[effects.Stored | Change] = []
         self._after: list[effects.SendDownlink | effects.Publish] = []  # what stands behind the batch
         self._acknowledge: list[Callable[[], None]] = []
         self._commit_at: float | None = None
         self._mark = publisher.done
+        self._recovery = Recovery(archive.recent_frames)
         self._registered = Registered(registry, archive, journal, downlinks, publisher.forget)
         self.core = self._registered.begin(settings)
 
@@ -319,6 +325,16 @@ class Network:
                     self._publisher.heard(effect.uplink)
                 elif not (self.core.is_in_time(effect.downlink, self._clock()) and self._send(effect.downlink)):
                     self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
+        if done is not None and done.decoded:
+            self._heal(done)
+
+    def _heal(self, done: Committed) -> None:
+        """What was stored may have brought lost readings back; they are for the next transaction."""
+        found = self._recovery.take(done.decoded)
+        if found:
+            self._batch += found
+            if self._commit_at is None:
+                self._commit_at = self._clock() + COLLECT_S
 
     def _refused(self, reason: str) -> None:
         self.counters["not_stored"] += 1
@@ -347,6 +363,9 @@ class Network:
             ("late_frame", done.late),
             ("unknown_session", len(done.ended)),
             ("broken", len(done.failed)),
+            ("recovered", done.recovered),
+            ("backfilled", done.backfilled),
+            ("healing_wrong", done.healing_wrong),
         ):
             if count:
                 self.counters[kind] += count

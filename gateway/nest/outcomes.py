@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "unknown_session", "unknown_device", "mic_bad", "replay", "dev_nonce_used", "dev_nonce_low",
         "join_nonce_exhausted", "join_deferred", "crc_bad", "malformed", "unexpected_type", "not_taken",
     ),
-    "readings": ("readings", "no_reading", "undecodable"),
+    "readings": ("readings", "recovered", "backfilled", "no_reading", "undecodable", "healing_wrong"),
     "downlinks": (
         "downlink_sent", "downlink_no_room", "downlink_retried", "downlink_failed", "downlink_too_long",
         "adr_request", "adr_refused", "mac_malformed",

@@ -97,7 +97,7 @@ def payerne(seed: int) -> list[Reading] | None:
 
 def wild(count: int, seed: int) -> Iterator[tuple[int, Reading, bool]]:
     """(FCnt, reading, whether power was cut before it): jumps of 10 °C, a charging battery, sensors that drop out and
-    come back, dust once an hour, frames without a reading, restarts with a leap of the counter, a sensor more or less."""
+    come back, dust once an hour, frames without a reading, restarts with a leap of the counter, a sensor more."""
     rng = random.Random(seed)  # noqa: S311  to be repeated
     fcnt, temperature, humidity, pressure, battery, dust = 0, 12.0, 70.0, 1000.0, 3.7, 15.0
     broken: str | None = None

@@ -24,6 +24,11 @@ class Archive:
         with self._engine.begin() as connection:
             return sessions.sessions(connection)
 
+    def recent_frames(self, key: tuple[bytes, int], count: int) -> list[tuple[int, bytes, int | None]]:
+        """(FCnt, FRMPayload, FPort) of the session (DevEUI, JoinNonce), those of its last `count` FCnts, by FCnt."""
+        with self._engine.begin() as connection:
+            return sessions.recent_frames(connection, *key, count)
+
     def joins(self, dev_eui: bytes | None = None) -> list[JoinRecord]:
         """Every answered join, of one device or of all; and what must count as one, see `sessions.joins`."""
         with self._engine.begin() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from nest.archive import schema
 from nest.model import JoinRecord, SessionState
@@ -45,6 +45,24 @@ def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinReco
         found = found.where(nodes.c.dev_eui == dev_eui.hex())
         floors = floors.where(nodes.c.dev_eui == dev_eui.hex())
     records = [JoinRecord(bytes.fromhex(row[0]), row[1], row[2]) for row in connection.execute(found)]
-    return records + [
-        JoinRecord(bytes.fromhex(row[0]), NO_DEV_NONCE, row[1]) for row in connection.execute(floors)
-    ]
+    return records + [JoinRecord(bytes.fromhex(row[0]), NO_DEV_NONCE, row[1]) for row in connection.execute(floors)]
+
+
+def recent_frames(
+    connection: Connection, dev_eui: bytes, join_nonce: int, count: int
+) -> list[tuple[int, bytes, int | None]]:
+    """See Archive.recent_frames."""
+    sessions, nodes, frames = schema.sessions, schema.nodes, schema.frames
+    of_session = (
+        select(sessions.c.id)
+        .join(nodes, nodes.c.id == sessions.c.node_id)
+        .where(nodes.c.dev_eui == dev_eui.hex(), sessions.c.join_nonce == join_nonce)
+        .scalar_subquery()
+    )
+    newest = select(func.max(frames.c.fcnt)).where(frames.c.session_id == of_session).scalar_subquery()
+    wanted = (
+        select(frames.c.fcnt, frames.c.payload, frames.c.fport)
+        .where(frames.c.session_id == of_session, frames.c.fcnt > newest - count)
+        .order_by(frames.c.fcnt)
+    )
+    return [(row.fcnt, row.payload, row.fport) for row in connection.execute(wanted)]

@@ -1,0 +1,143 @@
+"""Healing beside the archive: what a running nest recovers, also after a restart; a town without loss costs nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+
+from nest import payload
+from nest.archive import schema
+from nest.archive.changes import CloseGap, StoreRecovered
+from nest.recovery import MOST_SESSIONS, Frame, Key, Recovery
+
+_spec = importlib.util.spec_from_file_location(
+    "make_parity", Path(__file__).resolve().parents[1] / "vectors/make_parity.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+oracle = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracle)
+
+KEY = (bytes(8), 3)
+
+
+class Stored:
+    """An archive of frames; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.frames: dict[Key, dict[int, Frame]] = {}
+        self.asked = 0
+
+    def recent(self, key: Key, count: int) -> list[Frame]:
+        self.asked += 1
+        frames = self.frames.get(key, {})
+        return [frames[fcnt] for fcnt in sorted(frames) if fcnt > max(frames) - count]
+
+    def store(self, key: Key, fcnt: int, content: bytes, fport: int = 1) -> tuple[Key, int, bytes, int]:
+        self.frames.setdefault(key, {})[fcnt] = (fcnt, content, fport)
+        return key, fcnt, content, fport
+
+
+def series(count: int, seed: int = 1) -> list[dict[str, int]]:
+    rng = random.Random(seed)  # noqa: S311  to be repeated
+    codes, made = {"temperature": 800, "humidity": 120, "pressure": 3200, "battery": 180}, []
+    for _ in range(count):
+        codes = {name: code + rng.randint(-1, 1) for name, code in codes.items()}
+        made.append(codes)
+    return made
+
+
+def run(
+    stored: Stored, recovery: Recovery, frames: list[tuple[int, bytes]], key: Key = KEY
+) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {}
+    for fcnt, frame in frames:
+        for one in recovery.take([stored.store(key, fcnt, frame)]):
+            assert isinstance(one, StoreRecovered)
+            assert (one.dev_eui, one.join_nonce) == key
+            found[one.fcnt] = dict(one.codes)
+    return found
+
+
+def made(readings: list[dict[str, int]]) -> list[tuple[int, bytes]]:
+    node = oracle.Node()
+    return [(fcnt, node.frame(fcnt, codes, 1, 0)) for fcnt, codes in enumerate(readings)]
+
+
+def test_lost_readings_come_back_while_frames_come_in() -> None:
+    readings, stored = series(300), Stored()
+    lost = {5, 6, 7, 40, 90, 91, 150}
+    found = run(stored, Recovery(stored.recent), [frame for frame in made(readings) if frame[0] not in lost])
+    assert found == {fcnt: readings[fcnt] for fcnt in lost}
+
+
+def test_a_nest_that_starts_again_goes_on_healing() -> None:
+    readings, stored = series(120), Stored()
+    frames = [frame for frame in made(readings) if not 60 <= frame[0] <= 64]
+    run(stored, Recovery(stored.recent), frames[:62])
+    found = run(stored, Recovery(stored.recent), frames[62:])
+    assert {60, 61, 62, 63, 64} <= set(found)
+    assert all(found[fcnt] == readings[fcnt] for fcnt in found)
+
+
+def test_a_node_of_which_nothing_is_lost_is_looked_up_once() -> None:
+    stored = Stored()
+    recovery = Recovery(stored.recent)
+    assert run(stored, recovery, made(series(400))) == {}
+    assert stored.asked == 1
+    assert [session.healer for session in recovery._sessions.values()] == [None]
+
+
+def test_a_long_time_without_loss_ends_the_cost() -> None:
+    stored = Stored()
+    recovery = Recovery(stored.recent)
+    run(stored, recovery, [frame for frame in made(series(600)) if frame[0] != 50])
+    assert [session.healer for session in recovery._sessions.values()] == [None]
+
+
+def test_more_sessions_than_there_is_room_for() -> None:
+    stored = Stored()
+    recovery = Recovery(stored.recent)
+    for number in range(MOST_SESSIONS + 50):
+        recovery.take([stored.store((number.to_bytes(8, "big"), 1), 0, b"\x00")])
+    assert len(recovery._sessions) == MOST_SESSIONS
+
+
+def test_a_frame_without_a_reading_closes_its_gap() -> None:
+    dust = {"temperature": 800, "pm2_5": 100}
+    node, stored = oracle.Node(), Stored()
+    frames = []
+    for fcnt in range(60):
+        if fcnt == 30:
+            continue  # MAC commands alone, and lost
+        codes = dust if fcnt % 4 == 0 else {"temperature": 800}
+        frames.append((fcnt, node.frame(fcnt, codes, 2, 0)))
+    recovery = Recovery(stored.recent)
+    wanted = [one for fcnt, frame in frames for one in recovery.take([stored.store(KEY, fcnt, frame)])]
+    assert wanted == [CloseGap(*KEY, 30, 0, schema.NEVER_WAS)]
+
+
+def test_what_the_log_tells_helps_its_neighbours() -> None:
+    readings = series(140)
+    for codes in readings[50:53]:
+        codes["temperature"] += 100
+    frames = [frame for frame in made(readings) if not 48 <= frame[0] <= 54]
+    fcnt, frame = frames.pop()
+    size = len(frame) - len(payload.decode(1, frame).rest)
+    values = payload.decode(1, made(readings)[51][1])
+    assert values.codes["temperature"] == readings[51]["temperature"]
+    packed = made(readings)[51][1][:size]
+    item = bytes([4, KEY[1], 0, 51, 0, 0, 0, 100]) + packed[:1] + b"\x01" + packed[1:]
+    told = frame[:size] + bytes([frame[size] | 0x40, len(item)]) + item + frame[size + 1 :]
+    stored = Stored()
+    found = run(stored, Recovery(stored.recent), [*frames, (fcnt, told)])
+    assert set(found) == {48, 49, 50, 52, 53, 54}
+    assert all(found[at] == readings[at] for at in found)
+
+
+def test_hostile_payloads_are_survived() -> None:
+    stored, rng = Stored(), random.Random(2)  # noqa: S311  to be repeated
+    recovery = Recovery(stored.recent)
+    for _ in range(2000):
+        recovery.take([stored.store(KEY, rng.randrange(400), rng.randbytes(rng.randrange(60)), rng.choice((1, 1, 2)))])
