@@ -185,12 +185,12 @@ def wrong_setting(folder: Path) -> None:
 
 def bad_broker_url(folder: Path) -> None:
     text = (folder / "town.toml").read_text()
-    (folder / "town.toml").write_text(text.replace('url = ""', 'url = "broker"'))
+    (folder / "town.toml").write_text(text.replace('\nurl = ""', '\nurl = "broker"', 1))
 
 
 def broker_away(folder: Path) -> None:
     text = (folder / "town.toml").read_text()
-    (folder / "town.toml").write_text(text.replace('url = ""', f'url = "mqtt://127.0.0.1:{free_port()}"'))
+    (folder / "town.toml").write_text(text.replace('\nurl = ""', f'\nurl = "mqtt://127.0.0.1:{free_port()}"', 1))
 
 
 def no_database(folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_systemd_is_told_from_the_start_to_the_end(folder: Path, manager: socket
 def test_logs_for_programs(folder: Path, manager: socket.socket) -> None:
     """A broker that is away is worth a warning; its password is not worth telling."""
     settings = folder / "town.toml"
-    settings.write_text(settings.read_text().replace('url = ""', 'url = "mqtt://nest:s3cret@127.0.0.1:1"'))
+    settings.write_text(settings.read_text().replace('\nurl = ""', '\nurl = "mqtt://nest:s3cret@127.0.0.1:1"', 1))
     process = start(folder, manager, "--log-format", "json")
     wait_for(manager, b"READY=1")
     assert process.stderr
