@@ -18,7 +18,7 @@ HARDWARE = {"esp32", "machine", "time", "network", "neopixel", "onewire"}
 # What each package of the firmware may import besides itself.
 FIRMWARE_MAY = {
     "lorawan": {"binascii", "collections", "cryptolib", "micropython", "struct"},
-    "payload": {"micropython"},
+    "payload": {"array", "hashlib", "micropython", "struct"},
     "sensors": {"micropython", "payload", "struct"},  # payload says what a value may be besides a number
     "radio": {"gc", "lorawan", "micropython"},
     "node": MICROPYTHON | HARDWARE | FIRMWARE_PACKAGES | {"random"},

@@ -53,7 +53,6 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "cost mqtt": mqtt_cost.rows,
     "healing": healing.rows,
     "backfill": backfill.rows,
-    "node log": node_log.rows,
     "size": size.rows,
     "work": work.rows,
     "energy": energy.rows,
