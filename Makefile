@@ -33,6 +33,7 @@ lint: $(READY) $(TYPINGS)
 	$(BIN)/python -m tests.lint
 
 bench: $(READY)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pvlib==0.10.5  # a month of real weather
 	$(BIN)/python -m tests.benchmarks
 
 clean:
