@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nest.archive import Archive, open_database
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nest.archive import Archive, adding, open_database
+from nest.archive.database import writing
 from nest.archive.downlinks import DownlinkQueue
+from nest.quantities import by_name
 from nest.registry import Registry
 from sqlalchemy import Engine, event
 
@@ -125,3 +131,27 @@ def test_what_waits_is_found_without_looking_through_what_was_sent(engine: Engin
 def test_a_stranger_has_no_readings(archive: Archive) -> None:
     with pytest.raises(LookupError):
         archive.add_reading("nobody", 0.0, {"temperature": 1.0})
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.sets(st.sampled_from(["temperature", "pm10", "co2"]), min_size=1)), max_size=12
+    )
+)
+def test_the_latest_values_are_those_of_the_whole_history(made: list[tuple[int, set[str]]]) -> None:
+    """In whatever order readings come, of whatever quantities; and still after the notes about them were made anew."""
+    with contextlib.ExitStack() as parts:
+        folder = parts.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        engine = open_database(Path(folder) / "nest.db")
+        parts.callback(engine.dispose)
+        Registry(engine).add("amsel", EUI)
+        archive = Archive(engine)
+        for moment, names in made:
+            archive.add_reading("amsel", moment, dict.fromkeys(names, 20.0))
+        for _ in range(2):
+            whole = {name: archive.series("amsel", name, 0, 100) for name in by_name()}
+            latest = {name: value.time for name, value in archive.latest("amsel")[0].values.items()}
+            assert latest == {name: found[-1][0] for name, found in whole.items() if found}
+            with writing(engine) as connection:
+                adding.renew_last_measured(connection)
