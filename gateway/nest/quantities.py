@@ -12,6 +12,16 @@ from nest.resources import boards_dir
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Doubt:
+    """When a value is doubtful (nest.archive.days_flags); 0: never."""
+
+    spike: float = 0.0  # a jump and a return of more than this, in the quantity's unit
+    stuck_h: float = 0.0  # the same code for so many hours
+    apart: float = 0.0  # further than this from what nodes nearby measure, in the quantity's unit
+    apart_km: float = 0.0  # that is nearby
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Quantity:
     """One quantity: how its value is coded in a payload, and what it is called where."""
 
@@ -30,6 +40,7 @@ class Quantity:
     meaning_de: str
     sensorthings: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)  # name, definition
     homeassistant: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)  # device_class, state_class
+    doubt: Doubt = Doubt()
 
     @property
     def code_failed(self) -> int:
@@ -63,7 +74,13 @@ def all_quantities() -> tuple[Quantity, ...]:
     with (boards_dir() / "quantities.toml").open("rb") as file:
         tables: list[dict[str, Any]] = tomllib.load(file)["quantity"]
     fields = {field.name for field in dataclasses.fields(Quantity)}
-    found = [Quantity(**{key: value for key, value in table.items() if key in fields}) for table in tables]
+    found = [
+        Quantity(
+            **{key: value for key, value in table.items() if key in fields and key != "doubt"},
+            doubt=Doubt(**table.get("doubt", {})),
+        )
+        for table in tables
+    ]
     return tuple(sorted(found, key=lambda quantity: quantity.bit))
 
 

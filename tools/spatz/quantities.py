@@ -32,6 +32,15 @@ class HomeAssistant(Table):
     state_class: Annotated[str, Field(pattern=r"^(measurement|total|total_increasing)$")]
 
 
+class Doubt(Table):
+    """When the nest flags a value; 0: never. `spike` and `apart` in the quantity's unit."""
+
+    spike: Annotated[float, Field(ge=0)] = 0.0
+    stuck_h: Annotated[float, Field(ge=0)] = 0.0
+    apart: Annotated[float, Field(ge=0)] = 0.0
+    apart_km: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Quantity(Table):
     """One `[[quantity]]`."""
 
@@ -50,6 +59,7 @@ class Quantity(Table):
     meaning_de: Annotated[str, Field(min_length=1)]
     sensorthings: SensorThings
     homeassistant: HomeAssistant
+    doubt: Doubt = Doubt()
 
     @property
     def steps_per_unit(self) -> Fraction:
