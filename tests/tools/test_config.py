@@ -153,6 +153,13 @@ def test_the_data_rate_for_joining_is_there_only_when_wished_for() -> None:
         assert caught.value.next_step
 
 
+def test_parity_is_said_where_it_is_not_the_firmwares_own() -> None:
+    assert "parity" not in compile_config("heltec-v3", [], "amsel")
+    assert compile_config("heltec-v3", [], "amsel", parity=2)["parity"] == 2
+    with pytest.raises(ValueError, match="5"):
+        compile_config("heltec-v3", [], "amsel", parity=5)
+
+
 def test_quantity_is_measured_once() -> None:
     with pytest.raises(UserError, match="bme280"):
         compile_config("heltec-v3", ["bme280", "bme280"], "amsel")

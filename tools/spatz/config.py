@@ -22,6 +22,7 @@ INTERVAL_S = (5, 86_400)
 SAFE_WINDOW_S = (0, 3_600)
 JOIN_DR = (0, 5)
 FAIR_USE_S = (0, 864)  # 1 % of a day, which the node keeps to in any case
+PARITY = (0, 4)
 CERTIFICATION = ("", "on", "lab")
 
 
@@ -37,6 +38,7 @@ def compile_config(
     antenna_gain_dbi: float | None = None,
     fair_use_s: int = 0,
     join_dr: int | None = None,
+    parity: int = 1,
     certification: str = "",
 ) -> dict[str, Any]:
     """What the node reads at every start, ready for `json.dump`.
@@ -54,6 +56,7 @@ def compile_config(
             0 for no more than the law asks. The node measures more rarely at slow data rates by itself.
         join_dr: the fastest data rate tried when joining, 0 (SF12) to 5 (SF7); for places known to be far from every
             gateway, where faster ones cost a battery tries in vain. None for the region's own order.
+        parity: symbols in every frame by which the nest recovers lost readings, 0 to 4; the nest may set it by radio.
         certification: "" for none; "on": the node obeys a test tool on FPort 224; "lab": the tool may also put the
             regional duty cycle aside, in a shielded room.
 
@@ -66,6 +69,8 @@ def compile_config(
     _check_join_dr(join_dr)
     if certification not in CERTIFICATION:
         raise ValueError(certification)
+    if not PARITY[0] <= parity <= PARITY[1]:
+        raise ValueError(parity)
     _check_antenna(board, antenna_gain_dbi)
     config: dict[str, Any] = {
         "format": CONFIG_FORMAT,
@@ -88,6 +93,8 @@ def compile_config(
         config["fair_use_s"] = fair_use_s
     if join_dr is not None:
         config["lorawan"] = {"join_dr": join_dr}
+    if parity != 1:  # what the firmware takes when config.json says nothing
+        config["parity"] = parity
     if certification:
         config["certification"] = certification
     for part in ("i2c", "battery", "vext", "led", "button", "usb"):

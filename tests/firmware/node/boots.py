@@ -10,6 +10,7 @@ long as a plan). Prints what the node prints and, last, a line "RESULT " with wh
     downlinks  {boot: [port, hex, window]}
     nest       true: the network says what time it is, and asks for readings that it misses
     loss       percent of uplinks that the network does not hear
+    calm       from this boot on it hears every uplink
     cuts       {boot: [event, what]}: event is "power_cut" or "brown_out"; what is the mode of the radio at which it
                happens, or a number of µs after the start of the boot
     between    {boot: "power_cut" | "damage_rtc"}, what happens before that boot
@@ -47,7 +48,7 @@ class EndOfBoot(BaseException):
 
 
 class Nest:
-    """What a nest does about readings that are missing: asks for them with every tenth uplink, until they come."""
+    """What a nest does about readings that are missing: asks for them with every fifth uplink, until they come."""
 
     RANGES = 10
 
@@ -74,7 +75,7 @@ class Nest:
                 if item[2] in gaps:
                     gaps.remove(item[2])
         self.heard += 1
-        if self.heard % 10 == 0 and any(self.missing.values()) and not network.downlinks:
+        if self.heard % 5 == 0 and any(self.missing.values()) and not network.downlinks:
             ranges = b""
             for number in sorted(self.missing):
                 for first, count in spans(self.missing[number])[: self.RANGES - len(ranges) // 4]:
@@ -106,6 +107,7 @@ class Air:
         self.board = None
         self.nest = Nest() if PLAN.get("nest") else None
         self.uplinks = 0
+        self.loss = PLAN.get("loss", 0)
 
     def on_transmit(self, frame):
         board = self.board
@@ -119,7 +121,7 @@ class Air:
             self.network.deaf -= 1
             return
         self.uplinks += 1
-        if not seen["join"] and crc32(self.uplinks.to_bytes(4, "little")) % 100 < PLAN.get("loss", 0):
+        if not seen["join"] and crc32(self.uplinks.to_bytes(4, "little")) % 100 < self.loss:
             return
         known = len(self.network.readings)
         ended_us = frame["at"] + frame["airtime"]
@@ -229,6 +231,8 @@ def main():
         if downlink:
             port, payload, air.window = downlink
             air.network.downlinks.append((port, bytes.fromhex(payload)))
+        if boot == PLAN.get("calm"):
+            air.loss = 0
         air.board = board
         board.air.on_transmit = air.on_transmit
         ends.append(one_boot(board, PLAN.get("cuts", {}).get(str(boot)), measured))
