@@ -175,6 +175,12 @@ class Node:
     def uptime_ms(self) -> int:
         return self.hub.now_us // 1000
 
+    def ticks_us(self) -> int:
+        return self.hub.now_us
+
+    def ticks_diff(self, end_us: int, start_us: int) -> int:
+        return end_us - start_us
+
     def _rest(self, ms: int) -> None:
         if ms > 0:
             self.thread.wait_until(self.hub.now_us + ms * 1000)
@@ -237,9 +243,12 @@ class _Hardware:
     """A board with a sensor that always says the same."""
 
     woke_from_sleep = False
+    found_sensors = True
+    pulses = None
     sleep_ms = staticmethod(lambda ms: None)
     sensor_power = staticmethod(lambda on: None)
-    i2c = staticmethod(lambda: None)
+    bus = staticmethod(lambda entry: None)
+    release = staticmethod(lambda: None)
     battery = staticmethod(lambda: 3.9)
     radio = staticmethod(lambda: None)
 
