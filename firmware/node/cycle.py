@@ -54,6 +54,7 @@ class Cycle:
         self._log = log
         self._entry = None  # the log, if this wake's reading is the last in it
         self._restart = False
+        self._just_joined = False
         self._sync = Sync(memory.sync)
         self._window = Window(memory.window)
         if not (hardware.woke_from_sleep and memory.found):
@@ -132,6 +133,7 @@ class Cycle:
     def run(self):
         """One wake. Returns (ms until the next, whether that is counted from this wake's start or, False, its end)."""
         self._airtime_us = 0
+        self._just_joined = False
         device = self.device
         reading = measure.take(
             self._config["sensors"],
@@ -205,6 +207,7 @@ class Cycle:
             print(f"nobody answered; next try in {wait_ms // 1000} s")
             return wait_ms
         memory.join_failures = 0
+        self._just_joined = True
         print(f"joined as {joined.session.dev_addr:08x}")
         return 0
 
@@ -249,7 +252,8 @@ class Cycle:
         session = device.session
         if session is None:
             raise NotJoined("join first")
-        if not self._certified and self._sync.due(device.now_ms()):
+        # not at once after a join: where a town's nodes all join, downlinks are short (tests/benchmarks/storm.py)
+        if not (self._certified or self._just_joined) and self._sync.due(device.now_ms()):
             device.request(DEVICE_TIME)
         slot = self._slot()
         self._amend(slot)

@@ -334,7 +334,7 @@ class Network:
         body = 8 + (frame[5] & 15)
         self.readings.append((fcnt, crypto.crypt_payload(self.app_skey, DEV_ADDR, fcnt, 0, frame[body + 1 : -4])))
         confirmed = frame[0] == 0x80
-        if self.gps and frame[8:body] == b"\x0d":  # DeviceTimeReq
+        if self.gps and frame[8:body][:1] == b"\x0d":  # DeviceTimeReq
             self.commands += b"\x0d" + struct.pack("<IB", *self.gps)
         if not self.downlinks and not confirmed and not self.commands:
             return None

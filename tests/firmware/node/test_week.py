@@ -138,7 +138,7 @@ def test_moments_of_measuring_are_true(tmp_path: Path, ppm: int) -> None:
     truth = {
         str(decode(1, entry.payload).codes): unix_s for (unix_s, _), entry in zip(run.measured, logged, strict=True)
     }
-    assert [entry.known for entry in logged].count(False) <= 5
+    assert [entry.known for entry in logged].count(False) <= 9
     for (unix_s, _), entry in list(zip(run.measured, logged, strict=True))[12:]:
         assert entry.known
         assert entry.unix_s == pytest.approx(unix_s, abs=1)
