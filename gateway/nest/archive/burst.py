@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from nest.archive.journal import Committed
 
 _HEARD, _NO_READING, _UNDECODABLE = schema.HEARD, schema.NO_READING, schema.UNDECODABLE
-_NO_FCNT = 1 << 32
 _ORIGIN = schema.ORIGIN_NAMES[_HEARD]
 
 
@@ -163,13 +162,12 @@ class Burst:
             if row is None:
                 self._report(dev_eui)
                 return None
-            number, joined_at, node_id, slug, newest = row
+            number, fcnt, node_id, slug, newest, *reading = row
             node = self._memory.nodes.get(dev_eui)
             if node is None:
                 node = self._memory.nodes[dev_eui] = Node(dev_eui, node_id, slug, -1 if newest is None else newest)
-            last = self._one(Sql.frame_before, number, _NO_FCNT)
-            fcnt, time = (-1, round(joined_at * 1000)) if last is None else (last[0], last[1] - airtime_ms(*last[2:]))
-            session = self._memory.sessions[key] = Session(number, key, node, fcnt, time)
+                node.loaded(*reading)
+            session = self._memory.sessions[key] = Session(number, key, node, -1 if fcnt is None else fcnt)
         return session
 
     def _add(self, uplink: Uplink, session: Session) -> None:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+
+from nest import payload
+from nest.archive import codes
 from nest.model import Heard
 
 RECENT = 4096  # frames whose receptions are remembered, so that a further copy needs no look into the database
+
+
+_NEVER = -1 << 62  # before any moment
+
+
+@functools.lru_cache(maxsize=256)
+def _names(bitmap: bytes) -> tuple[str, ...]:
+    return tuple(quantity.name for quantity in payload.presence(bitmap))
 
 
 class Line:
@@ -27,17 +39,24 @@ class Node:
         self.readings: Line | None = None  # not asked for yet
         self.names: tuple[str, ...] = ()
 
+    def loaded(self, time: int | None, packed: bytes | None) -> Line:
+        """Its newest reading is this one; None: it has none."""
+        self.names = () if packed is None else _names(codes.bitmap(packed))
+        self.readings = Line(_NEVER if time is None else time)
+        return self.readings
+
 
 class Session:
     """What the journal remembers of a session; whether it has ended is asked for each time.
 
-    `fcnt`: of its newest frame, -1 before the first; `time`: when that reading was measured, or when it joined (ms).
+    `fcnt`: of its newest frame, -1 before the first; `time`: when that reading was measured (ms), None: not asked yet.
     """
 
     __slots__ = ("fcnt", "id", "key", "node", "time")
 
-    def __init__(self, number: int, key: tuple[bytes, int], node: Node, fcnt: int, time: int) -> None:
-        self.id, self.key, self.node, self.fcnt, self.time = number, key, node, fcnt, time
+    def __init__(self, number: int, key: tuple[bytes, int], node: Node, fcnt: int) -> None:
+        self.id, self.key, self.node, self.fcnt = number, key, node, fcnt
+        self.time: int | None = None
 
 
 class Frame:

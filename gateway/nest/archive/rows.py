@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from nest.archive import codes
 from nest.archive.memory import Line, Memory, Node
 from nest.archive.schema import DAY_MS, OPEN
 from nest.archive.statements import Sql
@@ -110,17 +109,14 @@ class Rows:
             executemany(Sql.raise_measured, [(time, node, bit, time) for node, bit, time in self._measured])
             self._measured.clear()
         if self._days:
-            marked = executemany(Sql.mark_day, [(True, *day) for day in self._days])
-            if marked.rowcount < len(self._days):
-                executemany(Sql.insert_day, [(*day, True) for day in self._days])
+            new = executemany(Sql.insert_day, [(*day, True) for day in self._days])
+            if new.rowcount < len(self._days):
+                executemany(Sql.mark_day, [(True, *day) for day in self._days])
             self._days.clear()
 
     def _load(self, node: Node) -> Line:
         """Ask for a node's newest reading. None of its rows waits here: they come after this."""
-        found = self.one(Sql.newest_reading, node.id)
-        node.names = () if found is None else tuple(codes.unpack(found[1]))
-        node.readings = Line(-(1 << 62) if found is None else found[0])
-        return node.readings
+        return node.loaded(*(self.one(Sql.newest_reading, node.id) or (None, None)))
 
     def _note_measured(self, node: Node, names: tuple[str, ...], moment: int, newest: int) -> None:
         """As `adding.note_measured`."""

@@ -46,7 +46,11 @@ class Slots:
                 session.node.slug, session.fcnt, fcnt, MOST_SKIPPED,
             )  # fmt: skip
             first = fcnt - MOST_SKIPPED
-        began = min(session.time, time) if session.time > 0 else time
+        began = session.time
+        if began is None:
+            last = self._neighbour(Sql.frame_before, session.id, fcnt)
+            began = round(self._rows.one(Sql.joined_at, session.id)[0] * 1000) if last is None else last[1]
+        began = min(began, time) if began > 0 else time
         for lost in range(first, fcnt):
             moment = began + (time - began) * (lost - session.fcnt) // count
             self._rows.gap(session.id, session.node, lost, 0, moment)

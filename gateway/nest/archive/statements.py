@@ -106,14 +106,21 @@ class Sql:
     # dev_eui -> id, removed_at
     node = _text(select(nodes.c.id, nodes.c.removed_at).where(nodes.c.dev_eui == _given("dev_eui")), "dev_eui")
 
-    # dev_eui, join_nonce -> session, when it began (Unix s), node, slug, time of its newest frame
+    # dev_eui, join_nonce -> session, its newest FCnt, node, slug, time of its newest frame, time and codes of its
+    # newest reading
     session = _text(
         select(
             sessions.c.id,
-            sessions.c.joined_at,
+            select(func.max(frames.c.fcnt)).where(frames.c.session_id == sessions.c.id).scalar_subquery(),
             nodes.c.id,
             nodes.c.slug,
             select(func.max(frames.c.time)).where(frames.c.node_id == nodes.c.id).scalar_subquery(),
+            select(func.max(readings.c.time)).where(readings.c.node_id == nodes.c.id).scalar_subquery(),
+            select(readings.c.codes)
+            .where(readings.c.node_id == nodes.c.id)
+            .order_by(readings.c.time.desc())
+            .suffix_with(_FIRST)
+            .scalar_subquery(),
         )
         .join(nodes, nodes.c.id == sessions.c.node_id)
         .where(nodes.c.dev_eui == _given("dev_eui"), sessions.c.join_nonce == _given("join_nonce")),
@@ -185,6 +192,8 @@ class Sql:
         )
         for table in (frames, readings)
     )
+    # session -> Unix s
+    joined_at = _text(select(sessions.c.joined_at).where(sessions.c.id == _given("id")), "id")
     # session, fcnt -> fcnt, time, sf, bw_hz and size of the nearest frame before it, or behind it
     frame_before, frame_behind = (
         _text(
