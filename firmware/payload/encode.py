@@ -5,7 +5,6 @@ from payload.table import QUANTITIES
 FPORT = 1
 FAILED = "failed"  # in place of a value: the sensor did not deliver
 OUT_OF_RANGE = "out_of_range"  # in place of a value: it answered with something it cannot measure
-INDEX = {row[1]: index for index, row in enumerate(QUANTITIES)}
 
 
 def encode(reading):
@@ -21,14 +20,18 @@ def encode(reading):
 def codes(reading):
     """The codes of a reading: [(row of the table, code)], rows rising. Raises as `encode`."""
     result = []
-    try:
-        rows = sorted([INDEX[name] for name in reading])
-    except KeyError:
-        names = sorted(name for name in reading if name not in INDEX)
-        raise ValueError("not a quantity: " + ", ".join(names)) from None
-    for index in rows:
-        row = QUANTITIES[index]
-        result.append((index, code(reading[row[1]], row)))
+    left = len(reading)
+    index = 0
+    for row in QUANTITIES:
+        if not left:
+            return result
+        if row[1] in reading:
+            result.append((index, code(reading[row[1]], row)))
+            left -= 1
+        index += 1
+    if left:
+        known = [row[1] for row in QUANTITIES]
+        raise ValueError("not a quantity: " + ", ".join(sorted([name for name in reading if name not in known])))
     return result
 
 
