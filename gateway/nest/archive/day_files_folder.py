@@ -37,8 +37,8 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "origin": {
         "type": "string",
         "title": "How it came",
-        "description": "heard in a frame; recovered from the parity of other frames, exactly; backfilled from the node's"
-        " own log; other: another source; missing: the node has made this reading and nobody has it",
+        "description": "heard in a frame; recovered, exactly, from the parity of other frames; backfilled from the"
+        " node's own log; other: another source; missing: the node has made this reading and nobody has it",
         "constraints": {"required": True, "enum": [*schema.ORIGIN_NAMES, day_files.MISSING]},
     },
     "session": {"type": "integer", "title": "JoinNonce", "description": "Only of what is missing"},
@@ -122,7 +122,7 @@ class DataFolder:
         _write(self._path / slug / SCHEMA, table_schema(whole))
         return [
             {
-                "name": slug if not number else f"{slug}-columns-{number + 1}",
+                "name": slug if not number else f"{slug}.{number + 1}",
                 "title": name,
                 "profile": "tabular-data-resource",
                 "path": paths,
@@ -130,38 +130,39 @@ class DataFolder:
                 "mediatype": "text/csv",
                 "encoding": "utf-8",
                 "dialect": {"lineTerminator": "\r\n"},
+                "quantities": group,  # ours: what `_said` reads
                 "schema": f"{slug}/{SCHEMA}" if group == whole else table_schema(group),
             }
             for number, (group, paths) in enumerate(sorted(groups.items(), key=lambda item: item[0] != whole))
         ]
 
     def _load(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """The columns of every file that is there: what the package says, and for the others their first lines."""
+        """The columns of every file that is there: as the package says, or where that is older, its first line."""
         if self._columns is None:
             self._columns = {}
-            said = self._said()
+            said, written_at = self._said()
             for slug, dates in self._dates().items():
                 of_slug = self._columns[slug] = {}
                 for date in dates:
-                    path = f"{slug}/{date}.csv"
-                    known = said.get(path)
-                    if known is None:
-                        with (self._path / path).open("rb") as file:
-                            known = _quantities_of(file.readline(10_000))
+                    file = self._path / slug / f"{date}.csv"
+                    known = said.get(f"{slug}/{date}.csv")
+                    if known is None or file.stat().st_mtime >= written_at:
+                        with file.open("rb") as content:
+                            known = _quantities_of(content.readline(10_000))
                     of_slug[date] = known
         return self._columns
 
-    def _said(self) -> dict[str, tuple[str, ...]]:
+    def _said(self) -> tuple[dict[str, tuple[str, ...]], float]:
+        """The quantities of each file by its path, as the package has them, and when it was written."""
         found: dict[str, tuple[str, ...]] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            for resource in json.loads((self._path / PACKAGE).read_bytes())["resources"]:
-                described = resource["schema"]
-                if isinstance(described, str):
-                    continue  # in a file that may be newer: their first lines say it
-                names = [field["name"] for field in described["fields"]]
-                for path in resource["path"]:
-                    found[path] = tuple(name for name in by_name() if name in names)
-        return found
+            file = self._path / PACKAGE
+            written_at = file.stat().st_mtime
+            for resource in json.loads(file.read_bytes())["resources"]:
+                names = tuple(name for name in by_name() if name in resource["quantities"])
+                found.update(dict.fromkeys(resource["path"], names))
+            return found, written_at
+        return {}, 0.0
 
     def _dates(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

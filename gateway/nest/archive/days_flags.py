@@ -16,7 +16,7 @@ from nest.archive.schema import NEIGHBOURS, SPIKE, STUCK
 from nest.quantities import Quantity, all_quantities
 
 HOUR_MS = 3_600_000
-APART_MS = 3 * HOUR_MS  # values with more than this between them say nothing about a jump
+APART_MS = 3 * HOUR_MS  # values with more than this between them say nothing about what was between them
 LEAST_NEIGHBOURS = 3
 # how far a day's flags look back, and ahead
 BEFORE_MS = round(max(quantity.doubt.stuck_h for quantity in all_quantities()) * HOUR_MS) + HOUR_MS
@@ -47,8 +47,8 @@ def _of(
     stuck_ms = doubt.stuck_h * HOUR_MS
     since = series[0][0] if series else 0  # since when this code has stood there
     for at, (time, code) in enumerate(series):
-        if at and code != series[at - 1][1]:
-            since = time
+        if at and (code != series[at - 1][1] or time - series[at - 1][0] > APART_MS):
+            since = time  # nobody knows what it did while nothing was heard
         if not start <= time < end:
             continue
         bits = 0
