@@ -130,7 +130,7 @@ def test_killed_at_any_moment_nothing_that_was_acknowledged_is_lost(
             acknowledged[f"spatz-{number}"] |= {*sender.acknowledged}
         stored = kept(folder)
         for slug, counters in acknowledged.items():
-            assert counters <= stored[slug]
+            assert counters <= stored.get(slug, set())
         for sender in at_work:
             sender.leave()
     nest.start()  # and goes on where it was
@@ -172,7 +172,7 @@ def test_a_server_that_crashes_and_comes_back_is_waited_for(
     assert status == 0
     stored = kept(folder)
     for number, sender in enumerate(at_work):
-        assert {*sender.acknowledged} == stored[f"spatz-{number}"]
+        assert {*sender.acknowledged} == stored.get(f"spatz-{number}", set())
     assert "the database refuses" in nest.log()
     assert "Traceback" not in nest.log()
 
