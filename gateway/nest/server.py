@@ -24,6 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from nest import lorawan, status, systemd
 from nest.archive import Archive, meta, open_database
 from nest.archive.database import database_errors
+from nest.archive.day_files_folder import NAME as DATA
+from nest.archive.day_files_folder import DataFolder
+from nest.archive.days import DayWorker
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal
 from nest.archive.outbox import Outbox
@@ -119,6 +122,7 @@ class Nest:
             await self._start(parts, self._publisher.run())
             await self._start(parts, self._keep_house())
             await self._start(parts, self._keep_complete())
+            await self._start(parts, self._close_days())
             await self._start_web(parts, web_socket)
             gc.collect()
             gc.freeze()  # what is there now stays: no collection has to look through it again
@@ -330,6 +334,19 @@ class Nest:
                 await asyncio.to_thread(keeper.work)
             except SQLAlchemyError as error:
                 _log.warning("missing readings are asked for later: %s", getattr(error, "orig", error))
+
+    async def _close_days(self) -> None:
+        """Sum up what has come, and write the files of days that are over, in another thread."""
+        worker = DayWorker(self._engine, DataFolder(self._town.path / DATA, (self._town.slug, self._town.name)))
+        try:
+            while True:
+                await asyncio.sleep(EVERY_S)
+                try:
+                    await asyncio.to_thread(worker.work)
+                except (SQLAlchemyError, OSError) as error:
+                    _log.warning("day files are written later: %s", getattr(error, "orig", error))
+        finally:
+            worker.stop()
 
     def _save_airtime(self, *, clean: bool = False) -> None:
         """What gateways have sent counts against the law in the next run, too. `clean`: nothing comes after this."""

@@ -49,7 +49,7 @@ class DayWorker:
 
     def __init__(self, engine: Engine, folder: DataFolder, pause: Callable[[float], None] = time.sleep) -> None:
         self._engine, self._folder, self._pause = engine, folder, pause
-        self._looked_for_files = False
+        self._looked_for_files = self._stopped = False
         self._undescribed = False
         self._seen: dict[tuple[int, int], tuple] = {}  # (node, day not over yet) -> its state when it was worked on
         self._looking: dict[tuple[int, int], tuple] = {}  # the same, of what is being worked on
@@ -70,12 +70,12 @@ class DayWorker:
         # nodes are compared with one another: the sums of all of them come first, as far as the time allows
         ready: list[Row] = []
         for row in due:
-            if time.monotonic() > until - MOST_S / 2 and ready:
+            if self._stopped or (time.monotonic() > until - MOST_S / 2 and ready):
                 break
             self._sum_up(row)
             ready.append(row)
         for row in ready:
-            if time.monotonic() > until and done.days:
+            if self._stopped or (time.monotonic() > until and done.days):
                 break
             with contextlib.suppress(_ChangedError):
                 done.files += self._close(row, near, now)
@@ -86,6 +86,10 @@ class DayWorker:
             self._describe()
             self._undescribed = False
         return done
+
+    def stop(self) -> None:
+        """From another thread: have `work` return soon; the rest of the days wait for the next worker."""
+        self._stopped = True
 
     def _due(self, now: int) -> list[Row]:
         days, nodes = schema.days, schema.nodes

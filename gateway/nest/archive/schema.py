@@ -218,6 +218,8 @@ days = Table(
     sqlite_with_rowid=False,
 )
 
+Index("days_dirty", days.c.node_id, days.c.day, sqlite_where=days.c.dirty, postgresql_where=days.c.dirty)
+
 aggregates = Table(
     "aggregates",
     metadata,

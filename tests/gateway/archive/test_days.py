@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -25,12 +26,15 @@ from gateway.archive.day_world import (
     series,
     settle,
 )
-from nest.archive import day_files, days, days_database, schema
+from nest import town
+from nest.archive import day_files, days, days_database, open_database, schema
 from nest.archive.day_files_folder import DataFolder
 from nest.archive.days import DayWorker
 from nest.archive.days_database import Aggregate, aggregate
 from nest.archive.journal import Journal
 from nest.model import SessionState
+from nest.registry import Registry
+from nest.server import Nest
 from sqlalchemy import Engine
 
 Make = Callable[[], DayWorker]
@@ -377,3 +381,21 @@ def test_a_new_worker_knows_the_columns_of_older_files(engine: Engine, make: Mak
     measure(engine, START, {"rain": 1.0})
     make().work(SOON)
     check_package(data)
+
+
+async def test_the_server_closes_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nest.server.EVERY_S", 0.05)
+    made = town.create(tmp_path / "town", "Brandis", udp_port=0, web_port=0, mqtt_port=0)
+    engine = open_database(tmp_path / "town/nest.db")
+    Registry(engine).add("amsel", bursts.EUI)
+    measure(engine, START, {"temperature": 10.0})
+    engine.dispose()
+    nest = Nest(made)
+    running = asyncio.create_task(nest.run())
+    file = tmp_path / "town/data/datapackage.json"
+    async with asyncio.timeout(20):
+        while not file.exists():  # noqa: ASYNC110  a file tells nobody
+            await asyncio.sleep(0.02)
+    nest.stop()
+    await running
+    check_package(file.parent)
