@@ -32,7 +32,7 @@ MAKE = [command for command in COMMANDS if command.startswith("make ")]
 ACTIVATE = [command for command in COMMANDS if command.startswith(". ")]
 BOARDS = [command for command in COMMANDS if command.startswith("spatz boards ")]
 ENERGY = [command for command in COMMANDS if command.startswith("spatz energy ")]
-NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate "))]
+NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate ", "spatz decoder "))]
 
 
 def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
