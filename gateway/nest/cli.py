@@ -15,7 +15,19 @@ from typing import Annotated, Any
 
 import typer
 
-from nest import __version__, cli_gateways, cli_nodes, cli_orders, cli_status, cli_town, cli_usage, logs, status, town
+from nest import (
+    __version__,
+    cli_archive,
+    cli_gateways,
+    cli_nodes,
+    cli_orders,
+    cli_status,
+    cli_town,
+    cli_usage,
+    logs,
+    status,
+    town,
+)
 from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
@@ -204,6 +216,11 @@ app.command(
     help=tr("Show what nodes were told, and whether they have answered."),
     epilog=examples("nest orders ./town", "nest orders ./town amsel --json"),
 )(cli_orders.show_orders)
+app.command(
+    "rebuild",
+    help=tr("Make readings and gaps again from the day files, into an empty database. Keys do not come back."),
+    epilog=examples("nest rebuild ./town", "nest rebuild ./town --into ./new-town"),
+)(cli_archive.rebuild)
 app.add_typer(cli_nodes.app, name="nodes")
 app.add_typer(cli_gateways.app, name="gateways")
 app.command("status", help=tr("Show how the nest is doing."), epilog=examples("nest status ./town --json"))(

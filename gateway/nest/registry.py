@@ -21,6 +21,7 @@ from nest.moments import now_ms
 from nest.town import SLUG
 
 LONGEST_NAME = 80  # characters
+REBUILT = "ffffffff"  # so begin DevEUIs of nodes of which only day files are left; no maker has that number
 DEFAULT_PRECISION = 3  # decimals of a published position: about 100 m
 
 
@@ -196,6 +197,8 @@ def _device(row: Row) -> Device:
 def _refuse_taken(row: Row, slug: str, dev_eui: str) -> None:
     if row.slug == slug and row.dev_eui == dev_eui and row.removed_at is not None:
         return
+    if row.slug == slug and row.dev_eui.startswith(REBUILT):
+        return  # here is the node whose readings came back (nest rebuild)
     if row.slug == slug:
         raise UserError(
             tr("The name {slug} is taken by the node with DevEUI {dev_eui}.", slug=slug, dev_eui=row.dev_eui),

@@ -32,6 +32,7 @@ FLAG_NAMES = {schema.SPIKE: "spike", schema.STUCK: "stuck", schema.NEIGHBOURS: "
 _END = "\r\n"
 _EPOCH = datetime.date(1970, 1, 1)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
+_MOST = (0xFFFFFF, 0xFFFFFFFF, 0xFF)  # JoinNonce, FCnt, part
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # of the years 1 to 9999
 
 
@@ -153,10 +154,14 @@ def parse(content: bytes, day: int) -> Day:
             if cells[2] == MISSING:
                 if any((cells[1], *cells[len(BEFORE) :])):
                     raise ValueError("what is missing has no value")
-                nonce, fcnt, part = (_natural(cell) for cell in cells[3:6])
+                nonce, fcnt, part = (_natural(cell, most) for cell, most in zip(cells[3:6], _MOST, strict=True))
                 missing.append(Missing(time, nonce, fcnt, part))
+                if missing[-2:] != sorted({*missing[-2:]}):
+                    raise ValueError("it is not in its order, or stands there twice")
             else:
                 readings.append(_reading(cells, time, measured))
+                if len(readings) > 1 and time <= readings[-2].time:
+                    raise ValueError("it is not in the order of time, or stands there twice")
                 flags.update(_flags(cells[-1], time, cells, measured))
         except (ValueError, KeyError) as error:
             raise DayFileError(number, str(error)) from error
@@ -266,7 +271,7 @@ def _moment(cell: str) -> int:
     return day * schema.DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + milliseconds
 
 
-def _natural(cell: str) -> int:
-    if not re.fullmatch(r"\d{1,10}", cell, re.ASCII):
+def _natural(cell: str, most: int) -> int:
+    if not re.fullmatch(r"\d{1,10}", cell, re.ASCII) or int(cell) > most:
         raise ValueError(f"{cell!a} is no counter")
     return int(cell)

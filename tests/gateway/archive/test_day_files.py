@@ -77,8 +77,8 @@ def days(draw: st.DrawFn) -> Day:
         origin = draw(st.integers(0, 3))
         delay = draw(st.none() | st.integers(-100, 40 * DAY_MS))
         readings[START + time] = Reading(START + time, origin, delay, codes.pack(found))
-    numbers = st.integers(0, 0xFFFFFFFF)
-    keys = draw(st.lists(st.tuples(st.integers(0, DAY_MS - 1), numbers, numbers, st.integers(0, 255)), max_size=5))
+    nonces, fcnts = st.integers(0, 0xFFFFFF), st.integers(0, 0xFFFFFFFF)
+    keys = draw(st.lists(st.tuples(st.integers(0, DAY_MS - 1), nonces, fcnts, st.integers(0, 255)), max_size=5))
     missing = [Missing(START + time, nonce, fcnt, part) for time, nonce, fcnt, part in sorted({*keys})]
     return Day([readings[time] for time in sorted(readings)], missing, flags)
 
@@ -116,6 +116,8 @@ def test_every_day_comes_back(day: Day) -> None:
         ("missing,7,70001,0,,", "missing,7,70001,0,1.0,", 6),
         ("missing,7,70001,0", "missing,7,,0", 6),
         ("missing,7,70001,0", "missing,-7,70001,0", 6),
+        ("missing,7,70001,0", "missing,16777216,70001,0", 6),
+        ("missing,7,70001,0", "missing,7,70001,256", 6),
         ("70001,2,,,,,\r\n", "70001,2,,,,,", 7),
         ("70001,2,,,,,\r\n", "70001,2,,,,,\r\n\r\n", 8),
     ],
@@ -131,9 +133,10 @@ def test_the_order_of_time_is_kept() -> None:
     swapped = [*LINES[:2], LINES[3], LINES[2], *LINES[4:]]
     with pytest.raises(DayFileError) as caught:
         parse("".join(f"{line}\r\n" for line in swapped).encode(), DAY)
-    assert caught.value.line == 3
+    assert caught.value.line == 4
     twice = TEXT + LINES[-1] + "\r\n"
-    assert len(parse(twice.encode(), DAY).missing) == 3  # refused where it is brought in: a slot is missing once
+    with pytest.raises(DayFileError, match="twice"):
+        parse(twice.encode(), DAY)
 
 
 @given(st.binary(max_size=300))

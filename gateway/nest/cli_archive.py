@@ -1,0 +1,119 @@
+"""`nest rebuild` and `nest redecode`: the archive made again from its files, and readings again from raw frames."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nest import town
+from nest.archive import day_files
+from nest.archive.database import database_errors, open_database
+from nest.archive.day_files_folder import NAME as DATA
+from nest.archive.day_files_folder import DataFolder
+from nest.archive.rebuild import RebuiltDay
+from nest.archive.snapshots import Progress
+from nest.cli_common import AsJson, Folder
+from nest.errors import UserError
+from nest.i18n import tr
+
+Into = Annotated[
+    Path | None, typer.Option(metavar="NEW_FOLDER", help=tr("make a new town there, and leave the old one as it is"))
+]
+SomeNodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help=tr("only these nodes"))]
+
+
+def rebuild(folder: Folder, into: Into = None, as_json: AsJson = False) -> None:
+    """Readings, gaps and nodes' names, out of `data/` of the town's folder."""
+    from nest.archive.rebuild import rebuild as bring_in
+
+    source = folder / DATA
+    settings = _target(folder, into or folder)
+    title = (settings.slug, settings.name)
+    done: list[RebuiltDay] = []
+
+    def report(day: RebuiltDay) -> None:
+        done.append(day)
+        if not as_json:
+            print(
+                tr(
+                    "{node} {day}: {readings} readings, {missing} missing, SHA-256 {sum} in file and database",
+                    node=day.slug, day=day_files.date_of(day.day), readings=day.readings, missing=day.missing,
+                    sum=day.sha256,
+                )
+            )  # fmt: skip
+
+    with _nobody_runs(settings.path):
+        engine = open_database(settings.database)
+        try:
+            with database_errors(settings.database), _progress(tr("rebuilding")) as progress:
+                target = None if into is None else DataFolder(settings.path / DATA, title)
+                bring_in(DataFolder(source, title), source, engine, report, progress, target)
+        finally:
+            engine.dispose()
+    nodes, readings = len({day.slug for day in done}), sum(day.readings for day in done)
+    if as_json:
+        days = [{**day._asdict(), "day": day_files.date_of(day.day)} for day in done]
+        print(json.dumps({"folder": str(settings.path), "days": days}))
+        return
+    print(
+        tr(
+            "{readings} readings of {nodes} nodes on {days} days are back, each day equal to its file.",
+            readings=readings, nodes=nodes, days=len(done),
+        )
+    )  # fmt: skip
+    print("→ " + tr("Keys are in no public file: add each node again under its name, and it finds its readings."))
+
+
+def _target(folder: Path, target: Path) -> town.Town:
+    """The town whose database is filled; made where it is new, with the settings of the old one."""
+    if target != folder and not (target / town.SETTINGS_FILE).exists() and (folder / town.SETTINGS_FILE).exists():
+        if target.exists() and any(target.iterdir()):
+            raise UserError(
+                tr("{folder} is there, and it is no town.", folder=target),
+                tr("Choose a new folder, or that of a town."),
+            )
+        try:
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(folder / town.SETTINGS_FILE, target / town.SETTINGS_FILE)
+            (target / town.SETTINGS_FILE).chmod(0o600)
+        except OSError as error:
+            raise UserError(
+                tr("{path} cannot be written: {reason}.", path=target, reason=error.strerror),
+                tr("Choose a folder that belongs to you."),
+            ) from error
+    return town.load(target)
+
+
+@contextlib.contextmanager
+def _nobody_runs(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(
+            tr("This town is running already: {folder}", folder=folder),
+            tr("End that nest first, or choose another folder: --into NEW_FOLDER"),
+        ) from error
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """`report(done, total)` moves a bar on standard error; only where somebody looks."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
