@@ -57,7 +57,7 @@ class Log:
 
     def _forget(self):
         self._sequence = self._end = self.writes = self.unsent = self.boot = 0
-        self.slot = None
+        self.slot = None  # type: ignore[assignment]  # mypy has seen the pair first
 
     def pack(self):
         """What the next wake begins with, 15 bytes; b"" for nothing."""
@@ -94,7 +94,7 @@ class Log:
         """Give (FCnt, part, when, flags, payload) of all readings in the slots `first` ... `first + count - 1`, in the
         order of time; FCnts are of 16 bits."""
         self.load()
-        row = []  # readings in a row that were planned for one slot
+        row: list = []  # readings in a row that were planned for one slot
         at = NOWHERE  # that slot
         for body in self._from(session, first):
             slot = body and struct.unpack_from(_SLOT, body)

@@ -19,7 +19,7 @@ def encode(reading):
 
 def codes(reading):
     """The codes of a reading: [(row of the table, code)], rows rising. Raises as `encode`."""
-    result = []
+    result: list = []
     left = len(reading)
     index = 0
     for row in QUANTITIES:

@@ -34,7 +34,7 @@ _AGAIN_MS = const(500)
 
 _ONE_SHOT = (1, 5)  # variants in bits 15 to 12: 0 SCD40, 1 SCD41, 5 SCD43
 
-_single = {}  # address: whether the part there has single shots; start() finds out
+_single: dict = {}  # address: whether the part there has single shots; start() finds out
 
 
 def reading(data):

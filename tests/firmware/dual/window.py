@@ -36,11 +36,12 @@ def check_every_vector_with_a_sleep_between(vectors):
 def check_climate_with_one_and_two_symbols(vectors):
     """The figures of the issue: at most 7, 10 and 12 bytes; 544 bytes to remember."""
     for symbols, size in ((0, 7), (1, 10), (2, 12)):
-        window = Window()
+        window, frame, got = Window(), None, b""
         for fcnt in range(150):
             frame = window.frame(1, codes_of(CLIMATE), symbols)
             got = frame(fcnt)
         equal(len(got), size)
+        assert frame is not None
         equal(len(frame), size)
         equal(len(bytes(window.pack())), 544)
 

@@ -210,7 +210,7 @@ def test_a_backup_of_an_older_version_is_converted(tmp_path: Path, living: Livin
 
 def test_over_a_damaged_database(file: Path, living: Living) -> None:
     living.close()
-    living.town.database.write_bytes(b"nonsense" * 4096)
+    database_file(living).write_bytes(b"nonsense" * 4096)
     copies.restore(file, living.town.path)
     assert len(sessions(living.town.path)) == 1
     assert any(path.name.startswith("damaged-") for path in (living.town.path / "backups").iterdir())
@@ -221,13 +221,13 @@ def test_what_is_left_of_a_database_that_is_gone_is_not_played_into_the_restored
     file: Path, living: Living, emptied: bool
 ) -> None:
     Registry(living.engine).add("zaunkoenig", "70b3d57ed00000aa")
-    left = living.town.database.with_name("nest.db-wal").read_bytes()
+    left = database_file(living).with_name("nest.db-wal").read_bytes()
     assert left
     living.close()
-    living.town.database.write_bytes(b"")
+    database_file(living).write_bytes(b"")
     if not emptied:
-        living.town.database.unlink()
-    living.town.database.with_name("nest.db-wal").write_bytes(left)
+        database_file(living).unlink()
+    database_file(living).with_name("nest.db-wal").write_bytes(left)
     copies.restore(file, living.town.path)
     engine = open_database(living.town.database, check=True)
     assert "zaunkoenig" not in [node.slug for node in Registry(engine).list()]
@@ -235,7 +235,7 @@ def test_what_is_left_of_a_database_that_is_gone_is_not_played_into_the_restored
 
 
 def test_a_database_that_is_gone_is_not_replaced_below_a_running_nest(file: Path, living: Living) -> None:
-    living.town.database.unlink()
+    database_file(living).unlink()
     handle = os.open(living.town.path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with pytest.raises(UserError, match="a nest runs on it"):
@@ -312,10 +312,14 @@ def settings(living: Living) -> bytes:
     return (living.town.path / "town.toml").read_bytes()
 
 
+def database_file(living: Living) -> Path:
+    return living.town.path / town.DATABASE_FILE
+
+
 def database(living: Living) -> bytes:
-    with contextlib.closing(sqlite3.connect(living.town.database)) as connection:
+    with contextlib.closing(sqlite3.connect(database_file(living))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return living.town.database.read_bytes()
+    return database_file(living).read_bytes()
 
 
 def refuse(packed: Path, living: Living, match: str = "no backup") -> None:
