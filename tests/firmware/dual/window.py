@@ -46,6 +46,12 @@ def check_climate_with_one_and_two_symbols(vectors):
         equal(len(bytes(window.pack())), 544)
 
 
+def check_climate_and_dust_alone_take_eleven_bytes(vectors):
+    reading = CLIMATE.copy()
+    reading.update({"pm2_5": 12.3, "pm10": 20.0})
+    equal(len(Window().frame(1, codes_of(reading), 0)(0)), 11)
+
+
 def check_a_frame_asked_for_again_is_the_same(vectors):
     window = Window()
     frame = window.frame(1, codes_of(CLIMATE))
