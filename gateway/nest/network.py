@@ -30,7 +30,7 @@ from nest.archive.journal import Committed, Journal, RefusedError, ReplacedError
 from nest.live import Live, ReadingEvent
 from nest.lorawan import effects
 from nest.model import Downlink, RadioFrame, Uplink
-from nest.recovery import Recovery
+from nest.recovery import Recovery, Stored
 from nest.registered import Registered
 from nest.registry import Registry
 
@@ -40,6 +40,7 @@ COLLECT_S = 0.010  # how long an effect waits for others to share its transactio
 COLLECT_MOST = 64  # effects; with so many the transaction costs each of them little
 MOST_WAITING = 20_000  # effects kept while the database refuses, about 20 MB
 RETRY_S = 0.25  # how soon a database that refused is asked again
+HEAL_S, HEAL_EVERY_S = 0.005, 0.05  # so long, so often, healing begins with sessions: downlinks cannot wait for more
 
 _JOIN_REQUEST_SIZE = 23  # MHDR 1, JoinEUI 8, DevEUI 8, DevNonce 2, MIC 4 (TS001-1.0.4 section 6.2.2)
 _JOIN_REQUEST_MHDR = 0x00
@@ -142,6 +143,7 @@ class Network:
         self._commit_at: float | None = None
         self._mark = publisher.done
         self._recovery = Recovery(archive.recent_frames)
+        self._heal_at: float | None = None  # when healing goes on with what waits there
         self._registered = Registered(registry, archive, journal, downlinks, publisher.forget)
         self.core = self._registered.begin(settings)
 
@@ -201,10 +203,10 @@ class Network:
 
     def due(self) -> float | None:
         """When `poll` has something to do, on the clock; None: nothing waits."""
-        deadline = self.core.next_deadline()
-        if self._commit_at is None or not self._idle:
-            return deadline
-        return self._commit_at if deadline is None else min(deadline, self._commit_at)
+        moments = [self.core.next_deadline(), self._heal_at]
+        if self._idle:
+            moments.append(self._commit_at)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def poll(self) -> None:
         """Do what is due."""
@@ -214,6 +216,8 @@ class Network:
             if self._future is None:  # else it would wait for the disk as well
                 self._registered.look_around()
             self._take(self.core.poll(now))
+        if self._heal_at is not None and self._heal_at <= now:
+            self._heal((), HEAL_S)
         if self.trouble is None or self._commit_at is None or now >= self._commit_at:
             self.commit(mark_only=self.trouble is not None)  # a mark alone may have been refused
 
@@ -326,15 +330,17 @@ class Network:
                 elif not (self.core.is_in_time(effect.downlink, self._clock()) and self._send(effect.downlink)):
                     self._take(self.core.transmit_result(effect.downlink, "NO_DOWNLINK_PATH", self._clock(), None))
         if done is not None and done.decoded:
-            self._heal(done)
+            self._heal(done.decoded)
 
-    def _heal(self, done: Committed) -> None:
+    def _heal(self, stored: Sequence[Stored], seconds: float = 0.0) -> None:
         """What was stored may have brought lost readings back; they are for the next transaction."""
-        found = self._recovery.take(done.decoded)
+        found = [] if self._closed else self._recovery.take(stored, seconds)
+        now = self._clock()
+        self._heal_at = now + HEAL_EVERY_S if self._recovery.waiting and not self._closed else None
         if found:
             self._batch += found
             if self._commit_at is None:
-                self._commit_at = self._clock() + COLLECT_S
+                self._commit_at = now + COLLECT_S
 
     def _refused(self, reason: str) -> None:
         self.counters["not_stored"] += 1

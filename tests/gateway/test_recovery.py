@@ -6,10 +6,11 @@ import importlib.util
 import random
 from pathlib import Path
 
+import pytest
 from nest import payload
 from nest.archive import schema
 from nest.archive.changes import CloseGap, StoreRecovered
-from nest.recovery import MOST_SESSIONS, Frame, Key, Recovery
+from nest.recovery import Frame, Key, Recovery
 
 _spec = importlib.util.spec_from_file_location(
     "make_parity", Path(__file__).resolve().parents[1] / "vectors/make_parity.py"
@@ -96,12 +97,74 @@ def test_a_long_time_without_loss_ends_the_cost() -> None:
     assert [session.healer for session in recovery._sessions.values()] == [None]
 
 
-def test_more_sessions_than_there_is_room_for() -> None:
+def test_more_sessions_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nest.recovery.MOST_SESSIONS", 100)
     stored = Stored()
     recovery = Recovery(stored.recent)
-    for number in range(MOST_SESSIONS + 50):
+    for number in range(150):
         recovery.take([stored.store((number.to_bytes(8, "big"), 1), 0, b"\x00")])
-    assert len(recovery._sessions) == MOST_SESSIONS
+    assert len(recovery._sessions) == 100
+
+
+def test_a_large_town_without_loss_is_not_looked_up_again_and_again() -> None:
+    stored = Stored()
+    recovery = Recovery(stored.recent)
+    for fcnt in range(3):
+        for number in range(5000):
+            recovery.take([stored.store((number.to_bytes(8, "big"), 1), fcnt, b"\x00")])
+    assert stored.asked == 5000
+
+
+def test_healers_of_more_sessions_than_there_is_room_for_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nest.recovery.MOST_HEALERS", 3)
+    readings, stored = series(60), Stored()
+    recovery = Recovery(stored.recent)
+    keys = [(number.to_bytes(8, "big"), 1) for number in range(5)]
+    found: set[tuple[bytes, int]] = set()
+    for fcnt, frame in made(readings):
+        if fcnt not in (20, 21):
+            for key in keys:
+                for one in recovery.take([stored.store(key, fcnt, frame)]):
+                    assert isinstance(one, StoreRecovered)
+                    assert one.codes == readings[one.fcnt]
+                    found.add((one.dev_eui, one.fcnt))
+        assert len(recovery._healing) <= 3
+    assert found == {(key[0], fcnt) for key in keys for fcnt in (20, 21)}
+
+
+def test_many_sessions_begin_in_slices() -> None:
+    """After a restart all begin at once: downlinks cannot wait for that."""
+    readings, stored = series(250), Stored()
+    frames = made(readings)
+    keys = [(number.to_bytes(8, "big"), 1) for number in range(4)]
+    last = [stored.store(key, *frame) for key in keys for frame in frames[:-4] if frame[0] % 9 != 5]
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.001  # so long takes a frame
+        return now
+
+    recovery = Recovery(stored.recent, clock)
+    found = recovery.take(last[-1:], 0)
+    assert (found, recovery.waiting, stored.asked) == ([], 1, 0)
+    for frame in frames[-4:-1]:
+        found += recovery.take([stored.store(key, *frame) for key in keys], 0)
+    assert (found, recovery.waiting, stored.asked) == ([], 4, 0)
+    slices = 0
+    while recovery.waiting:
+        began = now
+        found += recovery.take((), 0.01)
+        assert now - began < 0.02
+        if slices == 10:  # in the middle of one of them
+            found += recovery.take([stored.store(key, *frames[-1]) for key in keys], 0)
+        slices += 1
+    assert slices > 50
+    other = Stored()
+    lost = run(other, Recovery(other.recent), [f for f in frames if f[0] >= 246 or f[0] % 9 != 5])
+    assert len(lost) > 20
+    got = {(one.dev_eui, one.fcnt): one.codes for one in found if isinstance(one, StoreRecovered)}
+    assert got == {(key[0], fcnt): codes for key in keys for fcnt, codes in lost.items()}
 
 
 def test_a_frame_without_a_reading_closes_its_gap() -> None:
