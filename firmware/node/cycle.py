@@ -171,6 +171,7 @@ class Cycle:
     def after_failure(self):
         """As `run` returns it, when `run` raised: the interval, but a join that broke is not tried again earlier than
         one that nobody answered."""
+        self._window = Window(self._memory.window)  # as it was told: a frame may have been left half made
         self._come_to_its_end()
         wait_ms = self._after_sending(0, 0)
         if not self.device.joined:
@@ -339,13 +340,9 @@ class Cycle:
             return
         from node.earlier import Earlier
 
-        sync = self._sync
-        device = self.device
+        wanted = self._memory.wanted
         try:
-            wanted = self._memory.wanted
-            found = Earlier(
-                wanted, size, self._log, slot[0], slot[1], lambda when, flags: sync.age(when, flags, device.now_ms())
-            )
+            found = Earlier(wanted, size, self._log, slot[0], slot[1], self._sync.age, self.device.now_ms)
         except OSError as error:
             print(f"the log cannot be read: {error}")
             return

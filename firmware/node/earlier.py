@@ -19,14 +19,17 @@ class Earlier:
 
     wanted: b"" for nothing, else a byte that says how many parts of the first slot went out already, and ranges, one
     after the other. size: bytes that the items may have; log: node.log; session, fcnt: the slot of that frame, only
-    what is before it can be answered. age(when, flags): quarters of a second since a stamp, or None.
+    what is before it can be answered. age(when, flags, now_ms): quarters of a second since a stamp, or None; now_ms():
+    node time.
     left: what stays wanted when the frame was sent; used: bytes of the items.
     Raises OSError when the log cannot be read.
     """
 
-    def __init__(self, wanted, size, log, session, fcnt, age):
+    def __init__(self, wanted, size, log, session, fcnt, age, now_ms):
         self._size = size
         self._age = age
+        self._now_ms = now_ms
+        self._began_ms = now_ms()  # one moment for all: looking takes a while, and no reading is younger for it
         self._items = []  # bytes of NONE, and blocks: [session, FCnt, part, when, flags, records]
         self._last = None  # session, FCnt, part, age of the last reading in the newest block
         self._done = wanted[0] if wanted else 0
@@ -44,7 +47,7 @@ class Earlier:
         for item in self._items:
             if isinstance(item, list):
                 session, fcnt, part, when, flags, records = item
-                age = self._age(when, flags)
+                age = self._age(when, flags, self._now_ms())
                 item = extras.earlier(session, fcnt, part, extras.AGE_UNKNOWN if age is None else age, records)
             result += item
         return result
@@ -89,7 +92,7 @@ class Earlier:
         while payload[cut - 1] & _MORE:
             cut += 1
         bitmap = payload[:cut]
-        age = self._age(when, flags)
+        age = self._age(when, flags, self._began_ms)
         dt = self._follows(session, fcnt, part, age, bitmap)
         size = extras.EARLIER_HEAD + 1 + len(payload) if dt is None else _DT_SIZE + len(payload) - cut
         if size > self._size:

@@ -68,10 +68,10 @@ class Pulses:
         notes.chattered = False
         total = self._count()
         if total != notes.tips_read:
-            notes.tips_read = total
             nvs = self._esp32.NVS("spatz")
             nvs.set_i32(_KEY, total & 0x7FFFFFFF)
             nvs.commit()
+            notes.tips_read = total  # only then: what flash refuses now is written with the next reading
         self.counter.total = total
         self.counter.chattered = chattered
         return self.counter

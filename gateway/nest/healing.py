@@ -104,12 +104,13 @@ class Healer:
         return self._resolve([*solved, fcnt - 1, fcnt + 1])
 
     def known(self, fcnt: int, codes: Mapping[str, int]) -> list[Recovered]:
-        """Take a reading that came another way (from the node's log): its neighbours may be found from it."""
+        """Take a reading that came another way (from the node's log): its neighbours may be found from it, if it is
+        the one that the slot's residues tell of; a log that flash refused to write may have another in its place."""
         at = fcnt - self._origin
         if not 0 <= at < len(self._codes) or self._codes[at] is not None:
             return []
-        layout = self._layouts[at]
-        if layout is None:
+        layout, vector = self._layouts[at], self._vectors[at]
+        if layout is None or vector is None or not _may_be(layout, vector, codes):
             return []
         self._codes[at] = _packed(layout, codes)
         self._partial.pop(fcnt, None)
@@ -347,3 +348,13 @@ def _packed(layout: Layout, codes: Mapping[str, int]) -> bytes:
     return b"".join(
         [((codes.get(name, 0)) & (1 << bits) - 1).to_bytes(4, "big") for name, _, _, _, bits in layout.places]
     )
+
+
+def _may_be(layout: Layout, vector: int, codes: Mapping[str, int]) -> bool:
+    """Whether a slot's vector can be that of a reading, which may have more than went into the frame."""
+    for name, width, shift, there, _ in layout.places:
+        if not there or vector & there:
+            code = codes.get(name)
+            if code is None or (vector >> shift ^ code) & (1 << width) - 1:
+                return False
+    return True

@@ -112,6 +112,18 @@ def test_what_lies_between_two_jumps_stays_unknown_until_the_log_tells() -> None
     assert {one.fcnt: one.codes for one in healer.known(51, series[51])} == {50: series[50], 52: series[52]}
 
 
+def test_a_reading_of_the_log_that_the_residues_deny_is_no_neighbour() -> None:
+    """The node's flash refused a record: what the log has in that place is another reading."""
+    series = quiet_series(120)
+    for codes in series[50:53]:
+        codes["temperature"] += 100
+    healer = Healer()
+    heal([frame for frame in frames_of(series, 2) if not 48 <= frame[0] <= 54], healer)
+    assert healer.known(51, series[49]) == []
+    assert healer.known(51, {"temperature": series[51]["temperature"]}) == []
+    assert {one.fcnt for one in healer.known(51, series[51] | {"rain": 7})} == {50, 52}
+
+
 def test_a_frame_without_a_reading_is_told_as_none_or_not_at_all() -> None:
     dust = next(scenario for scenario in SCENARIOS if scenario["name"] == "dust once in four")
     truth = {row["fcnt"] for row in dust["frames"]}

@@ -116,7 +116,8 @@ def wanted(*ranges):
 
 def items(log, ranges, size=255, now=10000, session=7, fcnt=1000):
     """(hex of the items, what is left)."""
-    found = Earlier(ranges, size, log, session, fcnt, lambda when, flags: now - when if flags == 1 else None)
+    age = lambda when, flags, now_ms: now_ms // 250 - when if flags == 1 else None  # noqa: E731
+    found = Earlier(ranges, size, log, session, fcnt, age, lambda: 250 * now)
     data = found.items()
     equal(found.used, len(data))
     assert len(data) <= size
@@ -197,3 +198,22 @@ def check_unknown_ages_are_said_to_be_so():
     known = plain("04 07 0001 00 0026ac 0f 01") + values
     unknown = plain("04 07 0002 00 ffffff 0f 02") + values + "0000" + values
     equal(items(log, wanted((7, 1, 3)))[0], known + unknown)
+
+
+def check_looking_for_them_makes_none_older():
+    """However long the log takes to be read: the ages are those at the frame, and the distances stay."""
+    log = a_log(*[(7, fcnt, 3600 * fcnt, PAYLOAD) for fcnt in range(4)])
+    now_ms = [0]
+    real = log.find
+
+    def find(session, first, count):
+        for row in real(session, first, count):
+            now_ms[0] += 10000
+            yield row
+
+    log.find = find
+    found = Earlier(
+        wanted((7, 0, 4)), 255, log, 7, 1000, lambda when, flags, now: 20000 + now // 250 - when, lambda: now_ms[0]
+    )
+    ages = [row[4] for row in written.read(found.items())]
+    equal(ages, [20160, 16560, 12960, 9360])

@@ -10,6 +10,7 @@ from node.memory import Memory
 from node_fakes import Reset
 from node_world import World
 from payload.encode import FAILED
+from payload.window import Window
 
 
 def said(world, place=-1):
@@ -212,3 +213,29 @@ def check_unreadable_settings_are_those_of_the_configuration():
     world.nvs.stored.update({"set_interval": 3, "set_parity": 77})
     life = world.boot()
     equal((life.cycle._interval_s, life.cycle._parity), (600, 1), "what cannot be is not taken")
+
+
+def check_a_frame_that_was_left_half_made_leaves_no_trace():
+    """Memory ran out while the frame was made: the window is what the last frame told, or parity would name a reading
+    that nobody sent."""
+    world = World(safe_window_s=0)
+    world.sleep_after(world.boot())
+    sleeping(world, 3)
+    life = world.boot(woke_from_sleep=True)
+    window = life.cycle._window
+    before = bytes(window.pack())
+
+    class Exhausted(Window):
+        def symbols(self, fcnt, count):
+            raise MemoryError
+
+    life.cycle._window = Exhausted(before)
+    world.hardware.volts = 2.4
+    raises(MemoryError, life.cycle.run)
+    assert bytes(life.cycle._window.pack()) != before
+    life.cycle.after_failure()
+    equal(bytes(life.cycle._window.pack()), before)
+    equal(Memory(world.rtc).window, before)
+    world.time.now_us += 600000000
+    life.cycle.run()
+    equal(len(world.network.readings), 5)

@@ -212,6 +212,24 @@ def check_flash_is_written_with_a_reading_that_has_new_rain_only():
     equal(later.collect().total, 5)
 
 
+def check_flash_that_refuses_is_written_with_the_next_reading():
+    chip = Chip()
+    pulses = chip.start(Memory())
+    pulses.counter.count = 3
+    real, Nvs.commit = Nvs.commit, broken_flash
+    try:
+        raises(OSError, pulses.collect)
+    finally:
+        Nvs.commit = real
+    chip.nvs.clear()
+    equal(pulses.collect().total, 3)
+    equal(chip.nvs, {"rain_tips": 3, "commits": 1})
+
+
+def broken_flash(nvs):
+    raise OSError(-0x1105)
+
+
 def check_deep_sleep_keeps_count_and_time():
     memory = Memory()
     chip = Chip()
