@@ -221,6 +221,11 @@ app.command(
     help=tr("Make readings and gaps again from the day files, into an empty database. Keys do not come back."),
     epilog=examples("nest rebuild ./town", "nest rebuild ./town --into ./new-town"),
 )(cli_archive.rebuild)
+app.command(
+    "redecode",
+    help=tr("Decode history again from the raw frames, and correct readings. The nest may run meanwhile."),
+    epilog=examples("nest redecode ./town --dry-run", "nest redecode ./town amsel --since 2026-05-01"),
+)(cli_archive.redecode)
 app.add_typer(cli_nodes.app, name="nodes")
 app.add_typer(cli_gateways.app, name="gateways")
 app.command("status", help=tr("Show how the nest is doing."), epilog=examples("nest status ./town --json"))(

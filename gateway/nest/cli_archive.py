@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -15,13 +16,13 @@ from typing import Annotated
 import typer
 
 from nest import town
-from nest.archive import day_files
+from nest.archive import day_files, schema
 from nest.archive.database import database_errors, open_database
 from nest.archive.day_files_folder import NAME as DATA
 from nest.archive.day_files_folder import DataFolder
 from nest.archive.rebuild import RebuiltDay
 from nest.archive.snapshots import Progress
-from nest.cli_common import AsJson, Folder
+from nest.cli_common import AsJson, Folder, database
 from nest.errors import UserError
 from nest.i18n import tr
 
@@ -71,6 +72,48 @@ def rebuild(folder: Folder, into: Into = None, as_json: AsJson = False) -> None:
         )
     )  # fmt: skip
     print("→ " + tr("Keys are in no public file: add each node again under its name, and it finds its readings."))
+
+
+def redecode(
+    folder: Folder,
+    nodes: SomeNodes = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help=tr("only readings from this UTC day on, for example 2026-05-01"))
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=tr("say what would be done, and do nothing"))] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode the raw frames again, healing included."""
+    from nest.archive.redecode import Redecoder
+    from nest.registry import Registry, unknown_node
+
+    day = None if since is None else day_files.day_of(since)
+    if since is not None and day is None:
+        raise UserError(tr("{text} is no day.", text=repr(since)), tr("Write it as year, month and day: 2026-05-01"))
+    with database(folder) as engine:
+        known = {node.slug for node in Registry(engine).list()}
+        for slug in nodes or ():
+            if slug not in known:
+                raise unknown_node(slug)
+        redecoder = Redecoder(engine, since=None if day is None else day * schema.DAY_MS, dry_run=dry_run)
+        with _progress(tr("decoding")) as progress:
+            done = redecoder.run(nodes or (), progress)
+    if as_json:
+        print(json.dumps({"dry_run": dry_run, **dataclasses.asdict(done)}))
+        return
+    print(tr("{frames} frames decoded again:", frames=done.frames))
+    for number, what in (
+        (done.same, tr("{n} readings are as they were")),
+        (done.corrected, tr("{n} corrected")),
+        (done.added, tr("{n} added that their frames had brought")),
+        (done.recovered, tr("{n} recovered anew from parity")),
+        (done.backfilled, tr("{n} added from the logs of nodes")),
+        (done.undecodable, tr("{n} frames cannot be decoded")),
+        (done.unexplained, tr("{n} readings differ and cannot be explained; they stay as they are")),
+    ):
+        print("  " + what.format(n=number))
+    if dry_run:
+        print("→ " + tr("Nothing was changed. Leave out --dry-run to do it."))
 
 
 def _target(folder: Path, target: Path) -> town.Town:
