@@ -2,6 +2,16 @@
 
 from nest.archive.archive import Archive
 from nest.archive.database import open_database
-from nest.archive.reading import Completeness, Gap, LatestValue, NodeInfo, NodeLatest, Point
+from nest.archive.reading import Completeness, Gap, LatestValue, NodeInfo, NodeLatest, Point, Shares
 
-__all__ = ["Archive", "Completeness", "Gap", "LatestValue", "NodeInfo", "NodeLatest", "Point", "open_database"]
+__all__ = [
+    "Archive",
+    "Completeness",
+    "Gap",
+    "LatestValue",
+    "NodeInfo",
+    "NodeLatest",
+    "Point",
+    "Shares",
+    "open_database",
+]

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 
 from nest.archive import adding, codes, reading, schema, sessions
 from nest.archive.database import writing
-from nest.archive.reading import Completeness, Gap, NodeInfo, NodeLatest, Point
+from nest.archive.reading import Completeness, Gap, NodeInfo, NodeLatest, Point, Shares
 from nest.model import JoinRecord, SessionState
 
 
@@ -97,6 +97,12 @@ class Archive:
         anything is known."""
         with self._engine.begin() as connection:
             return reading.completeness(connection, slug, first_day, last_day)
+
+    def shares(self, since: float, slug: str | None = None) -> dict[str, Shares]:
+        """How the readings measured since then (Unix s) came and how many are missing, by slug; nodes of which nothing
+        is known are not there."""
+        with self._engine.begin() as connection:
+            return reading.shares(connection, since, slug)
 
     def counts(self) -> dict[str, int]:
         """How many frames, undecodable frames and readings there are."""

@@ -78,6 +78,16 @@ class Completeness:
     missing: int  # that were made, as far as anybody knows, and are not there
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shares:
+    """How the readings of a while came, of those that a node sends."""
+
+    heard: int = 0  # in frames of their own
+    recovered: int = 0
+    backfilled: int = 0
+    missing: int = 0  # not there, as far as anybody knows
+
+
 def nodes(connection: Connection, slug: str | None = None) -> list[NodeInfo]:
     """Every registered node, by slug; or the one of that slug."""
     table, frames = schema.nodes, schema.frames
@@ -225,6 +235,39 @@ def completeness_of(connection: Connection, node_id: int, first_day: int, last_d
         lost = sum(number for key, number in missing.items() if key[0] == day)
         recovered, backfilled = (present.get((day, origin), 0) for origin in (schema.RECOVERED, schema.BACKFILLED))
         found.append(Completeness(day, there + lost, there, recovered, backfilled, lost))
+    return found
+
+
+def shares(connection: Connection, since: float, slug: str | None = None) -> dict[str, Shares]:
+    """How the readings measured since then (Unix s) came, by slug; a node of which nothing is known is not there.
+
+    One look into a range of each key per node: the cost grows with the length of the while, not of the history.
+    """
+    readings, gaps, table, start = schema.readings, schema.gaps, schema.nodes, round(since * 1000)
+    came = (
+        select(table.c.slug, readings.c.origin, func.count())
+        .select_from(table)
+        .outerjoin(readings, and_(readings.c.node_id == table.c.id, readings.c.time >= start))
+        .where(*_registered(slug))
+        .group_by(table.c.slug, readings.c.origin)
+    )
+    lost = (
+        select(table.c.slug, func.count(gaps.c.fcnt))
+        .select_from(table)
+        .outerjoin(gaps, and_(gaps.c.node_id == table.c.id, gaps.c.state.in_(schema.MISSING), gaps.c.time >= start))
+        .where(*_registered(slug))
+        .group_by(table.c.slug)
+    )
+    # outer joins, for an inner one lets the database begin with all readings
+    counts = {(row[0], row[1]): row[2] for row in connection.execute(came)}
+    missing = {row[0]: row[1] for row in connection.execute(lost)}
+    found: dict[str, Shares] = {}
+    for name in missing:
+        heard, recovered, backfilled = (
+            counts.get((name, origin), 0) for origin in (schema.HEARD, schema.RECOVERED, schema.BACKFILLED)
+        )
+        if heard or recovered or backfilled or missing[name]:
+            found[name] = Shares(heard, recovered, backfilled, missing[name])
     return found
 
 

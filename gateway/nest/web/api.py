@@ -51,13 +51,12 @@ def router(
     @api.get("/nodes", summary="All nodes with their latest values")
     def nodes() -> models.Nodes:
         now = clock()
-        found = [views.node_model(latest, now) for latest in archive.latest()]
-        return models.Nodes(time=iso(now), town=town.slug, nodes=found)
+        return models.Nodes(time=iso(now), town=town.slug, nodes=views.node_models(archive, now))
 
     @api.get("/nodes/{slug}", summary="One node with its latest values", responses={**_NOT_FOUND, **_INVALID})
     def node(slug: Slug) -> models.Node:
-        for latest in archive.latest(slug):
-            return views.node_model(latest, clock())
+        for found in views.node_models(archive, clock(), slug):
+            return found
         raise HTTPException(404, "there is no such node")
 
     @api.get("/nodes/{slug}/readings", summary="Readings over time", responses={**_NOT_FOUND, **_INVALID})

@@ -26,6 +26,15 @@ class Value(BaseModel):
     origin: Annotated[Origin, Field(description=_ORIGIN)]
 
 
+class Shares(BaseModel):
+    """How the readings of the last 24 hours came, of those that the node sends."""
+
+    heard: Annotated[int, Field(description="in frames of their own")]
+    recovered: Annotated[int, Field(description="lost, and recovered exactly from what later frames say")]
+    backfilled: Annotated[int, Field(description="lost, and sent again from the node's log")]
+    missing: Annotated[int, Field(description="not there, or not yet")]
+
+
 class Node(BaseModel):
     """One node: where it stands and what it last sent."""
 
@@ -36,6 +45,7 @@ class Node(BaseModel):
     last_seen: Time | None
     stale: Annotated[bool, Field(description="true when nothing was heard for an hour")]
     values: Annotated[dict[str, Value], Field(description="by quantity; one that was never sent is not there")]
+    last_day: Shares
 
 
 class Nodes(BaseModel):

@@ -104,7 +104,7 @@ def router(pages: Pages, app: FastAPI) -> APIRouter:
     @site.api_route("/", methods=methods)
     def town_page(request: Request) -> HTMLResponse:
         now, language = pages.clock(), pages.language(request)
-        nodes = [views.node_model(latest, now) for latest in pages.archive.latest()]
+        nodes = views.node_models(pages.archive, now)
         quantities = views.quantities_of(nodes)
         return pages.render(
             request,
@@ -117,10 +117,10 @@ def router(pages: Pages, app: FastAPI) -> APIRouter:
     @site.api_route("/nodes/{slug}", methods=methods)
     def node_page(request: Request, slug: str) -> HTMLResponse:
         now, language = pages.clock(), pages.language(request)
-        found = pages.archive.latest(slug)
+        found = views.node_models(pages.archive, now, slug)
         if not found:
             raise HTTPException(404)
-        node = views.node_model(found[0], now)
+        node = found[0]
         quantities = views.quantities_of([node])
         return pages.render(
             request,

@@ -20,8 +20,12 @@ STATES: dict[str, tuple[str, str]] = {
     "missing": ("–", "This node has not sent this quantity."),
 }
 
+# How the readings of the last day came.
+CAME = "{heard} heard, {recovered} healed, {backfilled} fetched, {missing} missing"
+
 # Every further sentence that the JavaScript says.
 _SPOKEN = {
+    "came": CAME,
     "live": "Live: new readings appear by themselves.",
     "lost": "Connection lost. The page tries again by itself.",
     "heard": "New reading from {name}: {values}",

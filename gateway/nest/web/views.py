@@ -1,17 +1,19 @@
-"""From the archive's rows to what is shown. Pure: everything, the moment too, comes in as an argument."""
+"""From the archive's rows to what is shown. Everything, the moment too, comes in as an argument."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nest.archive import Completeness, NodeLatest
+from nest.archive import Archive, Completeness, NodeLatest, Shares
 from nest.i18n import translate
 from nest.live import ReadingEvent as LiveEvent
 from nest.moments import age, iso
 from nest.quantities import Quantity, by_name
 from nest.web import models
-from nest.web.present import STALE_AFTER_S, STATES, number
+from nest.web.present import CAME, STALE_AFTER_S, STATES, number
+
+LAST_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,16 @@ class NodeView:
     last_seen: str | None
     stale: bool
     cells: list[Cell]  # one per quantity of the table
+    came: str  # how the readings of the last day came, "" while none was lost
 
 
-def node_model(latest: NodeLatest, now: float) -> models.Node:
+def node_models(archive: Archive, now: float, slug: str | None = None) -> list[models.Node]:
+    """Every node for the API, or the one of that slug."""
+    shares = archive.shares(now - LAST_DAY_S, slug)
+    return [node_model(latest, now, shares.get(latest.slug, Shares())) for latest in archive.latest(slug)]
+
+
+def node_model(latest: NodeLatest, now: float, shares: Shares) -> models.Node:
     """A node for the API. Its position is rounded by the archive already, which gives out no other."""
     heard = [value.time for value in latest.values.values()]  # a reading that came without a frame counts as well
     last_seen = max([*heard, latest.last_seen or 0.0]) or None
@@ -55,6 +64,9 @@ def node_model(latest: NodeLatest, now: float) -> models.Node:
             name: value_model(by_name()[name], value.value, value.quality, value.time, now, value.origin)
             for name, value in latest.values.items()
         },
+        last_day=models.Shares(
+            heard=shares.heard, recovered=shares.recovered, backfilled=shares.backfilled, missing=shares.missing
+        ),
     )
 
 
@@ -128,7 +140,10 @@ def quantities_of(nodes: Iterable[models.Node]) -> list[Quantity]:
 def node_view(node: models.Node, columns: Iterable[Quantity], language: str) -> NodeView:
     """A node in words: one cell per quantity of `columns`."""
     cells = [_cell(quantity, node.values.get(quantity.name), language) for quantity in columns]
-    return NodeView(node.slug, node.name, node.last_seen, node.stale, cells)
+    shares = {name: str(count) for name, count in node.last_day.model_dump().items()}
+    lost = node.last_day.recovered + node.last_day.backfilled + node.last_day.missing
+    came = translate(CAME, language).format(**shares) if lost else ""
+    return NodeView(node.slug, node.name, node.last_seen, node.stale, cells, came)
 
 
 def _cell(quantity: Quantity, value: models.Value | None, language: str) -> Cell:

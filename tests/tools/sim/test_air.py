@@ -28,9 +28,11 @@ def north(metres: float) -> Position:
     return Position(51.0 + metres * DEGREES_PER_METRE, 10.0)
 
 
-def an_air(*, loss: float = 0.0, propagation: Propagation = FLAT, **metres: float) -> Air:
+def an_air(
+    *, loss: float = 0.0, losses: dict[str, float] | None = None, propagation: Propagation = FLAT, **metres: float
+) -> Air:
     """A gateway `g` in the middle and stations so many metres north of it."""
-    air = Air(propagation, loss=loss)
+    air = Air(propagation, loss=loss, losses=losses)
     air.add(Station("g", MIDDLE))
     for name, distance in metres.items():
         air.add(Station(name, north(distance)))
@@ -174,9 +176,28 @@ def test_loss_takes_its_share_and_repeats_with_the_seed() -> None:
     assert fates(1) != fates(2)
 
 
+def test_a_station_in_a_bad_place_loses_more_both_ways_but_no_joins() -> None:
+    air = an_air(losses={"a": 0.3}, a=100, b=150)
+
+    def lost(sender: str, receiver: str, first: bytes) -> int:
+        fates = []
+        for number in range(500):
+            tx = frame(sender, number * 1_000_000, data=first + bytes(11))
+            air.begin(tx)
+            fates.append(air.hear(tx, receiver) == Missed("lost"))
+        return sum(fates)
+
+    assert 110 <= lost("a", "g", b"\x40") <= 190
+    assert 110 <= lost("g", "a", b"\x60") <= 190
+    assert (lost("b", "g", b"\x40"), lost("g", "b", b"\x60")) == (0, 0)
+    assert (lost("a", "g", b"\x00"), lost("g", "a", b"\x20")) == (0, 0)
+
+
 def test_loss_must_be_a_fraction() -> None:
     with pytest.raises(ValueError, match="fraction"):
         Air(FLAT, loss=1.5)
+    with pytest.raises(ValueError, match="fraction"):
+        Air(FLAT, losses={"a": -0.1})
 
 
 def test_old_transmissions_are_forgotten() -> None:

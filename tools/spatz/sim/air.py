@@ -9,8 +9,9 @@ Rules, in the order in which a reception is decided:
 4. Frames overlapping in time on the same channel with the same spreading factor and the same IQ polarity collide. The
    strongest is heard when it is 6 dB above the sum of the others (capture), otherwise none is. Different spreading
    factors and polarities are taken as orthogonal.
-5. A fraction of the frames is lost for no reason (`loss`), as in life. The draws are counted per pair of stations, so
-   the n-th frame between two stations has the same fate in every run with the same seed.
+5. A fraction of the frames is lost for no reason (`loss`), as in life, and more around a station that stands badly
+   (`losses`). The draws are counted per pair of stations, so the n-th frame between two stations has the same fate in
+   every run with the same seed.
 
 Times are microseconds on whatever clock the caller uses, as long as it is one clock.
 """
@@ -25,6 +26,9 @@ from types import MappingProxyType
 
 PUBLIC_SYNC_WORD = 0x3444
 """Sync word of public LoRaWAN networks, as an SX126x is told it (0x34 on an SX127x)."""
+
+JOINS = (0b000, 0b001)
+"""Message types of JoinRequest and JoinAccept: the three highest bits of a frame. [TS001-1.0.4, 4.2.1]"""
 
 CAPTURE_DB = 6.0
 """What a frame must be above all that overlaps it. [Goursaud and Gorce 2015, section 5; Bor et al., MSWiM 2016]"""
@@ -164,14 +168,20 @@ class Propagation:
 class Air:
     """All transmissions of the last moments and who hears them.
 
-    `loss` is the fraction of frames lost for no reason, 0..1. Stations are added with `add`; names are unique.
+    `loss` is the fraction of frames lost for no reason, 0..1; `losses` that of the data frames from and to a station,
+    by its name, where that is more. Joins are spared by the latter: a node that stands badly is there all the same.
+    Stations are added with `add`; names are unique.
     """
 
-    def __init__(self, propagation: Propagation, *, loss: float = 0.0) -> None:
-        if not 0.0 <= loss <= 1.0:
-            raise ValueError(f"loss is a fraction between 0 and 1, not {loss}")
+    def __init__(
+        self, propagation: Propagation, *, loss: float = 0.0, losses: Mapping[str, float] | None = None
+    ) -> None:
+        for fraction in (loss, *(losses or {}).values()):
+            if not 0.0 <= fraction <= 1.0:
+                raise ValueError(f"loss is a fraction between 0 and 1, not {fraction}")
         self.propagation = propagation
         self.loss = loss
+        self.losses = dict(losses or {})
         self.stations: dict[str, Station] = {}
         self._on_air: list[Transmission] = []
         self._path_loss: dict[tuple[str, str], float] = {}
@@ -207,9 +217,15 @@ class Air:
         others = [other for other in overlapping if other.collides_with(transmission) and other.sender in self.stations]
         if others and rssi < power_sum_dbm(self.rssi_dbm(other, receiver) for other in others) + CAPTURE_DB:
             return Missed("collision")
-        if self.loss and self._draw(transmission.sender, receiver) < self.loss:
+        loss = self._loss(transmission, receiver)
+        if loss and self._draw(transmission.sender, receiver) < loss:
             return Missed("lost")
         return Reception(round(rssi), round(4 * (rssi - noise_floor_dbm(transmission.bw_hz))) / 4)
+
+    def _loss(self, transmission: Transmission, receiver: str) -> float:
+        if not self.losses or transmission.data[0] >> 5 in JOINS:
+            return self.loss
+        return max(self.loss, *(self.losses.get(name, 0.0) for name in (transmission.sender, receiver)))
 
     def _draw(self, sender: str, receiver: str) -> float:
         pair = (sender, receiver)

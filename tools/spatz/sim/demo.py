@@ -46,6 +46,9 @@ NEAR_JOIN_DR = 2
 """SF10: the node heard best joins so, as if it had been made for a place far away; the nest then shows what ADR is for.
 At one reading every 40 s, which is what SF10 allows, that takes a few minutes."""
 
+BAD_PLACE_LOSS = 0.3
+"""One node loses so many of its frames, and its readings are in the archive all the same: healed by parity."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -71,6 +74,7 @@ class Delivered:
     first_s: dict[str, float] = field(default_factory=dict)
     latest: dict[str, str] = field(default_factory=dict)
     readings: dict[str, int] = field(default_factory=dict)
+    came: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def run(request: Request) -> int:
@@ -79,7 +83,7 @@ def run(request: Request) -> int:
     Raises UserError: MicroPython missing, port occupied, folder not writable, or the nest did not start.
     """
     micropython.command()  # before anything is started
-    request = replace(request, plan=replace(request.plan, near_join_dr=NEAR_JOIN_DR))
+    request = replace(request, plan=replace(request.plan, near_join_dr=NEAR_JOIN_DR, bad_place_loss=BAD_PLACE_LOSS))
     port = page_port(request.port)
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         folder = request.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="funkspatz-demo-")))
@@ -198,7 +202,7 @@ async def _run(request: Request, town: Path, node_folder: Path) -> int:
             simulation = Simulation(request.plan, gateways_to, node_folder, on_event=progress.note)
             watching: asyncio.Task[None] | None = None
             try:
-                with progress.shown(simulation.reports, delivered.latest):
+                with progress.shown(simulation.reports, delivered.latest, delivered.came):
                     await simulation.start()
                     watching = asyncio.create_task(_watch(request, page, delivered, progress, started, stop))
                     await _until_done(request, nest, watching, stop, started)
@@ -213,7 +217,7 @@ async def _run(request: Request, town: Path, node_folder: Path) -> int:
         json.dump(summary, sys.stdout, indent=2, ensure_ascii=False)
         print()
     else:
-        progress.table(simulation.reports, delivered.latest)
+        progress.table(simulation.reports, delivered.latest, delivered.came)
         if request.keep:
             progress.say(tr("The town is kept: {command}", command=f"nest run {town}"))
     return 0 if summary["ok"] else 1
@@ -301,6 +305,7 @@ async def _watch(
         with contextlib.suppress(OSError, ValueError):
             found = _node_list(await asyncio.to_thread(_get_json, page + "api/v1/nodes"))
         for node in found:
+            delivered.came[node["slug"]] = node["last_day"]
             if not node.get("values"):
                 continue
             delivered.latest[node["slug"]] = _spoken(node["values"])
@@ -338,6 +343,14 @@ async def _until_done(
 
 def _show_page(request: Request, page: str, progress: Progress) -> None:
     progress.say(tr("The first reading is there. Look at your town: {page}", page=page))
+    if request.plan.bad_place:
+        progress.say(
+            tr(
+                "{node} stands in a bad place: {share} % of its frames get lost. Watch its readings heal.",
+                node=request.plan.bad_place,
+                share=round(100 * request.plan.bad_place_loss),
+            )
+        )
     if request.seconds is None:
         progress.say(tr("Ctrl-C ends the demo."))
     if request.browser and not request.as_json and _has_display():
@@ -388,6 +401,7 @@ def _summary(
         node["joined"] = node["joined_s"] is not None
         node["readings"] = delivered.readings.get(name, 0)
         node["first_reading_s"] = delivered.first_s.get(name)
+        node["last_day"] = delivered.came.get(name)
     everyone = len(delivered.first_s) == request.plan.nodes
     return {
         "ok": everyone,

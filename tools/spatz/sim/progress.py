@@ -27,14 +27,20 @@ class Progress:
         self._doing = dict.fromkeys(names, "")
 
     @contextlib.contextmanager
-    def shown(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Show the table while the block runs; `extra` is a last column (the latest reading), by node."""
+    def shown(
+        self,
+        reports: Mapping[str, NodeReport],
+        extra: Mapping[str, str] | None = None,
+        came: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> Iterator[None]:
+        """Show the table while the block runs; by node, `extra` is a last column (the latest reading), `came` how many
+        of its readings were recovered, backfilled, and are missing."""
         if self._quiet or not self._console.is_terminal:
             yield
             return
 
         def draw() -> Table:
-            return self._table(reports, extra)
+            return self._table(reports, extra, came)
 
         with Live(get_renderable=draw, console=self._console, refresh_per_second=4, transient=True) as self._live:
             yield
@@ -67,18 +73,31 @@ class Progress:
         if not self._quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def table(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None = None) -> None:
+    def table(
+        self,
+        reports: Mapping[str, NodeReport],
+        extra: Mapping[str, str] | None = None,
+        came: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         """The table once more, to stay."""
         if not self._quiet:
-            self._console.print(self._table(reports, extra, len(reports)))
+            self._console.print(self._table(reports, extra, came, len(reports)))
 
     def _line(self, text: str) -> None:
         if self._live is None:  # on a terminal the table shows it
             self.say(text)
 
-    def _table(self, reports: Mapping[str, NodeReport], extra: Mapping[str, str] | None, rows: int = ROWS) -> Table:
+    def _table(
+        self,
+        reports: Mapping[str, NodeReport],
+        extra: Mapping[str, str] | None,
+        came: Mapping[str, Mapping[str, int]] | None,
+        rows: int = ROWS,
+    ) -> Table:
         table = Table(box=None, pad_edge=False)
         for heading in (tr("node"), tr("joined"), tr("sent"), tr("heard"), tr("data rate"), tr("state")):
+            table.add_column(heading)
+        for heading in (tr("healed"), tr("fetched"), tr("lacking")) if came is not None else ():
             table.add_column(heading)
         if extra is not None:
             table.add_column(tr("latest reading"))
@@ -94,6 +113,11 @@ class Progress:
                 _data_rate(report),
                 self._doing.get(name, ""),
             ]
+            if came is not None:
+                of_node = came.get(name, {})
+                cells += [
+                    str(of_node[how]) if how in of_node else "–" for how in ("recovered", "backfilled", "missing")
+                ]
             table.add_row(*cells, *([extra.get(name, "")] if extra is not None else []))
         if len(reports) > rows:
             table.add_row(tr("and {count} more", count=len(reports) - rows))

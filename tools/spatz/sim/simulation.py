@@ -37,6 +37,8 @@ class Plan:
     """Within how many seconds the nodes are switched on; None: as `default_spread_s` says."""
     near_join_dr: int | None = None
     """The node heard best joins no faster than this: it has something to gain by ADR."""
+    bad_place_loss: float = 0.0
+    """So many of the data frames from and to one node are lost, the last that is not the one heard best."""
 
     @property
     def propagation(self) -> Propagation:
@@ -57,14 +59,23 @@ class Plan:
         near = nodes.best_heard(flock, heard_by, self.propagation)
         return [replace(node, join_dr=self.near_join_dr) if node is near else node for node in flock]
 
+    @property
+    def bad_place(self) -> str | None:
+        """The name of the node that loses `bad_place_loss` of its frames."""
+        if not self.bad_place_loss:
+            return None
+        flock, heard_by = self.flock(), [station for _, station in self.gateway_stations()]
+        near = nodes.best_heard(flock, heard_by, self.propagation)
+        return next((node.name for node in reversed(flock) if node.name != near.name), None)
+
 
 def default_spread_s(count: int) -> float:
-    """Seconds over which a flock is switched on: 0.4 s per node, 2 s per node in a large flock.
+    """Seconds over which a flock is switched on: 0.8 s per node, 2 s per node in a large flock.
 
     A gateway sends one JoinAccept at a time and hears nothing meanwhile. Closer together, answers are refused in RX1,
     go out in RX2 at SF12 (1.5 s), and most of the joins that come in that time are lost. [packet_forwarder issue 143]
     """
-    return count * (0.4 if count <= 10 else 2.0)
+    return count * (0.8 if count <= 10 else 2.0)
 
 
 @dataclass(slots=True)
@@ -112,7 +123,10 @@ class Simulation:
         self.flock = plan.flock()
         self.reports = {node.name: NodeReport(node.name, node.dev_eui.hex()) for node in self.flock}
         self._on_event = on_event
-        self.air = AirServer(Air(plan.propagation, loss=plan.loss), on_transmission=self._on_transmission)
+        losses = {plan.bad_place: plan.bad_place_loss} if plan.bad_place else {}
+        self.air = AirServer(
+            Air(plan.propagation, loss=plan.loss, losses=losses), on_transmission=self._on_transmission
+        )
         self.gateways = _gateways(plan.gateway_stations(), server, self.air.transmit)
         for gateway in self.gateways:
             self.air.attach(gateway)

@@ -3,10 +3,12 @@ import { addChart, addPoint, reloadCharts, setSpan } from "./chart.js";
 import { listen } from "./live.js";
 import { drawMap, placeMarkers, showMarker, tickMarkers } from "./map.js";
 import { fill, page, reading, seconds, setClock, words } from "./say.js";
-import { knows, showValue, tick } from "./table.js";
+import { knows, showCame, showValue, tick } from "./table.js";
 
 const ANNOUNCE_MS = 20000; // screen readers are told of one reading in this time, not of all
 const REREAD_MS = 5000;
+const COUNT_MS = 1500; // readings that come back often come several at once
+const counting = new Set();
 const mapElement = document.getElementById("map");
 let lostBefore = false;
 let announced = 0;
@@ -35,6 +37,7 @@ listen(`${page.api}/events`, {
   reading(event) {
     setClock(event.now);
     take({ slug: event.node, last_seen: event.time, values: event.values }, true);
+    if (event.origin === "recovered" || event.origin === "backfilled") count(event.node);
   },
 });
 
@@ -47,6 +50,20 @@ async function poll() {
   } catch (error) {
     console.warn("latest values", error); // the stream will be lost too, and says so
   }
+}
+
+/** Ask how the readings of a node came, once for all that come back together. */
+function count(slug) {
+  if (counting.has(slug) || (page.only && page.only !== slug)) return;
+  counting.add(slug);
+  setTimeout(async () => {
+    counting.delete(slug);
+    try {
+      showCame(slug, (await (await fetch(`${page.api}/nodes/${encodeURIComponent(slug)}`)).json()).last_day);
+    } catch (error) {
+      console.warn("readings of the last day", error);
+    }
+  }, COUNT_MS);
 }
 
 /** Values of a node, from the stream (`fresh`) or from the API: newer ones replace what is shown. */
@@ -63,6 +80,7 @@ function take(update, fresh) {
     showValue(node.slug, quantity, value, fresh);
     addPoint(node.slug, quantity, seconds(value.time), value.value);
   }
+  if (update.last_day) showCame(node.slug, update.last_day);
   if (mapElement) showMarker(node);
   tick();
   if (fresh) announce(node, update.values);

@@ -1,5 +1,5 @@
 // The table: a cell changes when a reading comes; ages go by every second.
-import { age, fullTime, number, page, seconds, words, isStale } from "./say.js";
+import { age, fill, fullTime, number, page, seconds, words, isStale } from "./say.js";
 
 /** The cells of one quantity of one node, on whichever page. */
 const cells = (slug, quantity) =>
@@ -27,6 +27,15 @@ export function showValue(slug, quantity, value, flash) {
     cell.classList.remove("fresh");
     void cell.offsetWidth; // starts the animation anew
     cell.classList.add("fresh");
+  }
+}
+
+/** How the readings of the last day came; nothing while none was lost. */
+export function showCame(slug, shares) {
+  const lost = shares.recovered + shares.backfilled + shares.missing;
+  for (const place of document.querySelectorAll(`.came[data-of="${CSS.escape(slug)}"]`)) {
+    const text = lost ? fill(words.came, shares) : "";
+    if (place.textContent !== text) place.textContent = text;
   }
 }
 
