@@ -321,6 +321,7 @@ class Cycle:
         overhead = _OVERHEAD + max(0, min(whole - room, _FOPTS_MAX))
         sf, bw_hz = self._region.DATA_RATES[session.dr]
         if earlier and memory.wanted and self._log and (self._sync.known or self._sync.tries >= _PATIENCE):
+            payload.keep_age()
             # no more than what the interval has to be for in any case
             times = schedule.duty(self._config.get("fair_use_s", 0)) * session.nb_trans
             most = room

@@ -31,11 +31,16 @@ class Payload:
                 break
             parity -= 1
         self._parity = parity
+        self._aged = False
         if age_ms() >= FRESH_MS:
-            self._take(3)
+            self.keep_age()
 
     def __len__(self):
         return self._len
+
+    def keep_age(self):
+        """Keep room for the reading's age, because something that takes a while comes first."""
+        self._aged = self._aged or self._take(3)
 
     def left(self):
         """Bytes that another item may have; the first one needs one more for the length of all."""

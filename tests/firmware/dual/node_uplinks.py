@@ -239,3 +239,24 @@ def check_a_frame_that_was_left_half_made_leaves_no_trace():
     world.time.now_us += 600000000
     life.cycle.run()
     equal(len(world.network.readings), 5)
+
+
+def check_a_log_that_takes_long_to_read_costs_no_age():
+    world = World(safe_window_s=0, parity=0)
+    world.network.gps = (1451260818, 0)
+    world.sleep_after(world.boot())
+    sleeping(world, 8)
+    memory = Memory(world.rtc)
+    memory.wanted = b"\0\x01\x00\x00\x01"
+    memory.save()
+    life = world.boot(woke_from_sleep=True)
+    real = life.cycle._log.find
+
+    def find(session, first, count):
+        world.time.now_us += 3000000
+        return real(session, first, count)
+
+    life.cycle._log.find = find
+    world.sleep_after(life)
+    equal([row[0] for row in said(world)], ["age", "reading"])
+    equal(said(world)[0], ("age", 12))
