@@ -40,7 +40,8 @@ done = Redecoder(engine, pause=lambda _: None).run()
 print(json.dumps({
     "cpu_s": time.process_time() - before, "s": time.monotonic() - began,
     # not getrusage: that counts what the parent had before exec
-    "rss_mb": int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024, **dataclasses.asdict(done),
+    "rss_mb": int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024,
+    **dataclasses.asdict(done),
 }))
 """
 
