@@ -57,8 +57,6 @@ class Cycle:
         self._just_joined = False
         self._sync = Sync(memory.sync)
         self._window = Window(memory.window)
-        if not (hardware.woke_from_sleep and memory.found):
-            self._sync.started(self._last_boot() + 1)
         slept_ms = memory.sleeps_ms if hardware.woke_from_sleep else 0
         memory.sleeps_ms = 0
         self.device = Device(
@@ -76,6 +74,8 @@ class Cycle:
             slept_ms,
             identity.first_dev_nonce,
         )
+        if not (hardware.woke_from_sleep and memory.found):
+            self._sync.started(self._last_boot() + 1, self.device.now_ms())
         self._certified = None
         if config.get("certification") and not identity.certification_ended:
             from node.certified import Certified

@@ -23,7 +23,8 @@ _BASELINE_MS = const(3600000)  # what a rate is learned from, so that some ms of
 _DAY_MS = const(86400000)
 _RETRY_MS = const(900000)  # after a request without answer
 _TRIES_MAX = const(255)
-_STATE = "<BBBQQIi"  # known, steady and learned; start, tries, base in node time, base in UTC, when to ask (s), rate
+# known, steady and learned; start, tries, base in node time, base in UTC, when to ask (s), rate, began (s)
+_STATE = "<BBBQQIiI"
 
 
 class Sync:
@@ -35,22 +36,24 @@ class Sync:
     def __init__(self, packed=b""):
         self.known = self._steady = self._learned = False
         self.boot = self.tries = 0
-        self._base_ms = self._utc_ms = self._ask_s = self._rate = 0
+        self._base_ms = self._utc_ms = self._ask_s = self._rate = self._began_s = 0
         if len(packed) == struct.calcsize(_STATE):
             fields = struct.unpack(_STATE, packed)
-            bits, self.boot, self.tries, self._base_ms, self._utc_ms, self._ask_s, self._rate = fields
+            bits, self.boot, self.tries, self._base_ms, self._utc_ms, self._ask_s, self._rate, self._began_s = fields
             self.known = bool(bits & 1)
             self._steady = bool(bits & 2)
             self._learned = bool(bits & 4)
 
     def pack(self):
-        """27 bytes."""
+        """31 bytes."""
         bits = (1 if self.known else 0) | (2 if self._steady else 0) | (4 if self._learned else 0)
-        return struct.pack(_STATE, bits, self.boot, self.tries, self._base_ms, self._utc_ms, self._ask_s, self._rate)
+        times = self._base_ms, self._utc_ms, self._ask_s, self._rate, self._began_s
+        return struct.pack(_STATE, bits, self.boot, self.tries, *times)
 
-    def started(self, boot):
+    def started(self, boot, now_ms):
         """Node time has a gap: a reset, or a power cut. boot: the number of this start."""
         self.boot = boot & BOOTS
+        self._began_s = now_ms // 1000
         self.known = False
         self.tries = 0
         self.unsteady()
@@ -103,7 +106,7 @@ class Sync:
             if not self.known:
                 return None
             quarters = (self.utc_ms(now_ms) + 125) // 250 - when
-        elif flags & BOOTS == self.boot:
+        elif flags & BOOTS == self.boot and when >= 4 * self._began_s:  # else it is 128 starts old
             quarters = (self._true(now_ms - 250 * when) + 125) // 250
         else:
             return None
