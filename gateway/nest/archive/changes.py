@@ -11,7 +11,7 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class StoreRecovered:
     """Parity has given back the reading of the frame (dev_eui, join_nonce, fcnt), exactly: `codes` as in
-    `nest.payload.Decoded`. Nothing happens unless that reading is an open gap."""
+    `nest.payload.Decoded`. Nothing happens unless that reading is missing, as far as the archive knows."""
 
     dev_eui: bytes
     join_nonce: int

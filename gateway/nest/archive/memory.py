@@ -8,6 +8,7 @@ from nest import payload
 from nest.archive import codes
 from nest.model import Heard
 
+MOST_SESSIONS = 4096  # remembered, and four for each node: a node that joins often has many behind it
 RECENT = 4096  # frames whose receptions are remembered, so that a further copy needs no look into the database
 
 
@@ -92,6 +93,9 @@ class Memory:
                 node.readings = None
 
     def committed(self) -> None:
-        """A transaction is on the disk: frames that are no longer recent may be forgotten."""
+        """A transaction is on the disk: frames that are no longer recent may be forgotten, and all of it when most
+        sessions are of the past."""
+        if len(self.sessions) > MOST_SESSIONS + 4 * len(self.nodes):
+            self.clear()
         if len(self.recent) > RECENT:
             self.recent, self.older = {}, self.recent

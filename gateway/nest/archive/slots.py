@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MOST_SKIPPED = 2000  # slots that become gaps at once; a counter that jumps further has not lost so many readings
-_ABSENT = (schema.OPEN, schema.GIVEN_UP, schema.NEVER_WAS)  # gaps that a node's log may still fill
+_ABSENT = (schema.OPEN, schema.GIVEN_UP, schema.NEVER_WAS)  # gaps that may still be filled, though its log is lost
+_BEFORE_JOIN_MS = 5 * 3_600_000  # a frame may carry a reading that is so much older than its session: see AGE
+
+_Known = list[tuple[int, int, int, float]]  # of `Sql.sessions_of_node`
 
 
 class Slots:
@@ -37,9 +40,10 @@ class Slots:
     def skipped(self, session: Session, fcnt: int, time: int) -> None:
         """The frame `fcnt`, measured at `time`, came behind `session.fcnt`: what was between is missing.
 
-        Each is taken to have been measured at its place on a straight line."""
+        Each is taken to have been measured at its place on a straight line, which begins with the join where nothing
+        was heard before: a node that has joined sends at once."""
         count = fcnt - session.fcnt
-        first = session.fcnt + 1
+        before, first = session.fcnt, session.fcnt + 1
         if count > MOST_SKIPPED:
             _log.warning(
                 "the counter of %s has gone from %d to %d at once; the last %d frames are taken for lost",
@@ -49,10 +53,13 @@ class Slots:
         began = session.time
         if began is None:
             last = self._neighbour(Sql.frame_before, session.id, fcnt)
-            began = round(self._rows.one(Sql.joined_at, session.id)[0] * 1000) if last is None else last[1]
+            if last is None:
+                before, began = 0, round(self._rows.one(Sql.joined_at, session.id)[0] * 1000)
+            else:
+                began = last[1]
         began = min(began, time) if began > 0 else time
         for lost in range(first, fcnt):
-            moment = began + (time - began) * (lost - session.fcnt) // count
+            moment = began + (time - began) * (lost - before) // (fcnt - before)
             self._rows.gap(session.id, session.node, lost, 0, moment)
 
     def heard_late(self, session: Session, fcnt: int, time: int, packed: bytes | None) -> None:
@@ -100,7 +107,7 @@ class Slots:
         self._rows.flush()
         if found.answer:
             orders.answered(self._rows.connection, session.node.id, *found.answer, self._rows.now)
-        known: list[tuple[int, int, int]] = []
+        known: _Known = []
         if found.earlier or found.none:
             known = [*map(tuple, self._rows.connection.execute(Sql.sessions_of_node, (session.node.id,)))]
         for record in found.earlier:
@@ -113,7 +120,7 @@ class Slots:
         rows, node = self._rows, session.node
         rows.flush()
         found = rows.one(Sql.gap, session.id, change.fcnt, 0)
-        if found is None or found[1] != schema.OPEN:
+        if found is None or found[1] not in _ABSENT:
             return
         self._add(session, found[0], schema.RECOVERED, None, codes.pack(change.codes), change.fcnt, 0)
         self._done.recovered += 1
@@ -133,7 +140,7 @@ class Slots:
 
     def _backfill(
         self,
-        known: list[tuple[int, int, int]],
+        known: _Known,
         session: Session,
         newest: int,
         record: Earlier,
@@ -141,7 +148,12 @@ class Slots:
         begun: int,
     ) -> None:
         rows = self._rows
-        slot = _slot(known, session, newest, record.session, record.fcnt)
+        time = None if record.age_s is None else begun - round(record.age_s * 1000)
+        meant = _sessions(known, session, record.session)
+        if time is not None:  # of 256 sessions two have the same byte
+            fitting = [one for one in meant if one[3] * 1000 - _BEFORE_JOIN_MS <= time]
+            meant = fitting[:1] or (meant[:1] if record.part else [])  # else it is of a session that nobody here knows
+        slot = _slot(meant[0], session, newest, record.fcnt) if len(meant) == 1 else None
         if slot is None:
             return
         session_id, fcnt = slot
@@ -151,12 +163,8 @@ class Slots:
                 return  # it was heard
         elif found[1] not in _ABSENT:
             return
-        if record.age_s is not None:
-            time = begun - round(record.age_s * 1000)
-        elif found is not None:
-            time = found[0]
-        else:
-            time = self._estimate(session_id, fcnt)
+        if time is None:
+            time = self._estimate(session_id, fcnt) if found is None else found[0]
         if time is None:
             return
         if found is None:
@@ -168,15 +176,17 @@ class Slots:
         rows.flush()
         self._done.backfilled += 1
 
-    def _never_was(self, known: list[tuple[int, int, int]], session: Session, newest: int, absent: Absent) -> None:
-        slot = _slot(known, session, newest, absent.session, absent.fcnt)
-        if slot is None or not absent.count:
-            return
-        rows, (session_id, first) = self._rows, slot
-        missing = rows.connection.execute(Sql.missing, (session_id, first, first + absent.count - 1)).fetchall()
-        for fcnt, part, time in missing:
-            rows.connection.execute(Sql.update_gap, (time, schema.NEVER_WAS, rows.now, session_id, fcnt, part))
-            rows.mark(session.node, time)
+    def _never_was(self, known: _Known, session: Session, newest: int, absent: Absent) -> None:
+        rows = self._rows
+        for one in _sessions(known, session, absent.session):  # the log has it of none
+            slot = _slot(one, session, newest, absent.fcnt)
+            if slot is None or not absent.count:
+                continue
+            session_id, first = slot
+            missing = rows.connection.execute(Sql.missing, (session_id, first, first + absent.count - 1)).fetchall()
+            for fcnt, part, time in missing:
+                rows.connection.execute(Sql.update_gap, (time, schema.NEVER_WAS, rows.now, session_id, fcnt, part))
+                rows.mark(session.node, time)
 
     # -- helpers
 
@@ -221,16 +231,17 @@ class Slots:
         return None if found is None else (found[0], found[1] - airtime_ms(*found[2:]))
 
 
-def _slot(
-    known: list[tuple[int, int, int]], session: Session, newest: int, nonce: int, fcnt: int
-) -> tuple[int, int] | None:
-    """Session and whole FCnt from the low bits that a node sends; None: it cannot be meant. `known`: the node's
-    sessions (id, JoinNonce, last FCnt), newest first; `newest`: the last FCnt of the one in which it was told."""
-    for number, join_nonce, last in known:
-        if join_nonce & 0xFF == nonce and join_nonce <= session.key[1]:
-            top = newest if number == session.id else last
-            whole = top & ~0xFFFF | fcnt
-            if whole > top:
-                whole -= 0x10000
-            return (number, whole) if whole >= 0 else None
-    return None
+def _sessions(known: _Known, session: Session, nonce: int) -> _Known:
+    """Those of the node's sessions that the low byte of a JoinNonce may mean, newest first."""
+    return [one for one in known if one[1] & 0xFF == nonce and one[1] <= session.key[1]]
+
+
+def _slot(meant: tuple[int, int, int, float], session: Session, newest: int, fcnt: int) -> tuple[int, int] | None:
+    """Session and whole FCnt from the low bits that a node sends; None: it cannot be meant. `meant`: one of `_Known`;
+    `newest`: the last FCnt of the session in which it was told."""
+    number, _, last, _ = meant
+    top = newest if number == session.id else last
+    whole = top & ~0xFFFF | fcnt
+    if whole > top:
+        whole -= 0x10000
+    return (number, whole) if whole >= 0 else None

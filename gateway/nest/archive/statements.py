@@ -295,9 +295,9 @@ class Sql:
         "first",
         "last",
     )
-    # node -> id, join_nonce, fcnt_up, newest first
+    # node -> id, join_nonce, fcnt_up, joined_at (Unix s), newest first
     sessions_of_node = _text(
-        select(sessions.c.id, sessions.c.join_nonce, sessions.c.fcnt_up)
+        select(sessions.c.id, sessions.c.join_nonce, sessions.c.fcnt_up, sessions.c.joined_at)
         .where(sessions.c.node_id == _given("node"))
         .order_by(sessions.c.join_nonce.desc()),
         "node",

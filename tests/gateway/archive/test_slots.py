@@ -84,7 +84,7 @@ def test_the_first_frames_of_a_session_may_be_missing(engine: Engine, journal: J
     second = session(nonce=2, joined_at=AT + 500)
     journal.commit([join(second, 1), store(second, 2, at=AT + 530, activates=True)])
     gaps = [gap for gap in Archive(engine).gaps("amsel", 0, 2e9) if gap.join_nonce == 2]
-    assert [(gap.fcnt, round(gap.time - AT)) for gap in gaps] == [(0, 510), (1, 520)]
+    assert [(gap.fcnt, round(gap.time - AT)) for gap in gaps] == [(0, 500), (1, 515)]
 
 
 def test_a_counter_that_jumps_far_makes_a_limited_number_of_gaps(
@@ -112,11 +112,10 @@ def test_what_parity_gives_back_stands_where_it_was_missing(
     assert Archive(engine).completeness("amsel", DAY, DAY) == [Completeness(DAY, 5, 3, 1, 0, 2)]
 
 
-def test_only_an_open_gap_is_recovered(engine: Engine, journal: Journal) -> None:
+def test_only_what_is_missing_is_recovered(engine: Engine, journal: Journal) -> None:
     never = [StoreRecovered(EUI, 1, fcnt, FOUND) for fcnt in (0, 4, 5, 99)]
-    done = journal.commit([CloseGap(EUI, 1, 1, 0, schema.GIVEN_UP), StoreRecovered(EUI, 1, 1, FOUND), *never])
-    assert (done.failed, done.readings) == ([], [])
-    assert states_of(engine)[1, 0] == schema.GIVEN_UP
+    done = journal.commit([StoreRecovered(EUI, 1, 1, FOUND), *never, StoreRecovered(EUI, 1, 1, FOUND)])
+    assert (done.failed, len(done.readings)) == ([], 1)
     assert journal.commit([StoreRecovered(EUI, 9, 1, FOUND)]).readings == []
 
 
@@ -223,6 +222,44 @@ def test_a_node_tells_of_an_earlier_session(engine: Engine, journal: Journal, st
     assert found == {(1, 1): schema.OPEN, (1, 2): schema.GAP_BACKFILLED, (1, 3): schema.NEVER_WAS}
 
 
+@pytest.mark.parametrize("told", [CloseGap(EUI, 1, 1, 0, schema.GIVEN_UP), None])
+def test_what_the_log_has_not_parity_may_bring_all_the_same(
+    engine: Engine, journal: Journal, state: SessionState, told: CloseGap | None
+) -> None:
+    journal.commit([told or frame(state, 5, behind(none(1, 1)))])
+    assert states_of(engine)[1, 0] == (schema.NEVER_WAS if told is None else schema.GIVEN_UP)
+    assert journal.commit([StoreRecovered(EUI, 1, 1, FOUND)]).recovered == 1
+    assert states_of(engine)[1, 0] == schema.GAP_RECOVERED
+
+
+def test_of_two_sessions_with_the_same_byte_the_age_says_which(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    """JoinNonces 1 and 257: the node tells their low byte."""
+    since = 40_000
+    second = replace(session(nonce=2, joined_at=AT + since), join_nonce=257)
+    old, new = since + 480, 130  # ages: 120 s after AT, and 350 s after the second join
+    content = behind(earlier(2, old, CLIMATE), earlier(1, new, CLIMATE), earlier(3, None, CLIMATE))
+    frames = [
+        store(second, fcnt, content if fcnt else CLIMATE, at=AT + since + 120 * fcnt, activates=not fcnt)
+        for fcnt in (0, 4)
+    ]
+    done = journal.commit([join(second, 1), *frames])
+    assert (done.backfilled, done.failed) == (2, [])
+    found = {(gap.join_nonce, gap.fcnt): gap.state for gap in Archive(engine).gaps("amsel", 0, 2e9)}
+    filled = {slot for slot, state in found.items() if state == schema.GAP_BACKFILLED}
+    assert filled == {(1, 2), (257, 1)}
+    assert {state for slot, state in found.items() if slot not in filled} == {schema.OPEN}
+
+
+def test_a_log_of_before_this_town_fills_no_gap(engine: Engine, journal: Journal, state: SessionState) -> None:
+    """A new database counts JoinNonces from the beginning; what the node's log has of the old one is of other slots."""
+    with writing(engine) as connection:
+        connection.execute(schema.sessions.update().values(joined_at=AT))
+    done = journal.commit([frame(state, 5, behind(earlier(2, 10 * 86_400, CLIMATE)))])
+    assert (done.backfilled, states_of(engine)[2, 0]) == (0, schema.OPEN)
+
+
 def test_counters_behind_a_wrap_of_their_low_bits_are_meant_rightly(
     engine: Engine, journal: Journal, state: SessionState
 ) -> None:
@@ -271,3 +308,16 @@ def test_damaged_extras_lose_no_reading(engine: Engine, journal: Journal, state:
     )
     assert (len(done.readings), done.failed) == (2, [])
     assert states_of(engine)[1, 0] == schema.NEVER_WAS
+
+
+def test_sessions_of_the_past_are_not_remembered_for_ever(
+    engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nest.archive.memory.MOST_SESSIONS", 3)
+    for nonce in range(2, 40):
+        next_one = session(nonce=nonce, joined_at=AT + 600 * nonce)
+        frames = [store(next_one, fcnt, at=AT + 600 * nonce + 60 * fcnt, activates=not fcnt) for fcnt in (0, 2)]
+        assert not journal.commit([join(next_one, nonce), *frames]).failed
+        assert len(journal._memory.sessions) <= 8
+    assert len(points(engine)) == 2 + 2 * 38
+    assert len(states_of(engine)) == 3  # by FCnt; each session has lost its frame 1
