@@ -51,7 +51,10 @@ def read(bus, entry, sleep_ms):
             _write(bus, address, _CONFIG, config | _OFF)
             _write(bus, address, _CONFIG, config)
             sleep_ms(5 + 2 * ms)  # 2.5 ms to start, then a whole integration, whose clock is not exact
-            got = lux(_word(bus, address, _LIGHT), per_count)
+            raw = _word(bus, address, _LIGHT)
+            if not raw and _word(bus, address, _CONFIG) != config:  # a chip that starts anew says 0, too
+                raise SensorError("it lost its supply while it measured")
+            got = lux(raw, per_count)
             if got == OUT_OF_RANGE:
                 break  # too bright for this range
             best = got

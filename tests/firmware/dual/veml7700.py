@@ -44,7 +44,14 @@ def check_dusk_takes_the_third():
 
 
 def check_night_is_zero_not_missing():
-    _read([SUN, "r 0000", CLOUDS, "r 0000", DUSK, "r 0000"], 0)
+    dark = [[part, "r 0000", "w 00", "r " + part[1][4:]] for part in (SUN, CLOUDS, DUSK)]
+    _read(dark, 0)
+
+
+def check_a_chip_that_lost_its_supply_says_nothing_of_the_night():
+    wire = Wire(0x10, [BEGIN, SUN, "r 0000", "w 00", "r 0100", END])
+    raises(SensorError, veml7700.read, wire, ENTRY, wire.sleep_ms)
+    wire.done()
 
 
 def check_sun_that_comes_out_in_between():
