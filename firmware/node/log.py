@@ -32,6 +32,7 @@ _READING = ">BHIB"
 _READING_SIZE = const(8)
 _STATE = "<IIHBHBB"
 _PARTS_MAX = const(255)
+_LONGEST = const(64)  # bytes of a record at most: every quantity, and room for more
 _ENOENT = const(2)
 
 
@@ -54,6 +55,8 @@ class Log:
                 _STATE, packed
             )
             self.slot = session, fcnt
+            # Near the end of a file there may be a newer one, begun just before a reset: a shorter record would go here.
+            self._known = self._end + _LONGEST <= FILE_SIZE
 
     def _forget(self):
         self._sequence = self._end = self.writes = self.unsent = self.boot = 0

@@ -82,6 +82,21 @@ def check_a_stale_memory_of_it_does_no_harm():
     equal(found(log, 7, 0, 1000), [(9, 0)])
 
 
+def check_a_stale_memory_of_a_file_that_was_full():
+    """The record that began the next file was longer than the one after the reset: that one would fit here."""
+    for count in range(200, 256):
+        files = Files()
+        log = a_log(files)
+        fill(log, count)
+        stale = log.pack()
+        log.append(7, count, 0, 0x81, PAYLOAD + bytes(15))
+        log = a_log(files, stale)
+        log.append(7, count + 1, 0, 0x81, PAYLOAD)
+        fill(log, 250, 7, count + 2)
+        rows = [row[0] for row in log.find(7, 0, 1000)]
+        equal(rows, list(range(count + 252)), count)
+
+
 def check_readings_that_were_never_sent_are_parts_of_the_next_frame():
     files = Files()
     log = a_log(files)
