@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from tests.benchmarks import (
+    archive_size,
     backfill,
     core_cost,
     crashes,
@@ -22,12 +23,14 @@ from tests.benchmarks import (
     ingest,
     journal_cost,
     law,
+    month,
     mqtt_cost,
     mutants,
     node_log,
     parser,
     postgres_cost,
     power_cuts,
+    redecode,
     size,
     storm,
     udp_cost,
@@ -53,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "cost mqtt": mqtt_cost.rows,
     "healing": healing.rows,
     "backfill": backfill.rows,
+    "month": month.rows,
     "size": size.rows,
     "work": work.rows,
     "energy": energy.rows,
@@ -62,6 +66,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "law": law.rows,
     "mutants": mutants.rows,
     "node log": node_log.rows,
+    "redecode": redecode.rows,
+    "archive": archive_size.rows,
 }
 
 
