@@ -99,6 +99,7 @@ class Control:
         "_settings",
         "_state",
         "_status",
+        "_status_alone",
         "_status_given_up_at",
         "_status_since",
         "_status_tries",
@@ -115,7 +116,7 @@ class Control:
         self._dr: int | None = None  # of the last uplink that counted for ADR
         self._asked = _NONE  # outstanding
         self._offered = _NONE  # in the last reply
-        self._fopts = b""  # of the last reply, without DeviceTimeAns
+        self._fopts = b"", b""  # of the last reply, before DeviceTimeAns and behind it
         self._heard_at = 0.0
         self._question: Advice | None = None  # the advice that state.adr_tries counts for
         self._tell_again = 0 < state.adr_tries < MAX_TRIES  # asked by an earlier process: nobody knows what came of it
@@ -124,6 +125,7 @@ class Control:
         self._ch_mask = _ALL_CHANNELS
         self._quiet_fcnt: int | None = None  # last FCnt without ADRACKReq
         self._rx_param_refusals = 0
+        self._status_alone = False  # whether the battery was worth a downlink of its own
         self._status_tries = 0
         self._status_given_up_at = 0.0
         self._windows_since: float | None = None  # since when RX1, RX2 should be others
@@ -169,7 +171,7 @@ class Control:
         advice = self._advice(adr, adr_ack_req, fcnt, dr, snr)
         requests = self._requests(advice, heard_at)
         if requests is _NONE and not (commands or adr_ack_req or self._changed or self._kinds):
-            self._fopts = b""
+            self._fopts = b"", b""
             return _NOTHING  # most uplinks
         link_check = time = b""
         if self._link_check:
@@ -177,17 +179,18 @@ class Control:
         if self._time:
             time = mac.device_time_ans(heard_at)
         asking, self._offered = self._build(requests, mac.MAX_FOPTS - len(link_check) - len(time))
-        self._fopts = link_check + asking
+        self._fopts = link_check, asking
         if self._offered.adr is not None:
             self._charge()
         must = self._must or self._link_check or self._time or adr_ack_req
         kinds, self._kinds = tuple(self._kinds), []
         return Reply(link_check + time + asking, must, self._changed, self._status, kinds)
 
-    def again(self) -> bytes:
-        """The MAC commands for a repetition of the last frame. Without DeviceTimeAns: it would tell the time of
-        another transmission than the one the node looks back to."""
-        return self._fopts
+    def again(self, heard_at: float) -> bytes:
+        """The MAC commands for a repetition of the last frame, whose end was heard at `heard_at` (Unix s): a
+        DeviceTimeAns tells the time of the transmission that it answers."""
+        before, behind = self._fopts
+        return before + (mac.device_time_ans(heard_at) if self._time else b"") + behind
 
     def sent(self) -> None:
         """A downlink with the last reply's commands went to a gateway; said again when it went once more."""
@@ -254,7 +257,7 @@ class Control:
             self._without_a_yes()
         if asked.status and not status_answered:
             self._status_tries += 1
-            if self._status_tries >= MAX_TRIES:
+            if self._status_tries >= MAX_TRIES or not self._status_alone:  # there will be another one to go with
                 self._status_tries = 0
                 self._status_given_up_at = heard_at
 
@@ -368,7 +371,8 @@ class Control:
         if rx_param == (state.rx1_dr_offset, state.rx2_dr) or self._rx_param_refusals >= MAX_TRIES:
             rx_param = None
         rx_timing = settings.rx1_delay_s if settings.rx1_delay_s != state.rx1_delay_s else None
-        status = 0 < settings.status_interval_s <= min(abs(now - state.status_at), abs(now - self._status_given_up_at))
+        told_s = min(abs(now - state.status_at), abs(now - self._status_given_up_at))
+        status = 0 < settings.status_interval_s <= 4 * told_s  # mostly it goes along: a node asks daily for the time
         windows = rx_param is not None or rx_timing is not None
         if advice is None and not windows and not status:
             self._windows_since = self._status_since = None
@@ -376,12 +380,10 @@ class Control:
         if not self._may_ask(now):
             return _NONE
         self._windows_since = (self._windows_since or now) if windows else None
-        self._status_since = (self._status_since or now) if status else None
-        if (
-            advice is not None
-            or _waited(self._windows_since, now, RIDE_ALONG_S)
-            or _waited(self._status_since, now, min(RIDE_ALONG_S, settings.status_interval_s))
-        ):
+        overdue = status and told_s >= settings.status_interval_s
+        self._status_since = (self._status_since or now) if overdue else None
+        self._status_alone = _waited(self._status_since, now, min(RIDE_ALONG_S, settings.status_interval_s))
+        if advice is not None or _waited(self._windows_since, now, RIDE_ALONG_S) or self._status_alone:
             self._must = True
         return _Requests(advice, rx_param, rx_timing, status)
 

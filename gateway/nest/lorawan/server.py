@@ -400,7 +400,7 @@ class NetworkServer:
             session,
             copies,
             acknowledge=confirmed,
-            fopts=session.control.again(),
+            fopts=session.control.again(copies[0].frame.received_at),
             must_answer=confirmed or subject.must_answer or subject.fctrl & frames.ADR_ACK_REQ != 0,
             again=True,
             now=now,
