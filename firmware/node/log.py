@@ -78,6 +78,11 @@ class Log:
             head = _head(self._read(index, _HEAD_SIZE))
             if head and head[0] > self._sequence:
                 self._sequence, self.writes = head
+        writes = self.writes
+        if self._sequence > 1:  # what is not sent may have begun there, and the newest may have no reading yet
+            for body, _ in _bodies(self._read(self._sequence - 1, FILE_SIZE), self._sequence - 1):
+                self._count(body)
+        self.writes = writes
         self._end = _HEAD_SIZE
         for body, end in _bodies(self._read(self._sequence, FILE_SIZE), self._sequence):
             self._end = end

@@ -97,6 +97,26 @@ def check_a_stale_memory_of_a_file_that_was_full():
         equal(rows, list(range(count + 252)), count)
 
 
+def check_a_start_counts_what_is_not_sent_in_two_files():
+    files = Files()
+    log = a_log(files)
+    fill(log, 200)
+    for _ in range(60):
+        log.append(7, 200, 0, 5, PAYLOAD)
+    equal((len(files.data), log.unsent), (2, 59))
+    later = a_log(files)
+    later.append(7, 200, 0, 5, PAYLOAD)
+    equal((later.unsent, later.writes), (60, 261))
+    for count in range(238, 242):  # only an amendment in the newest file
+        files = Files()
+        log = a_log(files)
+        fill(log, count)
+        log.amend(7, count)
+        later = a_log(files)
+        later.load()
+        equal((later.boot, later.slot), (1, (7, count)), count)
+
+
 def check_readings_that_were_never_sent_are_parts_of_the_next_frame():
     files = Files()
     log = a_log(files)
