@@ -44,9 +44,10 @@ class Outbox:
         return [(row.seq, decoding.event(row.slug, row, row)) for row in rows]
 
     def latest(self, page: int = 100) -> Iterator[ReadingEvent]:
-        """Every registered node's latest reading that was heard; asks the database for `page` nodes at a time.
+        """Every registered node's latest reading that was heard, or is of another source; asks the database for `page`
+        nodes at a time.
 
-        A node of whose last readings none was heard has none that is worth a search.
+        A node of whose last readings all came late has none that is worth a search.
         """
         others = readings.alias()
         recent = (
@@ -58,7 +59,10 @@ class Outbox:
             .subquery()
         )
         newest = (
-            select(func.max(recent.c.time)).where(recent.c.origin == schema.HEARD).correlate(nodes).scalar_subquery()
+            select(func.max(recent.c.time))
+            .where(recent.c.origin.in_((schema.HEARD, schema.OTHER)))  # as `messages.is_earlier`
+            .correlate(nodes)
+            .scalar_subquery()
         )
         wanted = (
             select(nodes.c.id, nodes.c.slug, frames.c.fcnt, frames.c.heard, *_OF_READING)

@@ -231,3 +231,5 @@ def test_the_latest_reading_of_every_node_is_told_a_page_at_a_time(engine: Engin
             "spatz-0": (measured(1000.0), {"temperature": 21.4, "humidity": 56.5, "pressure": 1008.3, "battery": 3.87}),
             "spatz-2": (measured(1001.0, TEMPERATURE_OUT_OF_RANGE), {"temperature": None}),
         }
+    Archive(engine).add_reading("spatz-0", 1005.0, {"temperature": 3.0})  # was retained when it came
+    assert next((event.time, event.origin) for event in Outbox(engine).latest()) == (1005.0, "other")

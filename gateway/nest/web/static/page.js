@@ -73,17 +73,19 @@ function take(update, fresh) {
   const node = page.nodes.find(({ slug }) => slug === update.slug);
   if (!node) return;
   if (update.last_seen && !(node.last_seen && seconds(node.last_seen) > seconds(update.last_seen))) node.last_seen = update.last_seen;
+  let newer = false; // a reading that came late or another way is not, as a rule
   for (const [quantity, value] of Object.entries(update.values)) {
     const old = node.values[quantity];
     if (old && seconds(old.time) >= seconds(value.time)) continue;
     node.values[quantity] = value;
+    newer = true;
     showValue(node.slug, quantity, value, fresh);
     addPoint(node.slug, quantity, seconds(value.time), value.value);
   }
   if (update.last_day) showCame(node.slug, update.last_day);
   if (mapElement) showMarker(node);
   tick();
-  if (fresh) announce(node, update.values);
+  if (fresh && newer) announce(node, update.values);
 }
 
 /** A node or a quantity this page has no place for yet: read the page again and take its table and cards. */
