@@ -8,6 +8,7 @@ Takes about a minute and a half, and 350 MB of disk.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import sqlite3
 import statistics
@@ -54,16 +55,12 @@ def make(path: Path) -> float:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -32000")  # as the journal
-        coming, more = rows(), True
-        while more:
+        coming = rows()
+        while burst := [*itertools.islice(coming, BURST)]:
             connection.execute("BEGIN")
-            more = False
-            burst = [row for row, _ in zip(coming, range(BURST), strict=False)]
-            if burst:
-                more = True
-                connection.executemany(
-                    "INSERT INTO readings (node_id, time, origin, delay_ms, codes) VALUES (?, ?, ?, ?, ?)", burst
-                )
+            connection.executemany(
+                "INSERT INTO readings (node_id, time, origin, delay_ms, codes) VALUES (?, ?, ?, ?, ?)", burst
+            )
             connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return time.monotonic() - began

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Engine, func, select
 
-from nest.archive import adding, codes, reading, schema, sessions
+from nest.archive import adding, codes, days_database, reading, schema, sessions
 from nest.archive.database import writing
+from nest.archive.days_database import Aggregate
 from nest.archive.reading import Completeness, Gap, NodeInfo, NodeLatest, Point, Shares
 from nest.model import JoinRecord, SessionState
 
@@ -86,6 +87,12 @@ class Archive:
         """The same, and how each came."""
         with self._engine.begin() as connection:
             return reading.points(connection, slug, quantity, start, end, limit)
+
+    def aggregate(self, slug: str, quantity: str, span: int, start: float, end: float) -> list[Aggregate]:
+        """Count, minimum, maximum and mean of the hours (schema.HOUR) or days (schema.DAY) that begin in
+        start <= time < end (Unix s); those without a good value are not there. A minute or so behind the readings."""
+        with self._engine.begin() as connection:
+            return days_database.aggregate(connection, slug, quantity, span, start, end)
 
     def gaps(self, slug: str, start: float, end: float) -> list[Gap]:
         """Every reading that was missing of start <= time < end (Unix s), whatever has become of it."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 
-from nest.archive import Archive
+from nest.archive import Archive, schema
 from nest.moments import iso
 from nest.quantities import all_quantities, by_name
 from nest.town import Town
@@ -85,6 +85,31 @@ def router(
             readings=[(point.time, point.value) for point in found[:limit]],
             origins=[point.origin for point in found[:limit]],  # type: ignore[misc]  # it is one of those words
             next=iso(found[limit].time) if len(found) > limit else None,
+        )
+
+    @api.get("/nodes/{slug}/aggregates", summary="Hours or days, for long ranges", responses={**_NOT_FOUND, **_INVALID})
+    def aggregates(
+        slug: Slug,
+        quantity: Annotated[str, Query(description="one of those in /api/v1/quantities", examples=["temperature"])],
+        span: Annotated[Literal["hour", "day"], Query(description="UTC; a minute or so behind the readings")] = "hour",
+        start: Annotated[Moment, Query(description="from this time on (ISO 8601); usual: 31 days before end")] = None,
+        end: Annotated[Moment, Query(description="before this time; at most 366 days (hours) or 3660 (days)")] = None,
+    ) -> models.Aggregates:
+        if quantity not in by_name():
+            raise HTTPException(422, f"quantity: one of {', '.join(by_name())} was expected")
+        until = clock() + 1 if end is None else _unix(end)
+        since = until - 31 * DAY_S if start is None else _unix(start)
+        most = MOST_DAYS * (10 if span == "day" else 1)
+        if since > until:
+            raise HTTPException(422, "start: a time before end was expected")
+        if until - since > most * DAY_S:
+            raise HTTPException(422, f"start, end: at most {most} days at once; ask for longer times in parts")
+        if not archive.nodes(slug):
+            raise HTTPException(404, "there is no such node")
+        found = archive.aggregate(slug, quantity, schema.DAY if span == "day" else schema.HOUR, since, until)
+        rows = [(one.time, one.count, one.minimum, one.maximum, one.mean) for one in found]
+        return models.Aggregates(
+            node=slug, quantity=quantity, unit=by_name()[quantity].unit, span=span, aggregates=rows
         )
 
     @api.get("/nodes/{slug}/days", summary="How complete a node's days are", responses={**_NOT_FOUND, **_INVALID})

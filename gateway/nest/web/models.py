@@ -70,6 +70,19 @@ class Readings(BaseModel):
     next: Annotated[Time | None, Field(description="where more wait: ask again with this as `start`")]
 
 
+class Aggregates(BaseModel):
+    """Hours or UTC days of one quantity of one node, oldest first; those without a good value are not there."""
+
+    node: str
+    quantity: str
+    unit: str
+    span: Literal["hour", "day"]
+    aggregates: Annotated[
+        list[tuple[float, int, float, float, float]],
+        Field(description="[Unix time in s of its beginning, how many values, minimum, maximum, mean]"),
+    ]
+
+
 class Day(BaseModel):
     """How complete one UTC day of a node is, as far as it is known by now."""
 

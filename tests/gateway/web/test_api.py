@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 from fastapi import FastAPI
 from nest.archive import Archive
+from nest.archive.day_files_folder import DataFolder
+from nest.archive.days import DayWorker
+from sqlalchemy import Engine
 
 NOW = 1_777_636_800.0
 
@@ -157,6 +162,7 @@ async def test_openapi_describes_what_is_answered(client: httpx.AsyncClient) -> 
         "/api/v1/events",
         "/api/v1/nodes",
         "/api/v1/nodes/{slug}",
+        "/api/v1/nodes/{slug}/aggregates",
         "/api/v1/nodes/{slug}/days",
         "/api/v1/nodes/{slug}/readings",
         "/api/v1/quantities",
@@ -184,3 +190,27 @@ async def test_the_interface_is_explained_without_a_cdn(client: httpx.AsyncClien
     assert "https://" not in page
     assert (await client.get("/api/v1/nodes/amsel/readings?quantity=temperature")).status_code == 200
     assert "/api/v1/nodes/amsel/readings?quantity=temperature" in page
+
+
+async def test_hours_and_days_for_long_ranges(
+    client: httpx.AsyncClient, archive: Archive, engine: Engine, tmp_path: Path
+) -> None:
+    for age, value in ((3600, 1.5), (3599, 2.5), (200 * 86_400, -4.0)):
+        archive.add_reading("amsel", NOW - age, {"temperature": value})
+    DayWorker(engine, DataFolder(tmp_path / "data", ("brandis", "Brandis"))).work(round(NOW * 1000))
+    address = "/api/v1/nodes/amsel/aggregates"
+    hours = {"quantity": "temperature"}
+    answer = (await client.get(address, params=hours)).json()
+    recent = [[NOW - 3600, 3, 0.0, 2.5, 1.333]]
+    assert answer == {"node": "amsel", "quantity": "temperature", "unit": "°C", "span": "hour", "aggregates": recent}
+    days = {"quantity": "temperature", "span": "day", "start": "2020-01-01"}
+    found = (await client.get(address, params=days)).json()["aggregates"]
+    assert [row[1:] for row in found] == [[1, -4.0, -4.0, -4.0], [3, 0.0, 2.5, 1.333]]
+    for query, status in (
+        ({"quantity": "mood"}, 422),
+        ({**hours, "span": "week"}, 422),
+        ({**hours, "start": "2025-04-01"}, 422),
+        ({**hours, "start": "2027-01-01"}, 422),
+    ):
+        assert (await client.get(address, params=query)).status_code == status, query
+    assert (await client.get("/api/v1/nodes/kuckuck/aggregates", params=hours)).status_code == 404
