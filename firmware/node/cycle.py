@@ -132,7 +132,7 @@ class Cycle:
 
     def run(self):
         """One wake. Returns (ms until the next, whether that is counted from this wake's start or, False, its end)."""
-        self._airtime_us = 0
+        self._airtime_us = self._measured_ms = 0
         self._just_joined = False
         device = self.device
         reading = measure.take(
@@ -142,8 +142,10 @@ class Cycle:
             device.now_ms() // 1000,
             self._config.get("find"),
             self._clock,
+            self._measured,
         )
-        self._measured_ms = device.now_ms()
+        if not self._measured_ms:
+            self._measured()
         print("reading:", measure.text(reading))
         battery = self._config.get("battery")
         self._volts = reading.get("battery")
@@ -177,6 +179,9 @@ class Cycle:
         if not self.device.joined:
             wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
         return wait_ms, True
+
+    def _measured(self):
+        self._measured_ms = self.device.now_ms()
 
     def _interval_ms(self):
         if self._certified and self._certified.tool.period_s:

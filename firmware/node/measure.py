@@ -14,18 +14,19 @@ _FULL_MV = const(4200)
 _LARGEST = 1e9  # of any quantity; infinity and what is not a number are not below it
 
 
-def take(sensors, hardware, memory=None, now_s=0, find=None, clock=None):
+def take(sensors, hardware, memory=None, now_s=0, find=None, clock=None, measured=None):
     """{quantity: value, or FAILED, or OUT_OF_RANGE}.
 
     sensors, find: the lists of config.json; hardware: node.hardware; memory: its `sensors` (bytes) is read and set, not
-    saved; now_s: node time; clock: radio.clock, for waits that need not be awake. Without memory every sensor is due.
+    saved; now_s: node time; clock: radio.clock, for waits that need not be awake; measured(): called when a sensor has
+    delivered, because others may go on failing for seconds. Without memory every sensor is due.
     """
     find = find or []
     notes = Notes(memory.sensors if memory else b"", mark(sensors, find))
     if hardware.pulses:
         hardware.pulses.remember(memory, notes)
         notes.wakes = 0
-    reading = _ask(sensors, hardware, notes, now_s, find, clock)
+    reading = _ask(sensors, hardware, notes, now_s, find, clock, measured)
     if memory:
         memory.sensors = notes.pack()
     volts = hardware.battery()
@@ -130,7 +131,7 @@ def _checked(value):
     return OUT_OF_RANGE if value == OUT_OF_RANGE else FAILED
 
 
-def _ask(sensors, hardware, notes, now_s, find, clock):
+def _ask(sensors, hardware, notes, now_s, find, clock, measured):
     """Power on, find, start, warm up, read, stop, power off."""
     search = find and (notes.found is None or not hardware.found_sensors)
     due = [] if search else _due(sensors, find, notes, now_s)
@@ -155,7 +156,10 @@ def _ask(sensors, hardware, notes, now_s, find, clock):
             asked.append((sensor, sensor.start()))
         _wait(max([sensor.warm_up_ms for sensor, _ in asked] or [0]), hardware, clock)
         for sensor, read in asked:
-            reading.update(sensor.read(read))
+            got = sensor.read(read)
+            reading.update(got)
+            if measured and [value for value in got.values() if value != FAILED]:
+                measured()
     finally:
         for sensor, _ in asked:
             sensor.stop()

@@ -139,6 +139,17 @@ def check_a_broken_sensor_costs_nobody_else():
     equal(measure.take([entry("good", "humidity", bus="i2c")], hardware), {"humidity": FAILED})
 
 
+def check_the_moment_of_measuring_is_that_of_the_last_sensor_that_delivered():
+    """One that does not answer is asked for seconds, and stopped for seconds."""
+    Slow("good", {"humidity": 40.5})
+    Slow("dead", OSError(116))
+    hardware = Hardware()
+    sensors = [entry("dead", "co2"), entry("good", "humidity"), entry("dead", "pm10")]
+    measure.take(sensors, hardware, measured=lambda: hardware.log.append("now"))
+    equal(hardware.log[4:8], ["read dead", "read good", "now", "read dead"])
+    equal(hardware.log.count("now"), 1)
+
+
 def check_only_numbers_and_marks_are_values():
     nan = float("nan")
     inf = float("inf")

@@ -2,6 +2,8 @@
 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
+import sys
+
 import items
 from expect import equal, raises
 from lorawan.airtime import airtime_us
@@ -260,3 +262,23 @@ def check_a_log_that_takes_long_to_read_costs_no_age():
     world.sleep_after(life)
     equal([row[0] for row in said(world)], ["age", "reading"])
     equal(said(world)[0], ("age", 12))
+
+
+def check_a_sensor_that_takes_long_to_stop_makes_the_reading_older():
+    world = World(safe_window_s=0, sensors=[{"driver": "lingering", "quantities": ["humidity"]}])
+
+    class Lingering:
+        def read(self, bus, entry, sleep_ms):
+            return {"humidity": 50}
+
+        def stop(self, bus, entry, sleep_ms):
+            sleep_ms(4000)
+
+    sys.modules["sensors.lingering"] = Lingering()
+    world.sleep_after(world.boot())
+    life = world.boot(woke_from_sleep=True)
+    world.hardware.bus = lambda entry: None
+    life.cycle.run()
+    payload = world.network.readings[-1][1]
+    assert payload[0] == 0x0A and payload[3] & 0x40, payload.hex()
+    equal(items.read(payload[5 : 5 + payload[4]]), [("age", 16)])
