@@ -44,6 +44,19 @@ def test_every_node_delivers_and_the_summary_says_so(tmp_path: Path) -> None:
     assert not [key for key in secrets if key in log or key in ended.stdout]
 
 
+def test_a_node_that_loses_30_percent_of_its_frames_has_its_readings_healed() -> None:
+    plan = Plan(nodes=2, near_join_dr=demo.NEAR_JOIN_DR, bad_place_loss=demo.BAD_PLACE_LOSS)
+    ended = spatz("demo", "--nodes", "2", "--interval", "5", "--seconds", "75", "--json", "--port", "0")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    nodes = {node["name"]: node for node in json.loads(ended.stdout)["nodes"]}
+    lossy = nodes[str(plan.bad_place)]
+    came = lossy["last_day"]
+    assert lossy["heard"] < lossy["uplinks"]
+    assert came["recovered"] >= 1
+    assert lossy["readings"] == came["heard"] + came["recovered"]
+    assert came["missing"] <= 3, "only what was lost a moment ago"
+
+
 def test_a_run_too_short_for_a_join_says_that_nobody_delivered() -> None:
     ended = spatz("demo", "--nodes", "1", "--seconds", "3", "--json", "--port", "0")
     assert ended.returncode == 1
