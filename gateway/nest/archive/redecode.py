@@ -24,6 +24,7 @@ from nest.archive.snapshots import Progress
 from nest.extras import Earlier, has_extras, read_rest
 from nest.healing import KEEP, Healer, Recovered
 
+_BEFORE_JOIN_MS = 5 * 3_600_000  # as `slots`
 CHUNK = 500  # frames at once
 
 
@@ -55,7 +56,7 @@ class Redecoder:
             with self.engine.begin() as connection:
                 table = schema.sessions
                 known = connection.execute(
-                    select(table.c.id, table.c.join_nonce, table.c.fcnt_up)
+                    select(table.c.id, table.c.join_nonce, table.c.fcnt_up, table.c.joined_at)
                     .where(table.c.node_id == node.id)
                     .order_by(table.c.join_nonce)
                 ).all()
@@ -155,21 +156,26 @@ class _Session:
             plan.never.append(slot)
 
     def _earlier(self, record: Earlier, heard: int, begun: int, plan: Plan) -> list[Recovered]:
-        slot = self._slot_of(record)
+        time = None if record.age_s is None else begun - round(record.age_s * 1000)
+        slot = self._slot_of(record, time)
         if slot is None:
             return []
-        time = None if record.age_s is None else begun - round(record.age_s * 1000)
         plan.others.append(Wanted(slot, time, schema.BACKFILLED, heard, codes.pack(record.codes)))
         if slot.session == self._session.id and slot.part == 0:
             return self._healer.known(slot.fcnt, record.codes)
         return []
 
-    def _slot_of(self, record: Earlier) -> Slot | None:
-        """As `slots._slot`: whole numbers from their low bits."""
-        for row in reversed(self._known):
-            if row.join_nonce & 0xFF == record.session and row.join_nonce <= self._session.join_nonce:
-                top = self._newest if row.id == self._session.id else row.fcnt_up
-                whole = top & ~0xFFFF | record.fcnt
-                whole -= 0x10000 if whole > top else 0
-                return Slot(row.id, whole, record.part) if whole >= 0 else None
-        return None
+    def _slot_of(self, record: Earlier, time: int | None) -> Slot | None:
+        """As `slots.Slots._backfill`: the session that is meant, and the whole FCnt."""
+        own = self._session.join_nonce
+        meant = [one for one in reversed(self._known) if one.join_nonce & 0xFF == record.session]
+        meant = [one for one in meant if one.join_nonce <= own]
+        if time is not None:  # of 256 sessions two have the same byte
+            fitting = [one for one in meant if one.joined_at * 1000 - _BEFORE_JOIN_MS <= time]
+            meant = fitting[:1] or (meant[:1] if record.part else [])
+        if len(meant) != 1:
+            return None
+        top = self._newest if meant[0].id == self._session.id else meant[0].fcnt_up
+        whole = top & ~0xFFFF | record.fcnt
+        whole -= 0x10000 if whole > top else 0
+        return Slot(meant[0].id, whole, record.part) if whole >= 0 else None
