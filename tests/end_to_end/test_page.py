@@ -23,7 +23,7 @@ from nest.live import Live, ReadingEvent
 from nest.registry import Registry
 from nest.web import create_app
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, Route, expect, sync_playwright
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -89,11 +89,14 @@ class Served:
 
         asyncio.run(serve())
 
-    def measure(self, slug: str, values: dict[str, float]) -> None:
+    def measure(self, slug: str, values: dict[str, float], origin: str = "other") -> None:
         """A new reading, as the nest does it: kept first, then told."""
         now = time.time()
         self.archive.add_reading(slug, now, values)
-        event = ReadingEvent(slug, now, values, dict.fromkeys(values, "good"))
+        with writing(self.engine) as connection:
+            added = update(schema.readings).where(schema.readings.c.time == round(now * 1000))
+            connection.execute(added.values(origin=schema.ORIGIN_NAMES.index(origin)))
+        event = ReadingEvent(slug, now, values, dict.fromkeys(values, "good"), origin=origin)
         self.loop.call_soon_threadsafe(self.live.publish, event)
 
     def end_streams(self) -> None:
@@ -270,6 +273,8 @@ def test_a_reading_appears_by_itself(served: Served, visit: Callable[..., Visito
     expect(page.locator("#announce")).to_have_text("Neuer Messwert von Zaunkönig: Temperatur 19,5\xa0°C")
     after = [value for value in visitor.plotted('.chart[data-node="zaunkoenig"]')[1] if value is not None]
     assert after == [*(value for value in before if value is not None), 19.5]
+    served.measure("meise", {"temperature": 3.0}, "recovered")
+    expect(page.locator('.came[data-of="meise"]')).to_have_text("0 gehört, 1 geheilt, 0 nachgeholt, 0 fehlen")
     assert page.evaluate("window.sameDocument"), "the page was loaded again"
 
 
