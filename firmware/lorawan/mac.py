@@ -165,8 +165,8 @@ class Mac:
         """An exchange: one data frame, NbTrans times if need be, and its windows. Returns an Outcome. To be carried out
         at once; a second one is made when the first has ended.
 
-        port: 1..223, or None for a frame without payload; payload: bytes, in clear, or what gives them when it is called
-        with the FCnt and knows by `len` how many they are at most.
+        port: 1..223, or None for a frame without payload; payload: bytes, in clear, or what gives them when it is
+        called with the FCnt and knows by `len` how many they are at most.
         Raises, before anything is sent: NotJoined, PayloadTooLong, NoChannel, NoAirtime, ValueError for another port. A
         step of the ADR backoff may make a payload too long that was not so before: send less, `room` says how much.
         """

@@ -55,7 +55,7 @@ class Log:
                 _STATE, packed
             )
             self.slot = session, fcnt
-            # Near the end of a file there may be a newer one, begun just before a reset: a shorter record would go here.
+            # Near the end of a file there may be a newer one, begun before a reset: a shorter record would go here.
             self._known = self._end + _LONGEST <= FILE_SIZE
 
     def _forget(self):

@@ -28,7 +28,7 @@ def codes(reading):
         if row[1] in reading:
             result.append((index, code(reading[row[1]], row)))
             left -= 1
-        index += 1
+        index += 1  # noqa: SIM113 - enumerate makes a tuple for each row
     if left:
         known = [row[1] for row in QUANTITIES]
         raise ValueError("not a quantity: " + ", ".join(sorted([name for name in reading if name not in known])))

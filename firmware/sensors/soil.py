@@ -1,4 +1,4 @@
-"""A capacitive soil probe: a voltage that falls as the soil gets wetter, between two points that each probe has its own.
+"""A capacitive soil probe: a voltage that falls as the soil gets wetter, between two points of each probe's own.
 
 0 % is the probe in dry air, 100 % in water; it compares only with itself. The middle of several samples counts, because
 the ADC has wild ones. A voltage beyond both points by more than the rest of a calibration is no moisture.

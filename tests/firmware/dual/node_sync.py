@@ -109,7 +109,7 @@ def check_a_reset_makes_time_unknown_until_it_is_asked():
 
 
 def check_numbers_of_starts_come_round():
-    """A node that a weak battery cuts off again and again has a reading of 128 starts ago, whose number is this one's."""
+    """A node that is cut off again and again has a reading of 128 starts ago, whose number is this one's."""
     node = Node(0)
     old = node.sync.stamp(node.now_ms)
     for _ in range(128):

@@ -280,5 +280,5 @@ def check_a_sensor_that_takes_long_to_stop_makes_the_reading_older():
     world.hardware.bus = lambda entry: None
     life.cycle.run()
     payload = world.network.readings[-1][1]
-    assert payload[0] == 0x0A and payload[3] & 0x40, payload.hex()
+    equal((payload[0], payload[3] & 0x40), (0x0A, 0x40))
     equal(items.read(payload[5 : 5 + payload[4]]), [("age", 16)])

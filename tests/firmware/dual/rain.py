@@ -226,7 +226,7 @@ def check_flash_that_refuses_is_written_with_the_next_reading():
     equal(chip.nvs, {"rain_tips": 3, "commits": 1})
 
 
-def broken_flash(nvs):
+def broken_flash(self):
     raise OSError(-0x1105)
 
 
