@@ -60,6 +60,7 @@ class Slots:
         began = min(began, time) if began > 0 else time
         for lost in range(first, fcnt):
             moment = began + (time - began) * (lost - before) // (fcnt - before)
+            moment = min(moment, time - (fcnt - lost))  # never the node's latest
             self._rows.gap(session.id, session.node, lost, 0, moment)
 
     def heard_late(self, session: Session, fcnt: int, time: int, packed: bytes | None) -> None:
@@ -101,6 +102,7 @@ class Slots:
                 earlier = min(began + (time - began) * (fcnt - 1 - last) // (fcnt - last), time)
             for part in range(1, found.unsent + 1):
                 made = earlier + (time - earlier) * part // (found.unsent + 1)
+                made = min(made, time - (found.unsent + 1 - part))
                 self._rows.gap(session.id, session.node, fcnt, part, made)
         if not (found.earlier or found.none or found.answer):
             return

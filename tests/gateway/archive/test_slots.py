@@ -321,3 +321,20 @@ def test_sessions_of_the_past_are_not_remembered_for_ever(
         assert len(journal._memory.sessions) <= 8
     assert len(points(engine)) == 2 + 2 * 38
     assert len(states_of(engine)) == 3  # by FCnt; each session has lost its frame 1
+
+
+def test_what_was_missing_is_never_the_latest(engine: Engine, journal: Journal) -> None:
+    """Made before the node could join, and nobody knows when: before what it sent first, for that is known."""
+    second = session(nonce=2, joined_at=AT + 598)
+    first = store(second, 2, behind(AGE_10_S, UNSENT_2), at=AT + 600, activates=True)
+    log = store(
+        second, 3, behind(struct.pack(">BH", 1, 280), earlier(2, None, HUMIDITY_FAILED, part=1, nonce=2)), at=AT + 660
+    )
+    done = journal.commit([join(second, 1), first, StoreRecovered(EUI, 2, 0, codes.unpack(HUMIDITY_FAILED)), log])
+    assert (done.backfilled, done.recovered, done.failed) == (1, 1, [])
+    sent = measured(AT + 600, behind(AGE_10_S, UNSENT_2)) - 10
+    [recovered, backfilled] = [time for time, _, origin in points(engine) if origin in ("recovered", "backfilled")]
+    assert sent - 0.01 < recovered < sent
+    assert sent - 60 * 10 < backfilled < sent
+    gaps = [gap.time for gap in Archive(engine).gaps("amsel", 0, 2e9) if gap.join_nonce == 2]
+    assert max(gaps) < sent
