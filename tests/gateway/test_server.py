@@ -362,7 +362,7 @@ def test_a_broker_that_is_away_does_not_stop_the_nest(folder: Path) -> None:
         closed.bind(("127.0.0.1", 0))
         settings = (folder / "town.toml").read_text()
         url = f'url = "mqtt://me:secret@127.0.0.1:{closed.getsockname()[1]}"'
-        (folder / "town.toml").write_text(settings.replace('url = ""', url))
+        (folder / "town.toml").write_text(settings.replace('url = ""\nca_file', f"{url}\nca_file"))
         device = EndDevice()
         register(folder, device)
         with RunningNest(folder) as nest:
