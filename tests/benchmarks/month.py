@@ -2,6 +2,7 @@
 (tests/end_to_end/whole_town.py), 30 days at 15 min, 30 % of the frames lost both ways, the gateway silent for a day.
 What the archive has in the end, compared reading by reading with the weather; and every downlink that went on the air:
 those that were ordered (requests for readings, parity), and those of LoRaWAN itself (JoinAccept, ADR, time, battery).
+One that a node misses goes out again when the node repeats its frame: a repetition.
 
 Lost is a frame with all its repetitions; in the last rows each transmission for itself, so that the repetitions that
 ADR asks for (NbTrans) help. Looked at two days after the days that count.
@@ -31,8 +32,8 @@ DAY_S = 86_400
 @dataclass(frozen=True)
 class Result:
     """Of one node. `made` readings, of which `missing` are not in the archive; `wrong`: rows that are no reading of the
-    node, and readings missing without a gap. Downlinks: moments (s) of all, `ordered` of those for the application;
-    `kinds`: what they said."""
+    node, and readings missing without a gap. Downlinks: moments (s) of all, `ordered` of those for the application, of
+    those `once` without repetitions; `kinds`: what they said."""
 
     told: str
     made: int
@@ -42,6 +43,7 @@ class Result:
     errors_s: dict[str, list[float]]
     all: list[float]
     ordered: list[float]
+    once: list[float]
     kinds: Counter[str]
 
 
@@ -66,6 +68,7 @@ def run(seed: int, *, each: bool = False) -> Result:
         found.errors_s,
         [sent.time for sent in town.downlinks],
         [sent.time for sent in town.downlinks if sent.kind == "application"],
+        [sent.time for sent in town.downlinks if sent.kind == "application" and not sent.again],
         Counter(f"{sent.kind} {sent.says}".strip() for sent in town.downlinks),
     )
 
@@ -107,13 +110,14 @@ def _rows(name: str, results: list[Result], *, asked: bool) -> Iterator[tuple[st
     worst = [max((max(one.errors_s.get(how, [0])) for one in results), default=0.0) for how in ("heard", "backfilled")]
     yield row("  largest error of the time, heard and backfilled", "< 1 s", ", ".join(f"{at:.2f} s" for at in worst))
     for what, wanted, moments in (
-        ("downlinks ordered", "<= 2", [one.ordered for one in results]),
-        ("all downlinks", "<= 2", [one.all for one in results]),
+        ("downlinks ordered", ("<= 2", "<= 10"), [one.once for one in results]),
+        ("ordered, with repetitions", ("", ""), [one.ordered for one in results]),
+        ("all downlinks, with repetitions", ("<= 2", "<= 10"), [one.all for one in results]),
     ):
         average = sum(map(len, moments)) / len(results) / (DAYS + LATER)
-        yield row(f"  {what}, per node and day", wanted, f"{average:.2f}", average <= 2)
+        yield row(f"  {what}, per node and day", wanted[0], f"{average:.2f}", average <= 2 or not wanted[0])
         peak = max(map(most, moments))
-        yield row(f"  {what}, most in 24 h", "<= 10", str(peak), peak <= 10)
+        yield row(f"  {what}, most in 24 h", wanted[1], str(peak), peak <= 10 or not wanted[1])
     kinds = sum((one.kinds for one in results), Counter())
     total = len(results) * (DAYS + LATER)
     yield row("  of them", "", ", ".join(f"{count / total:.2f} {kind}" for kind, count in kinds.most_common(5)))
@@ -123,6 +127,7 @@ if __name__ == "__main__":
     chosen = [int(word) for word in sys.argv[1:]]
     for seed in chosen:
         one = run(seed)
-        print(seed, one.told, one.missing, one.wrong, len(one.all), most(one.all), one.kinds)
+        counts = [(len(moments), most(moments)) for moments in (one.once, one.ordered, one.all)]
+        print(seed, one.told, one.missing, one.wrong, counts, one.kinds)
     for figure, wanted, measured in () if chosen else rows():
         print(f"{figure:<58} asked {wanted:<14} measured {measured}")

@@ -91,11 +91,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Sent:
-    """A downlink that went on the air at `time`: "join", "application" or "mac"; what it says beside."""
+    """A downlink that went on the air at `time`: "join", "application" or "mac"; what it says beside. `again`: it went
+    out before, and the node has repeated its frame, as ADR asks it to."""
 
     time: float
     kind: str
     says: str
+    again: bool = False
 
 
 class Skies(Hardware):
@@ -149,6 +151,7 @@ class Town:
         self.counters: Counter[str] = Counter()
         self._results: list[tuple[float, Downlink]] = []
         self._on_air: list[Downlink] = []
+        self._counter = b""  # DevAddr and FCntDown of the last downlink
         self._fates: dict[bytes, bool] = {}
         self._keeper_at = 0.0
         self._keeper = Keeper(self.engine, lambda _: None)
@@ -342,7 +345,9 @@ class Town:
             return False
         self._results.append((self.now + BACKHAUL_S, downlink))
         self._on_air = [*self._on_air[-3:], downlink]
-        self.downlinks.append(_told(self.now, downlink.phy))
+        counter = downlink.phy[1:5] + downlink.phy[6:8]
+        self.downlinks.append(_told(self.now, downlink.phy, counter == self._counter))
+        self._counter = counter
         return True
 
 
@@ -356,7 +361,7 @@ _COMMANDS = {  # name, bytes behind the CID
 }
 
 
-def _told(now: float, phy: bytes) -> Sent:
+def _told(now: float, phy: bytes, again: bool) -> Sent:
     if phy[0] >> 5 == 1:
         return Sent(now, "join", "JoinAccept")
     options = phy[5] & 15
@@ -367,7 +372,7 @@ def _told(now: float, phy: bytes) -> Sent:
         at += 1 + size
     application = len(phy) - 4 > 8 + options and phy[8 + options] != 0
     says = " ".join(commands) or ("" if application else "ACK or empty")
-    return Sent(now, "application" if application else "mac", says)
+    return Sent(now, "application" if application else "mac", says, again)
 
 
 class _Nowhere(io.StringIO):
