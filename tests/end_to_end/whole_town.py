@@ -50,6 +50,7 @@ GATEWAY = "00800000a0000001"
 QUANTITIES = ("temperature", "humidity", "pressure")
 KEEPER_EVERY_S = 300  # in the nest every minute; a plan is made every quarter of an hour
 BACKHAUL_S = 0.03
+SAME_WAKE_S = 40.0  # two downlinks as near answer one frame and its repetition; each has a counter of its own
 
 if not hasattr(sys, "print_exception"):
     sys.print_exception = lambda error: print("Traceback:", repr(error))  # type: ignore[attr-defined]
@@ -151,7 +152,6 @@ class Town:
         self.counters: Counter[str] = Counter()
         self._results: list[tuple[float, Downlink]] = []
         self._on_air: list[Downlink] = []
-        self._counter = b""  # DevAddr and FCntDown of the last downlink
         self._fates: dict[bytes, bool] = {}
         self._keeper_at = 0.0
         self._keeper = Keeper(self.engine, lambda _: None)
@@ -345,9 +345,8 @@ class Town:
             return False
         self._results.append((self.now + BACKHAUL_S, downlink))
         self._on_air = [*self._on_air[-3:], downlink]
-        counter = downlink.phy[1:5] + downlink.phy[6:8]
-        self.downlinks.append(_told(self.now, downlink.phy, counter == self._counter))
-        self._counter = counter
+        again = bool(self.downlinks) and self.now - self.downlinks[-1].time < SAME_WAKE_S
+        self.downlinks.append(_told(self.now, downlink.phy, again))
         return True
 
 
