@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import Connection, Engine, Row, Update, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Update, and_, bindparam, func, or_, select, update
 
 from nest import backfill
 from nest.archive import orders, schema
@@ -33,7 +33,8 @@ MOST_SLOTS = 1000  # of which it is counted for a day
 MOST_GAPS = 5000  # looked at
 REFUSED_S = 7 * DAY_S  # a node that refused to change its parity, or did not answer, is left alone for so long
 
-_OPEN, _BACKFILLED, _GIVEN_UP = 0, 2, 5  # gaps.state
+_OPEN, _RECOVERED, _BACKFILLED, _GIVEN_UP = 0, 1, 2, 5  # gaps.state
+_FIRST_ASKED = 2  # how often for the first slot of a session, though parity has filled it
 _USUAL_S = 900.0  # an interval, where nothing is known
 
 
@@ -140,7 +141,7 @@ def open_gaps(connection: Connection, node_id: int) -> list[Gap]:
     wanted = (
         select(gaps, sessions.c.join_nonce)
         .join(sessions, sessions.c.id == gaps.c.session_id)
-        .where(gaps.c.node_id == node_id, gaps.c.state == _OPEN)
+        .where(gaps.c.node_id == node_id, or_(gaps.c.state == _OPEN, _of_a_lost_start()))
         .order_by(gaps.c.time)
         .limit(MOST_GAPS)
     )
@@ -156,6 +157,13 @@ def open_gaps(connection: Connection, node_id: int) -> list[Gap]:
         )
         for row in connection.execute(wanted)
     ]
+
+
+def _of_a_lost_start() -> ColumnElement[bool]:
+    """The first frame of a session says how many readings were made before it, while the node had no session. Where it
+    was lost, parity gives its reading back but not that: the log is asked."""
+    gaps = schema.gaps
+    return and_(gaps.c.fcnt == 0, gaps.c.part == 0, gaps.c.state == _RECOVERED, gaps.c.asked < _FIRST_ASKED)
 
 
 def situation(connection: Connection, session: Row, now: int) -> Situation:
@@ -245,15 +253,16 @@ def _commands(plan: Plan) -> list[Command]:
 def _note_asked(connection: Connection, node_id: int, asked: Sequence[Gap], now: int) -> None:
     gaps = schema.gaps
     statement = update(gaps).values(asked=gaps.c.asked + 1, asked_at=now)
-    _each(connection, statement, node_id, asked)
+    _each(connection, statement.where(or_(gaps.c.state == _OPEN, _of_a_lost_start())), node_id, asked)
 
 
 def _close(connection: Connection, node_id: int, lost: Sequence[Gap], now: int) -> None:
-    _each(connection, update(schema.gaps).values(state=_GIVEN_UP, state_at=now), node_id, lost)
+    given_up = update(schema.gaps).values(state=_GIVEN_UP, state_at=now).where(schema.gaps.c.state == _OPEN)
+    _each(connection, given_up, node_id, lost)
 
 
 def _each(connection: Connection, statement: Update, node_id: int, which: Sequence[Gap]) -> None:
-    """`statement` for each of these gaps that is still open."""
+    """`statement` for each of these gaps."""
     gaps, sessions = schema.gaps, schema.sessions
     nonces = {gap.session for gap in which}
     if not nonces:
@@ -266,7 +275,6 @@ def _each(connection: Connection, statement: Update, node_id: int, which: Sequen
         gaps.c.session_id == bindparam("of_session"),
         gaps.c.fcnt == bindparam("of_fcnt"),
         gaps.c.part == bindparam("of_part"),
-        gaps.c.state == _OPEN,
     )
     connection.execute(
         one, [{"of_session": number_of[gap.session], "of_fcnt": gap.fcnt, "of_part": gap.part} for gap in which]

@@ -464,3 +464,25 @@ async def test_the_running_nest_keeps_its_orders_and_goes_on_meanwhile(
         await running
     assert town.states() == [("interval", "expired")]
     engine.dispose()
+
+
+def test_a_first_frame_that_parity_gave_back_is_asked_for_what_it_told_besides(town: Town) -> None:
+    """How many readings were made before the join: parity does not carry that, and the log has them."""
+    town.hear(3)
+    with writing(town.engine) as connection:
+        connection.execute(update(schema.gaps).values(state=1))
+    town.hear_all(200)
+    town.work()
+    sent = town.send()
+    assert [command for command in sent.commands if isinstance(command, Log)] == [Log((Range(NONCE & 0xFF, 0, 1),))]
+    town.answer(sent.ticket)
+    asked = 1
+    for _ in range(40):
+        town.hear_all(10)
+        town.work()
+        if DownlinkQueue(town.engine).waiting():
+            town.answer(town.send().ticket)
+            asked += 1
+    assert asked == 2
+    with town.engine.begin() as connection:
+        assert {*connection.scalars(select(schema.gaps.c.state))} == {1}
