@@ -14,6 +14,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from nest import payload
 from nest.archive import schema
 from nest.archive.changes import Change, CloseGap, StoreRecovered
@@ -75,6 +77,10 @@ class Recovery:
                 key = next(iter(self._waiting))
                 try:
                     self._catch_up(key, self._sessions[key], end, wanted)
+                except SQLAlchemyError as error:  # they come again with their next frames
+                    _log.warning("the archive cannot be read now; healing waits: %s", type(error).__name__)
+                    for waiting in [*self._waiting]:
+                        self._forget(waiting)
                 except Exception:
                     self._anew(key)
         return wanted

@@ -11,6 +11,7 @@ from nest import payload
 from nest.archive import schema
 from nest.archive.changes import CloseGap, StoreRecovered
 from nest.recovery import Frame, Key, Recovery
+from sqlalchemy.exc import OperationalError
 
 _spec = importlib.util.spec_from_file_location(
     "make_parity", Path(__file__).resolve().parents[1] / "vectors/make_parity.py"
@@ -204,3 +205,22 @@ def test_hostile_payloads_are_survived() -> None:
     recovery = Recovery(stored.recent)
     for _ in range(2000):
         recovery.take([stored.store(KEY, rng.randrange(400), rng.randbytes(rng.randrange(60)), rng.choice((1, 1, 2)))])
+
+
+def test_an_archive_that_is_away_is_asked_again_with_the_next_frame(caplog: pytest.LogCaptureFixture) -> None:
+    stored, away = Stored(), [True]
+
+    def recent(key: Key, count: int) -> list[Frame]:
+        if away[0]:
+            raise OperationalError("select", {}, Exception("server closed the connection"))
+        return stored.recent(key, count)
+
+    recovery = Recovery(recent)
+    readings = series(80)
+    frames = [frame for frame in made(readings) if not 40 <= frame[0] <= 42]
+    found = run(stored, recovery, frames[:50])
+    assert recovery.waiting == 0
+    assert "Traceback" not in caplog.text
+    away[0] = False
+    found |= run(stored, recovery, frames[50:])
+    assert found == {fcnt: readings[fcnt] for fcnt in (40, 41, 42)}
