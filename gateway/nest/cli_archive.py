@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ import typer
 
 from nest import town
 from nest.archive import day_files, schema
+from nest.archive.copies import nobody_runs
 from nest.archive.database import database_errors, open_database
 from nest.archive.day_files_folder import NAME as DATA
 from nest.archive.day_files_folder import DataFolder
@@ -136,19 +136,12 @@ def _target(folder: Path, target: Path) -> town.Town:
     return town.load(target)
 
 
-@contextlib.contextmanager
-def _nobody_runs(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UserError(
-            tr("This town is running already: {folder}", folder=folder),
-            tr("End that nest first, or choose another folder: --into NEW_FOLDER"),
-        ) from error
-    finally:
-        os.close(handle)
+def _nobody_runs(folder: Path) -> AbstractContextManager[None]:
+    running = UserError(
+        tr("This town is running already: {folder}", folder=folder),
+        tr("End that nest first, or choose another folder: --into NEW_FOLDER"),
+    )
+    return nobody_runs(folder, running)
 
 
 @contextlib.contextmanager

@@ -276,7 +276,7 @@ def _put_in_place(
             ) as old:
                 new.backup(old, pages=-1, progress=snapshots.share(progress))  # one transaction: all of it, or nothing
         else:
-            with _nobody_runs(folder):
+            with nobody_runs(folder, _damaged(folder)):
                 for ending in ("-wal", "-shm", "-journal"):  # of a file that is gone: it would be played into this one
                     live.with_name(live.name + ending).unlink(missing_ok=True)
                 (staged / town.DATABASE_FILE).replace(live)
@@ -297,7 +297,7 @@ def _keep(folder: Path, server: DatabaseServer | None) -> bool:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
-        with _nobody_runs(folder):
+        with nobody_runs(folder, _damaged(folder)):
             for ending in ("", "-wal", "-shm"):
                 file = folder / (town.DATABASE_FILE + ending)
                 if file.exists():
@@ -306,17 +306,22 @@ def _keep(folder: Path, server: DatabaseServer | None) -> bool:
     return True
 
 
+def _damaged(folder: Path) -> UserError:
+    return UserError(
+        tr("The database in {folder} is damaged or gone, and a nest runs on it.", folder=folder),
+        tr("End that nest, then restore the backup again."),
+    )
+
+
 @contextlib.contextmanager
-def _nobody_runs(folder: Path) -> Iterator[None]:
+def nobody_runs(folder: Path, else_: UserError) -> Iterator[None]:
+    """No nest runs on the town in `folder` meanwhile. Raises `else_`: one does."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise UserError(
-            tr("The database in {folder} is damaged or gone, and a nest runs on it.", folder=folder),
-            tr("End that nest, then restore the backup again."),
-        ) from error
+        raise else_ from error
     finally:
         os.close(handle)
 

@@ -63,7 +63,7 @@ def check_one_that_still_measures_is_stopped_first(vectors):
 def check_cleaning_is_due_once_a_week():
     equal(sps30.clean_due(None, 0), True, "after power-on")
     turns = [hour * 3600 for hour in range(4 * 168)]
-    cleaned = [now for now in turns[1:] if sps30.clean_due(now - 3600, now)]
+    cleaned = [turn for turn in turns[1:] if sps30.clean_due(turn - 3600, turn)]
     equal(cleaned, [WEEK, 2 * WEEK, 3 * WEEK])
     equal(sps30.clean_due(0, 3 * WEEK), True, "after weeks of silence")
     equal(sps30.clean_due(None, None), False, "without a clock")
