@@ -20,6 +20,9 @@ from .channels import Attacker, Channel, Faults, Witness, can_attack, doubled, j
 from .towns import LIMIT_S, QUIET_S, town_behind
 
 FRAMES = 40
+TALKERS = 4
+"""Of so many nodes frames are waited for. There are more nodes: where each way loses a fifth, one in fifty has lost three
+joins in a row, and its fourth comes minutes later."""
 LEAST_ARCHIVED = 0.999
 WRAPS_IN_US = 20_000_000
 UP = Faults(loss=0.2, late=0.05, copied=0.3, copy_s=2.0, overtaken=0.2)
@@ -36,7 +39,7 @@ def wrap_soon(simulation: Simulation) -> None:
 
 
 async def test_a_hostile_town_loses_no_frame_and_no_session(tmp_path: Path) -> None:
-    plan = Plan(nodes=4, gateways=2, interval_s=5, seed=31, spread_s=2.0)
+    plan = Plan(nodes=TALKERS + 2, gateways=2, interval_s=5, seed=31, spread_s=2.0)
 
     def hostile(server: tuple[str, int]) -> Channel:
         return Channel(server, UP, DOWN, seed=31, moves_s=4.0)
@@ -51,9 +54,9 @@ async def test_a_hostile_town_loses_no_frame_and_no_session(tmp_path: Path) -> N
 
         def enough() -> bool:
             wrapped = monotonic_us() - began_us > WRAPS_IN_US * 1.5
-            return len(witness.heard) >= FRAMES and set(witness.heard.values()) == names and wrapped
+            return len(witness.heard) >= FRAMES and len(set(witness.heard.values())) >= TALKERS and wrapped
 
-        await small.until(enough, f"{FRAMES} frames, some of each node")
+        await small.until(enough, f"{FRAMES} frames, some of each of {TALKERS} nodes")
         await small.end_of_the_day()
         await attacker.stop()
 
@@ -64,7 +67,7 @@ async def test_a_hostile_town_loses_no_frame_and_no_session(tmp_path: Path) -> N
 
         assert attacker.received == [], "the nest has answered somebody who only says that he is a gateway"
         answered = joins(small.folder)
-        assert set(answered) == names
+        assert set(witness.heard.values()) <= set(answered) <= names
         for node, nonces in answered.items():
             assert set(nonces) <= witness.asked[node], "a session that the node did not ask for"
             assert len(nonces) == len(set(nonces)), "a JoinRequest was answered twice"

@@ -1,5 +1,6 @@
 """One boot as a process: what a supervisor sees of it, in virtual time and paced with an air over TCP."""
 
+import contextlib
 import json
 import os
 import socket
@@ -199,6 +200,11 @@ class AirEnd(threading.Thread):
 
     def run(self):
         self.connection, _ = self.listener.accept()
+        with contextlib.suppress(ConnectionResetError):  # of a node that was killed in the middle of a word
+            self._listen()
+
+    def _listen(self):
+        assert self.connection
         for line in self.connection.makefile("r", encoding="utf-8"):
             message = json.loads(line)
             self.messages.append(message)
