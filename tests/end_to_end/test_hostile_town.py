@@ -21,8 +21,8 @@ from .towns import LIMIT_S, QUIET_S, town_behind
 
 FRAMES = 40
 TALKERS = 4
-"""Of so many nodes frames are waited for. There are more nodes: where each way loses a fifth, one in fifty has lost three
-joins in a row, and its fourth comes minutes later."""
+"""Of so many nodes frames are waited for. There are more nodes: where each way loses a fifth, one in fifty has lost
+three joins in a row, and its fourth comes minutes later."""
 LEAST_ARCHIVED = 0.999
 WRAPS_IN_US = 20_000_000
 UP = Faults(loss=0.2, late=0.05, copied=0.3, copy_s=2.0, overtaken=0.2)
