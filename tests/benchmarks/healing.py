@@ -14,10 +14,8 @@ import itertools
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,10 +24,13 @@ from nest import payload
 from nest.healing import Healer
 from spatz.sim.micropython import command
 
+from tests.benchmarks import work
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "tests/firmware/common"
 SEEDS = 24
 INTERVAL_MIN = 15
+FRAMES = 100  # of which the instructions are counted
 WILD = 100_000  # readings of the series in which everything happens
 
 Reading = dict[str, float | str]
@@ -251,25 +252,10 @@ def _cost() -> Iterator[tuple[str, str, str]]:
 
 
 def count(kind: str) -> int:
-    """Instructions per frame, with a heap as a wake has it: hardly used."""
-    return (_run(kind, 5) - _run(kind, 1)) // 4
-
-
-def _run(kind: str, frames: int) -> int:
-    program = [*command(), "-X", "heapsize=16M", "-m", "parity_work", kind, str(frames)]
+    """Instructions per frame, with a heap as a wake has it: hardly used. A start alone varies by some 30 000."""
     path = f"{ROOT / 'firmware'}:{COMMON}:.frozen"
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *program],
-            env={"MICROPYPATH": path, "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    found = re.search(r"Collected\s*:\s*(\d+)", done.stderr)
-    if not found:
-        raise RuntimeError(done.stderr)
-    return int(found[1])
+    few, many = (work.instructions(path, "16M", "parity_work", kind, str(frames)) for frames in (1, 1 + FRAMES))
+    return (many - few) // FRAMES
 
 
 def _decoding() -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from nest.archive import open_database, schema
 from nest.archive.journal import Journal
@@ -26,6 +27,8 @@ ROUNDS = 7
 SMALL, LARGE = 500, 50_000
 CLIMATE = bytes.fromhex("0f65ce39a776")  # 21.4 °C, 56.5 %, 1008.3 hPa, 3.87 V
 START = 1_780_000_000.0
+
+Kind = TypeVar("Kind")
 
 
 class Town:
@@ -97,11 +100,17 @@ def measure(folder: Path, sizes: tuple[int, ...], rounds: int = ROUNDS) -> dict[
         towns = {size: Town(folder, size) for size in sizes}
         for town in towns.values():
             open_towns.callback(town.close)
-            town.commit(town.bursts(BURSTS))  # what is asked once of each node is not what an uplink costs
-        costs: dict[int, list[float]] = {size: [] for size in sizes}
-        for _ in range(rounds):
-            for size, town in towns.items():
-                costs[size].append(town.commit(town.bursts(BURSTS)))
+        return in_turn(towns, rounds)
+
+
+def in_turn(towns: dict[Kind, Town], rounds: int) -> dict[Kind, list[float]]:
+    """Seconds for an uplink in each round, by the town."""
+    for town in towns.values():
+        town.commit(town.bursts(BURSTS))  # what is asked once of each node is not what an uplink costs
+    costs: dict[Kind, list[float]] = {kind: [] for kind in towns}
+    for _ in range(rounds):
+        for kind, town in towns.items():
+            costs[kind].append(town.commit(town.bursts(BURSTS)))
     return costs
 
 

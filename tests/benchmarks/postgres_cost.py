@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.journal_cost import BURSTS, ROUNDS, SMALL, Town
+from tests.benchmarks.journal_cost import ROUNDS, SMALL, Town, in_turn
 from tests.gateway.archive.postgres_server import PostgresServer, why_not
 
 
@@ -21,12 +21,7 @@ def measure(rounds: int = ROUNDS) -> dict[str, list[float]]:
         towns = {"SQLite": Town(Path(name), SMALL), "PostgreSQL": Town(Path(name), SMALL, server.database())}
         for town in towns.values():
             parts.callback(town.close)
-            town.commit(town.bursts(BURSTS))  # what is asked once of each node is not what an uplink costs
-        costs: dict[str, list[float]] = {kind: [] for kind in towns}
-        for _ in range(rounds):
-            for kind, town in towns.items():
-                costs[kind].append(town.commit(town.bursts(BURSTS)))
-    return costs
+        return in_turn(towns, rounds)
 
 
 def rows() -> Iterator[tuple[str, str, str]]:

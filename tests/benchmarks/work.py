@@ -10,6 +10,7 @@ deliberate change, `python -m tests.benchmarks.work --accept` writes a new basel
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -67,11 +68,17 @@ def measure() -> dict[str, int]:
 
 
 def _count(folder: Path, kind: str, uplinks: int) -> int:
-    program = [*command(), "-X", f"heapsize={HEAP[kind]}", "-m", "proof_work", kind, str(uplinks)]
+    return instructions(f"{folder}:.frozen", HEAP[kind], "proof_work", kind, str(uplinks))
+
+
+def instructions(path: str, heap: str, module: str, *arguments: str) -> int:
+    """Of one run of a module under MicroPython, its start included. `path`: MICROPYPATH."""
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *program],
-        env={"MICROPYPATH": f"{folder}:.frozen", "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
-        cwd=folder,
+        [
+            *("valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}"),
+            *(*command(), "-X", f"heapsize={heap}", "-m", module, *arguments),
+        ],
+        env={"MICROPYPATH": path, "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nest.archive import day_files, schema
+from nest.archive import day_files, schema, snapshots
 from nest.quantities import Quantity, by_name
 
 NAME = "data"  # in the town's folder
@@ -90,7 +90,7 @@ class DataFolder:
         target = self._path / day_files.path_of(slug, day)
         part.replace(target)
         if sync:
-            _sync(target.parent)
+            snapshots.sync(target.parent)
         if self._columns is not None:
             self._columns.setdefault(slug, {})[target.stem] = _quantities_of(content)
 
@@ -209,7 +209,7 @@ def _write(target: Path, value: object) -> None:
         if target.read_bytes() == content:
             return
     _write_part(target, content).replace(target)
-    _sync(target.parent)
+    snapshots.sync(target.parent)
 
 
 def _write_part(target: Path, content: bytes, *, sync: bool = True) -> Path:
@@ -228,11 +228,3 @@ def _make_folder(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(exist_ok=True)
         path.chmod(_FOLDER_MODE)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

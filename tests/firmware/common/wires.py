@@ -1,5 +1,7 @@
 """Serial lines and a one-wire line for checks of sensor drivers, on which time passes only while the driver waits."""
 
+from sensors.errors import SensorError
+
 BYTE_US = 1042  # 10 bits at 9600 baud
 
 
@@ -90,6 +92,22 @@ class Hostile:
 
     def write(self, data):
         return len(data)
+
+
+def hostile_values(frames, calls, most_us):
+    """All values that the functions of a driver give on 60 hostile lines. Each line takes at most `most_us`; that
+    nothing comes through at all is an error."""
+    values = []
+    for seed in range(60):
+        line = Hostile(Random(seed), frames)
+        for call in calls:
+            try:
+                values += (call(line, {}, line.sleep_ms) or {}).values()
+            except SensorError:
+                continue
+        assert line.us <= most_us, line.us
+    assert values, "no reading came through at all"
+    return values
 
 
 class Random:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from gateway.archive.bursts import EUI, join, session
-from gateway.archive.postgres_server import PostgresServer, why_not
+from gateway.archive.postgres_server import PostgresServer, needs_postgres
 from nest.archive import open_database
 from nest.archive.journal import Journal
 from nest.database_url import DatabaseServer
@@ -23,8 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     kinds = ["sqlite"]
     if metafunc.definition.get_closest_marker("only_sqlite") is None:
-        skipped = pytest.mark.skipif(bool(why_not()), reason=why_not() or "PostgreSQL is there")
-        kinds += [pytest.param("postgresql", marks=[skipped, pytest.mark.xdist_group("postgresql")])]
+        kinds += [pytest.param("postgresql", marks=[needs_postgres, pytest.mark.xdist_group("postgresql")])]
     metafunc.parametrize("where", kinds, indirect=True)
 
 
