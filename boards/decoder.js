@@ -42,8 +42,7 @@ var NUMBERS = [
 var CONFIRMED = 3;
 var LOG = 4;
 var RESTART = 5;
-var LONGEST_DOWNLINK = 242; // bytes at DR4 and faster (RP002-1.0.4, EU868)
-var LONGEST_FAR_DOWNLINK = 51; // at DR0
+var MOST_RANGES = 10; // of the log, in one order: beside one of each other command that makes 51 bytes, as DR0 carries
 
 // Bytes of an item behind a reading, its type included; EARLIER (4) has its own length.
 var ITEM_SIZES = { 1: 3, 2: 3, 3: 2, 5: 5 };
@@ -110,7 +109,6 @@ function encodeDownlink(input) {
   var bytes = [];
   var errors = [];
   var known = { ticket: true, confirmed: true, log: true, restart: true };
-  var warnings = [];
   var i, name, row, value;
 
   if (typeof data !== "object" || data === null) {
@@ -153,16 +151,10 @@ function encodeDownlink(input) {
   if (!errors.length && bytes.length < 2) {
     errors.push("there is no setting in it");
   }
-  if (!errors.length && bytes.length > LONGEST_DOWNLINK) {
-    errors.push(bytes.length + " bytes; at most " + LONGEST_DOWNLINK + " fit into a downlink");
-  }
   if (errors.length) {
     return { errors: errors };
   }
-  if (bytes.length > LONGEST_FAR_DOWNLINK) {
-    warnings.push("more than " + LONGEST_FAR_DOWNLINK + " bytes do not reach a node that is far away");
-  }
-  return success({ fPort: FPORT_SETTINGS, bytes: bytes }, warnings);
+  return { fPort: FPORT_SETTINGS, bytes: bytes };
 }
 
 function decodeDownlink(input) {
@@ -211,7 +203,7 @@ function commandAt(bytes, at) {
   if (kind === CONFIRMED && bytes[at + 1] <= 1) {
     return { name: "confirmed", value: bytes[at + 1] === 1, end: at + 2 };
   }
-  if (kind === LOG && at + 1 < bytes.length) {
+  if (kind === LOG && bytes[at + 1] <= MOST_RANGES) {
     end = at + 2 + 4 * bytes[at + 1];
     value = end <= bytes.length ? rangesAt(bytes, at + 2, end) : null;
     return value && { name: "log", value: value, end: end };
@@ -222,8 +214,8 @@ function commandAt(bytes, at) {
 // Append the command that asks for readings of the node's log, or say in `errors` what is wrong with it.
 function encodeLog(ranges, bytes, errors) {
   var i, range;
-  if (typeof ranges !== "object" || ranges === null || !isWhole(ranges.length, 0, 255)) {
-    errors.push("log must be a list of at most 255 ranges");
+  if (typeof ranges !== "object" || ranges === null || !isWhole(ranges.length, 0, MOST_RANGES)) {
+    errors.push("log must be a list of at most " + MOST_RANGES + " ranges");
     return;
   }
   bytes.push(LOG, ranges.length);

@@ -14,7 +14,7 @@ from lorawan.device import Device, NoDevNonce
 from lorawan.results import NoAirtime, NotJoined, PayloadTooLong
 from node import measure, schedule
 from node.frame import Payload
-from node.identity import IdentityError
+from node.identity import INTERVAL_S, PARITY_MAX, IdentityError
 from node.log import NOWHERE
 from node.sync import Sync
 from payload import extras
@@ -23,9 +23,7 @@ from payload.table import QUANTITIES
 from payload.window import Window
 
 _LONGEST_WAIT_MS = const(3600000)  # time that passed counts only when it is stored: see Device.save
-_ORDERS = const(2)  # fPort
-_INTERVAL_S = (5, 65535)  # what a setting may be
-_PARITY_MAX = const(4)
+_ORDERS = const(2)  # fPort of what node.orders carries out
 _MAC_BYTES = const(8)  # of a frame's MACPayload beside payload and FOpts
 _OVERHEAD = const(13)  # bytes of a frame beside those
 _FOPTS_MAX = const(15)
@@ -104,9 +102,9 @@ class Cycle:
             setting = self._identity.setting
             interval_s = setting("interval", 0)
             parity = setting("parity", -1)
-            if _INTERVAL_S[0] <= interval_s <= _INTERVAL_S[1]:
+            if INTERVAL_S[0] <= interval_s <= INTERVAL_S[1]:
                 self._interval_s = interval_s
-            if 0 <= parity <= _PARITY_MAX:
+            if 0 <= parity <= PARITY_MAX:
                 self._parity = parity
             self._confirmed = setting("confirmed", self._confirmed) != 0
         except OSError as error:  # readings go on

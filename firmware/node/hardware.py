@@ -1,7 +1,7 @@
 """The board's pins as things with a meaning: radio, sensors, battery, light, button, sleep.
 
-The only module besides main.py that touches `machine` and `esp32`, and it is handed both; which pin is what stands in
-config.json alone. Things are made when they are first used, so a wake pays for what it needs.
+Besides main.py only this and pulses.py touch `machine` and `esp32`, and they are handed both; which pin is what stands
+in config.json alone. Things are made when they are first used, so a wake pays for what it needs.
 """
 
 from micropython import const

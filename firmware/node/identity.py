@@ -9,6 +9,8 @@ The AppKey is never printed.
 
 from micropython import const
 
+INTERVAL_S = (5, 65535)  # what settings may be
+PARITY_MAX = const(4)
 _RECORD_MAX = const(600)  # bytes of a record of lorawan.device
 # what esp32.NVS says of a key: ESP_ERR_NVS_NOT_FOUND, _TYPE_MISMATCH, _INVALID_LENGTH (longer than the buffer)
 _NOT_FOUND = -0x1102

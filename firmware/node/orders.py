@@ -1,4 +1,4 @@
-"""What the nest orders by downlinks on fPort 2 (boards/payload.md, Downlinks).
+"""What the nest orders by downlinks on fPort 2 (boards/payload.md, fPort 2, down).
 
     ticket u8 | commands: INTERVAL u16 s | PARITY u8 | CONFIRMED u8 | LOG u8 k, k × (session, u16 FCnt, count) | RESTART
 
@@ -10,10 +10,8 @@ import struct
 from micropython import const
 
 from node.earlier import RANGE_SIZE
+from node.identity import INTERVAL_S, PARITY_MAX
 
-FPORT = const(2)
-INTERVAL_S = (5, 65535)
-PARITY_MAX = const(4)
 _INTERVAL = const(1)
 _PARITY = const(2)
 _CONFIRMED = const(3)

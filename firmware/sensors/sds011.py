@@ -24,8 +24,9 @@ _WORK = const(6)  # 3.4: 0 sleep, 1 work
 _PERIOD = const(8)  # 3.5: 0 all the time, n: 30 s in n minutes
 
 _ANSWER_MS = const(1000)
-_TRIES = const(3)
+_TRIES = const(3)  # of a command
 _QUERIES = const(4)
+_SILENT = const(2)  # so many of them without an answer, and nobody is there
 _BETWEEN_MS = const(3000)  # 3.2: asked at most every 3 s
 _END = const(9999)  # 999.9 µg/m³: the end of its range (specification V1.3, technical parameters)
 
@@ -82,12 +83,16 @@ def start(bus, entry, sleep_ms):
 
 def read(bus, entry, sleep_ms):
     """{quantity: µg/m³ or OUT_OF_RANGE}, 30 s after start(). Raises SensorError."""
+    silent = 0
     for attempt in range(_QUERIES):
         if attempt:
             sleep_ms(_BETWEEN_MS)
-        got = _ask(bus, command(_QUERY), _VALUES, None, sleep_ms)
+        got = _ask(bus, command(_QUERY), _VALUES, None, sleep_ms, 1)
         if got is None:
-            raise SensorError("it does not answer")
+            silent += 1
+            if silent == _SILENT:
+                raise SensorError("it does not answer")
+            continue
         reading = values(got)
         if reading["pm2_5"] != FAILED:
             return reading
@@ -99,9 +104,9 @@ def stop(bus, entry, sleep_ms):
     _ask(bus, command(_WORK, 1, 0), _ANSWER, _WORK, sleep_ms)
 
 
-def _ask(bus, request, kind, what, sleep_ms):
+def _ask(bus, request, kind, what, sleep_ms, tries=_TRIES):
     """The answer of that kind to that command, or None."""
-    for _ in range(_TRIES):
+    for _ in range(tries):
         clear(bus)
         bus.write(request)
         line = Line(bus, frame, sleep_ms, _ANSWER_MS)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from nest import orders
+from nest import backfill, orders
 from nest.archive.orders import DONE, EXPIRED, REFUSED, REPLACED, SENT, WAITING, Order, Orders
 from nest.cli_common import AsJson, Folder, NodeName, ago, console, database
 from nest.errors import UserError
@@ -75,7 +75,7 @@ def set_node(
     else:
         print(
             tr("Ordered: {what}. {slug} has had {most} downlinks in 24 hours; it goes out when there is room again.",
-               what=what, slug=node, most=10)
+               what=what, slug=node, most=backfill.MOST_A_DAY)
         )  # fmt: skip
     print("→ " + tr("See whether it has answered: nest orders {folder} {slug}", folder=folder, slug=node))
 

@@ -33,7 +33,6 @@ MOST_SLOTS = 1000  # of which it is counted for a day
 MOST_GAPS = 5000  # looked at
 REFUSED_S = 7 * DAY_S  # a node that refused to change its parity, or did not answer, is left alone for so long
 
-_OPEN, _RECOVERED, _BACKFILLED, _GIVEN_UP = 0, 1, 2, 5  # gaps.state
 _FIRST_ASKED = 2  # how often for the first slot of a session, though parity has filled it
 _USUAL_S = 900.0  # an interval, where nothing is known
 
@@ -64,9 +63,9 @@ class Keeper:
         self._settle(now)
         for session in self._to_plan(now):
             self._plan(session, now, done)
-        if now // 86_400_000 != self._given_up_on:
+        if now // schema.DAY_MS != self._given_up_on:
             self._give_up(now, done)
-            self._given_up_on = now // 86_400_000
+            self._given_up_on = now // schema.DAY_MS
         return done
 
     def _settle(self, now: int) -> None:
@@ -100,7 +99,7 @@ class Keeper:
             at = situation(connection, session, now)
             if now / 1000 - session.heard_at > max(HEARD_LATELY_S, 2 * at.interval_s):
                 return
-            plan = backfill.plan(open_gaps(connection, node), at)
+            plan = backfill.plan(open_gaps(connection, node, now), at)
         commands = _commands(plan)
         if not commands and not plan.lost:
             return
@@ -118,13 +117,13 @@ class Keeper:
     def _give_up(self, now: int, done: Done) -> None:
         """Once a day: what no log remembers any more, of nodes that are not heard either."""
         gaps, nodes = schema.gaps, schema.nodes
-        old = and_(gaps.c.state == _OPEN, gaps.c.time < now - round(backfill.LOG_S * 1000))
+        old = and_(gaps.c.state == schema.OPEN, gaps.c.time < now - round(backfill.LOG_S * 1000))
         with self._engine.begin() as connection:
             one = select(gaps.c.fcnt).where(gaps.c.node_id == nodes.c.id, old).exists()
             found = [*connection.scalars(select(nodes.c.id).where(one))]
         for node in found:
             with self._writing() as connection:
-                closed = update(gaps).where(gaps.c.node_id == node, old).values(state=_GIVEN_UP, state_at=now)
+                closed = update(gaps).where(gaps.c.node_id == node, old).values(state=schema.GIVEN_UP, state_at=now)
                 done.given_up += connection.execute(closed).rowcount
 
     @contextlib.contextmanager
@@ -135,13 +134,13 @@ class Keeper:
         self._pause(time.monotonic() - began)
 
 
-def open_gaps(connection: Connection, node_id: int) -> list[Gap]:
+def open_gaps(connection: Connection, node_id: int, now: int) -> list[Gap]:
     """What is missing of a node and may still come."""
     gaps, sessions = schema.gaps, schema.sessions
     wanted = (
         select(gaps, sessions.c.join_nonce)
         .join(sessions, sessions.c.id == gaps.c.session_id)
-        .where(gaps.c.node_id == node_id, or_(gaps.c.state == _OPEN, _of_a_lost_start()))
+        .where(gaps.c.node_id == node_id, or_(gaps.c.state == schema.OPEN, _of_a_lost_start(now)))
         .order_by(gaps.c.time)
         .limit(MOST_GAPS)
     )
@@ -159,11 +158,13 @@ def open_gaps(connection: Connection, node_id: int) -> list[Gap]:
     ]
 
 
-def _of_a_lost_start() -> ColumnElement[bool]:
+def _of_a_lost_start(now: int) -> ColumnElement[bool]:
     """The first frame of a session says how many readings were made before it, while the node had no session. Where it
     was lost, parity gives its reading back but not that: the log is asked."""
     gaps = schema.gaps
-    return and_(gaps.c.fcnt == 0, gaps.c.part == 0, gaps.c.state == _RECOVERED, gaps.c.asked < _FIRST_ASKED)
+    since = now - round(backfill.LOG_S * 1000)
+    first = and_(gaps.c.fcnt == 0, gaps.c.part == 0, gaps.c.time > since)
+    return and_(first, gaps.c.state == schema.GAP_RECOVERED, gaps.c.asked < _FIRST_ASKED)
 
 
 def situation(connection: Connection, session: Row, now: int) -> Situation:
@@ -173,7 +174,7 @@ def situation(connection: Connection, session: Row, now: int) -> Situation:
     requested = orders.latest(connection, node, "log")
     gaps = schema.gaps
     arrived = connection.execute(
-        select(func.max(gaps.c.state_at)).where(gaps.c.node_id == node, gaps.c.state == _BACKFILLED)
+        select(func.max(gaps.c.state_at)).where(gaps.c.node_id == node, gaps.c.state == schema.GAP_BACKFILLED)
     ).scalar_one()
     downlinks, own = orders.spent(connection, node, now)
     waits = requested is not None and requested.state == orders.WAITING
@@ -253,11 +254,11 @@ def _commands(plan: Plan) -> list[Command]:
 def _note_asked(connection: Connection, node_id: int, asked: Sequence[Gap], now: int) -> None:
     gaps = schema.gaps
     statement = update(gaps).values(asked=gaps.c.asked + 1, asked_at=now)
-    _each(connection, statement.where(or_(gaps.c.state == _OPEN, _of_a_lost_start())), node_id, asked)
+    _each(connection, statement.where(or_(gaps.c.state == schema.OPEN, _of_a_lost_start(now))), node_id, asked)
 
 
 def _close(connection: Connection, node_id: int, lost: Sequence[Gap], now: int) -> None:
-    given_up = update(schema.gaps).values(state=_GIVEN_UP, state_at=now).where(schema.gaps.c.state == _OPEN)
+    given_up = update(schema.gaps).values(state=schema.GIVEN_UP, state_at=now).where(schema.gaps.c.state == schema.OPEN)
     _each(connection, given_up, node_id, lost)
 
 

@@ -1,4 +1,4 @@
-"""Orders to a node: commands as the bytes of fPort 2, and back (boards/payload.md, "Downlinks"). Pure.
+"""Orders to a node: commands as the bytes of fPort 2, and back (boards/payload.md, fPort 2, down). Pure.
 
     ticket u8 (never 0) | command, command, …
 
@@ -73,7 +73,7 @@ class Log:
     kind: ClassVar[str] = "log"
 
     def fields(self) -> bytes:
-        parts = [bytes([_within(len(self.ranges), 0, 255)])]
+        parts = [bytes([_within(len(self.ranges), 0, MOST_RANGES)])]
         for one in self.ranges:
             session, first = _within(one.session, 0, 255), _within(one.first, 0, 65535)
             parts.append(struct.pack(">BHB", session, first, _within(one.count, 1, LONGEST_RANGE)))
@@ -92,7 +92,7 @@ class Restart:
 
 Command = Interval | Parity | Confirmed | Log | Restart
 
-# in the order in which commands of one downlink stand there: a restart comes last
+# of the commands, by their names
 NUMBERS: dict[str, int] = {"interval": 1, "parity": 2, "confirmed": 3, "log": 4, "restart": 5}
 
 
@@ -189,6 +189,8 @@ def _read_log(fields: bytes) -> tuple[Log, int] | None:
     if not fields or len(fields) < 1 + 4 * fields[0]:
         return None
     size = 1 + 4 * fields[0]
+    if fields[0] > MOST_RANGES:  # no node takes so many
+        return None
     ranges = tuple(Range(*one) for one in struct.iter_unpack(">BHB", fields[1:size]))
     return (Log(ranges), size) if all(one.count for one in ranges) else None
 

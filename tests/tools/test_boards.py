@@ -192,6 +192,8 @@ SOIL = (boards_dir() / "sensors/soil.toml").read_text(encoding="utf-8")
         ("atten_db = 11\n", "\n", "bus.atten_db is missing"),
         ("atten_db = 11\n", "atten_db = 11\nbaud = 9600\n", "bus.baud is 9600, expected nothing, a bus with kind ="),
         ("least = 1, most = 3300000, ab", "least = 2700000, ab", "calibration.dry_uv.default is 2600000.0, expected"),
+        ("\ndry_uv", "\npin = 5\ndry_uv", "calibration.pin is pin, expected another name"),
+        ('above = "wet_uv"', 'above = "wet"', 'calibration.dry_uv.above is "wet", expected another setting of'),
         ("dry_uv = {", "dry_uv = { typo = 1,", "calibration.dry_uv.typo is unknown"),
         ("\ndry_uv", "\nDry_uv", "calibration.Dry_uv is"),
         ("startup_ms = 500", "warm_up_ms = 500000\nstartup_ms = 500", "power.warm_up_ms is 500000, expected at most"),

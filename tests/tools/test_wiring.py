@@ -87,6 +87,12 @@ def test_options_as_text_and_as_a_table() -> None:
     assert sensors("heltec-v3", "bme280:address=0x77")[0]["address"] == 0x77
 
 
+def test_a_sensor_with_a_rhythm_keeps_note_of_its_turns_even_when_it_is_asked_at_every_wake() -> None:
+    assert sensors("heltec-v3", "sps30")[0]["every_s"] == 3600
+    assert sensors("heltec-v3", "sps30:every_s=0")[0]["every_s"] == 1  # or its fan is never cleaned
+    assert "every_s" not in sensors("heltec-v3", "bme280:every_s=0")[0]
+
+
 def test_a_wished_pin_is_kept_for_the_one_that_wished() -> None:
     entries = sensors("heltec-v3", "soil", {"sensor": "rain", "pin": 4})
     assert [entry["pin"] for entry in entries] == [5, 4]
@@ -117,6 +123,8 @@ def test_what_a_sensor_may_measure_instead() -> None:
         ("soil:dry_uv=1000000,wet_uv=2000000", "expected more than wet_uv"),
         ("soil:dry_uv=9000000", "expected at most 3300000"),
         ("soil:dry_uv=high", "The option dry_uv is high, expected a number"),
+        ("soil:dry_uv=nan", "The option dry_uv is nan, expected a number"),
+        ("rain:mm_per_tip=inf", "expected a number"),
         ("soil:wet=1", "has no option wet"),
         ("soil:dry_uv", "is no sensor with options"),
         ("rain:pin=8", "expected a GPIO that is free; Heltec"),

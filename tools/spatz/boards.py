@@ -19,7 +19,7 @@ from nest.resources import boards_dir
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, Board, Chip, Sensor, Setting
+from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, TAKEN_SETTINGS, Board, Chip, Sensor, Setting
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -227,6 +227,10 @@ def _sensor_problems(sensor: Sensor) -> Iterator[tuple[Location, str, str]]:
             elif value is not None and kind != bus.kind:
                 yield ("bus", key), shown(value), tr('nothing, a bus with kind = "{kind}" has none', kind=bus.kind)
     for name, setting in sensor.calibration.settings.items():
+        if name in TAKEN_SETTINGS:
+            yield ("calibration", name), name, tr("another name, a node's configuration has one of this name")
+        if setting.above is not None and setting.above not in sensor.calibration.settings:
+            yield ("calibration", name, "above"), shown(setting.above), tr("another setting of [calibration]")
         if setting.default is not None and (wanted := outside(setting, setting.default)):
             yield ("calibration", name, "default"), shown(setting.default), wanted
 

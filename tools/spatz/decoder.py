@@ -19,6 +19,7 @@ from pathlib import Path
 from nest import extras, payload
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.orders import MOST_RANGES
 from nest.resources import boards_dir
 
 from spatz.quantities import Quantity, load_quantities
@@ -158,6 +159,11 @@ _DOWNLINKS = (
 _REFUSED = (
     ("An order needs a ticket", {"interval_s": 900}, "ticket must be a whole number from 1 to 255"),
     ("Too often", {"ticket": 1, "interval_s": 1}, "interval_s must be a whole number from 5 to 65535"),
+    (
+        "More ranges of the log than a node takes",
+        {"ticket": 1, "log": [{"session": 1, "fcnt": 2 * n, "count": 1} for n in range(MOST_RANGES + 1)]},
+        f"log must be a list of at most {MOST_RANGES} ranges",
+    ),
     ("No such setting", {"ticket": 1, "courage": 5}, "courage is not a setting"),
 )
 

@@ -8,6 +8,7 @@ takes the first of the board's [ports] that nothing else has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -287,8 +288,8 @@ def _entry(board: Board, one: _Wished, place: Mapping[str, Any], quantities: lis
     sensor = one.sensor
     entry: dict[str, Any] = {"driver": sensor.driver, "bus": sensor.bus.kind, **place, "quantities": quantities}
     every_s = one.options.get("every_s", sensor.rhythm.every_s)
-    if _number("every_s", every_s, *EVERY_S):
-        entry["every_s"] = every_s
+    if _number("every_s", every_s, *EVERY_S) or sensor.rhythm.every_s:
+        entry["every_s"] = every_s or 1  # at every wake; its turns are kept note of, as it has a rhythm of its own
     if sensor.power.warm_up_ms:
         entry["warm_up_ms"] = sensor.power.warm_up_ms
     if board.vext and sensor.power.startup_ms > board.vext.settle_ms:
@@ -300,7 +301,7 @@ def _entry(board: Board, one: _Wished, place: Mapping[str, Any], quantities: lis
                 tr("{sensor} needs its {key}, which nobody else can know.", sensor=sensor.title, key=key),
                 tr("Write it like this: {example}", example=f"{sensor.name}:{key}=…"),
             )
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise _wrong(key, value, tr("a number"))
         if wanted := outside(setting, value):
             raise _wrong(key, value, wanted)

@@ -1,6 +1,6 @@
 """The worker that closes days: about once a minute it looks at every day of every node that has changed, computes its
-aggregates, flags what is doubtful, counts what is missing and, when the UTC day is over, writes its file. A reading
-that comes late makes its day dirty again, and the file is written anew.
+aggregates, flags what is doubtful and, when the UTC day is over, writes its file. A reading that comes late makes its
+day dirty again, and the file is written anew.
 
 It works with the database alone, in any thread beside the journal, and takes the writers' lock for a few milliseconds
 at a time. A day is read and rendered first, without the lock; under the lock it is read again, and if a reading has
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Row, select
 
-from nest.archive import adding, days_database, schema
+from nest.archive import adding, day_files, days_database, schema
 from nest.archive.database import writing
 from nest.archive.day_files import Day
 from nest.archive.day_files_folder import DataFolder
@@ -30,7 +30,7 @@ from nest.moments import now_ms
 _log = logging.getLogger(__name__)
 
 EVERY_S = 60.0  # how often `work` is called
-GRACE_MS = 10 * 60_000  # after its end a day is still waited for
+GRACE_MS = 60 * 60_000  # after its end a day is still waited for: its last reading is judged by the one behind it
 MOST_S = 30.0  # of one call; what is left is done by the next
 
 
@@ -135,24 +135,23 @@ class DayWorker:
                 days_database.write_aggregates(connection, node, day, readings)
                 days_database.write_flags(connection, node, day, flags)
                 if not over:
-                    days_database.write_day(connection, node, day)
                     self._seen[node, day] = self._looking[node, day]
                     return False
-                file = {}
-                if staged is not None:
-                    part, content, rows = staged
-                    file = {"rows": rows, "sha256": hashlib.sha256(content).hexdigest(), "written_at": now}
-                    self._folder.put(row.slug, day, part, content)
-                days_database.write_day(connection, node, day, dirty=False, **file)
-                return staged is not None
+                if staged is None:
+                    days_database.close_day(connection, node, day)
+                    return False
+                part, content = staged
+                self._folder.put(row.slug, day, part, content)
+                days_database.close_day(connection, node, day, hashlib.sha256(content).hexdigest())
+                return True
         finally:
             if staged is not None:
                 staged[0].unlink(missing_ok=True)
 
-    def _stage(self, row: Row, found: Day) -> tuple[Path, bytes, int] | None:
+    def _stage(self, row: Row, found: Day) -> tuple[Path, bytes] | None:
         try:
-            content, rows = days_database.file_of(found)
-            return self._folder.stage(row.slug, row.day, content), content, rows
+            content = day_files.render(found)
+            return self._folder.stage(row.slug, row.day, content), content
         except ValueError as error:  # a moment that no calendar has: the day is closed without a file
             if (row.node_id, row.day) not in self._hopeless:
                 self._hopeless.add((row.node_id, row.day))

@@ -1,5 +1,5 @@
-"""What the archive knows of one UTC day of one node, and what it notes about it: aggregates, flags, completeness, its
-file. Plain SQLAlchemy, for whoever has a connection."""
+"""What the archive knows of one UTC day of one node, and what it notes about it: aggregates, flags, whether it is done.
+Plain SQLAlchemy, for whoever has a connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from nest.archive import codes, day_files, days_flags, reading, schema
+from nest.archive import codes, days_flags, schema
 from nest.archive.day_files import Day, Missing, Reading
 from nest.archive.days_flags import HOUR_MS
 from nest.quantities import Quantity, by_bit, by_name
@@ -240,15 +240,13 @@ def write_flags(connection: Connection, node_id: int, day: int, new: Mapping[tup
 # -- the row of a day
 
 
-def write_day(connection: Connection, node_id: int, day: int, **values: Any) -> None:
-    """Note how complete that day is, and `values`: dirty, rows, sha256, written_at."""
+def close_day(connection: Connection, node_id: int, day: int, sha256: str | None = None) -> None:
+    """Nothing is to be done for that day. `sha256`: of its file, when it was written."""
     table = schema.days
-    found = reading.completeness_of(connection, node_id, day, day)
-    counts = ("expected", "present", "recovered", "backfilled", "missing")
-    values |= {name: getattr(found[0], name) if found else 0 for name in counts}
+    values: dict[str, Any] = {"dirty": False} if sha256 is None else {"dirty": False, "sha256": sha256}
     this = (table.c.node_id == node_id, table.c.day == day)
     if not connection.execute(update(table).where(*this).values(**values)).rowcount:
-        connection.execute(insert(table).values(**{"node_id": node_id, "day": day, "dirty": True, **values}))
+        connection.execute(insert(table).values(node_id=node_id, day=day, **values))
 
 
 def state_of(connection: Connection, node_id: int, day: int) -> tuple[Any, ...]:
@@ -262,8 +260,3 @@ def state_of(connection: Connection, node_id: int, day: int) -> tuple[Any, ...]:
         gaps.c.node_id == node_id, gaps.c.state.in_(every), gaps.c.time.between(*span_of(day))
     )
     return (*connection.execute(there).one(), *connection.execute(lost).one())
-
-
-def file_of(day: Day) -> tuple[bytes, int]:
-    """The file of that day, and how many rows it has besides the header."""
-    return day_files.render(day), len(day.readings) + len(day.missing)

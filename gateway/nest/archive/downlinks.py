@@ -73,9 +73,10 @@ class DownlinkQueue:
         many there are, and it does not wait long for it: the event loop waits with us."""
         found = self.waiting()
         if found:
-            taken = update(downlinks).where(downlinks.c.state == WAITING, downlinks.c.id <= found[-1].id)
+            mine = update(downlinks).where(downlinks.c.state == WAITING, downlinks.c.id <= found[-1].id)
             with writing(self._engine, patience_ms=_PATIENCE_MS) as connection:
-                connection.execute(taken.values(state=QUEUED, state_at=now_ms()))
+                taken = {*connection.scalars(mine.values(state=QUEUED, state_at=now_ms()).returning(downlinks.c.id))}
+            found = [one for one in found if one.id in taken]  # others were taken back since we looked
         return found
 
     def set_state(self, downlink_id: int, state: str) -> None:

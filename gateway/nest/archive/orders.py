@@ -21,7 +21,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from nest import backfill
 from nest import orders as commands_of
@@ -97,21 +97,6 @@ class Orders:
         with self._engine.begin() as connection:
             rows = connection.execute(wanted.order_by(table.c.id.desc()).limit(limit)).all()
         return [_order(row) for row in rows if row.kind in NUMBERS]
-
-    def summary(self) -> dict[str, int]:
-        """`orders_open`: orders that wait or are not answered; `gaps_open`: readings that are missing and may come."""
-        table, gaps, nodes = schema.orders, schema.gaps, schema.nodes
-        still = select(func.count()).select_from(table).where(table.c.state.in_((WAITING, SENT)))
-        missing = (
-            select(func.count())
-            .select_from(nodes.join(gaps, and_(gaps.c.node_id == nodes.c.id, gaps.c.state == 0)))
-            .where(nodes.c.removed_at.is_(None))
-        )
-        with self._engine.begin() as connection:
-            return {
-                "orders_open": connection.execute(still).scalar_one(),
-                "gaps_open": connection.execute(missing).scalar_one(),
-            }
 
 
 def place(connection: Connection, node_id: int, commands: Sequence[Command], *, automatic: bool, now: int) -> list[int]:

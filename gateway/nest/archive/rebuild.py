@@ -103,7 +103,7 @@ def _bring_in(
             tr("{path} cannot be read: {reason}.", path=file, reason=error.strerror),
             tr("Check that the file belongs to you."),
         ) from error
-    again, rows = days_database.file_of(days_database.day_of(connection, node.id, day))
+    again = day_files.render(days_database.day_of(connection, node.id, day))
     in_file, in_database = hashlib.sha256(content).hexdigest(), hashlib.sha256(again).hexdigest()
     if in_file != in_database:
         raise UserError(
@@ -112,8 +112,7 @@ def _bring_in(
         )
     if into is not None:
         into.put(node.slug, day, into.stage(node.slug, day, content, sync=False), content, sync=False)
-    values = {"dirty": False, "rows": rows, "sha256": in_database, "written_at": now_ms()}
-    days_database.write_day(connection, node.id, day, **values)
+    days_database.close_day(connection, node.id, day, in_database)
     return RebuiltDay(node.slug, day, len(found.readings), len(found.missing), in_database)
 
 

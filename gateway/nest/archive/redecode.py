@@ -20,6 +20,7 @@ from sqlalchemy import Engine, Row, bindparam, func, select
 from nest.archive import adding, codes, decoding, schema
 from nest.archive.database import writing
 from nest.archive.redecode_changes import Plan, Slot, Summary, Wanted
+from nest.archive.slots import whole_fcnt
 from nest.archive.snapshots import Progress
 from nest.extras import Earlier, has_extras, read_rest
 from nest.healing import KEEP, Healer, Recovered
@@ -175,7 +176,6 @@ class _Session:
             meant = fitting[:1] or (meant[:1] if record.part else [])
         if len(meant) != 1:
             return None
-        top = self._newest if meant[0].id == self._session.id else meant[0].fcnt_up
-        whole = top & ~0xFFFF | record.fcnt
-        whole -= 0x10000 if whole > top else 0
+        newest = self._newest if meant[0].id == self._session.id else None
+        whole = whole_fcnt(record.fcnt, meant[0].fcnt_up, newest)
         return Slot(meant[0].id, whole, record.part) if whole >= 0 else None

@@ -227,6 +227,10 @@ class Plan:
         if wanted.heard is not None:
             values["delay_ms"] = wanted.heard - time
         self._connection.execute(update(table).where(*this).values(**values))
+        if time != row.time:  # what waits to be published tells a reading by its moment
+            box = schema.outbox
+            waits = (box.c.node_id == self._node, box.c.time == row.time)
+            self._connection.execute(update(box).where(*waits).values(time=time))
         self._days |= {row.time // schema.DAY_MS, time // schema.DAY_MS}
 
     def _insert(self, those: Sequence[tuple[Wanted, int]]) -> list[int]:

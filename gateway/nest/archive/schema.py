@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
 VERSION = 3
@@ -206,19 +207,13 @@ days = Table(
     metadata,
     Column("node_id", ForeignKey("nodes.id"), primary_key=True),
     Column("day", Integer, primary_key=True, comment="Unix day of the time of measuring"),
-    Column("dirty", Boolean, nullable=False, comment="something has changed since the rest of the row was written"),
-    Column("expected", Integer),
-    Column("present", Integer),
-    Column("recovered", Integer),
-    Column("backfilled", Integer),
-    Column("missing", Integer),
-    Column("rows", Integer, comment="of its file"),
+    Column("dirty", Boolean, nullable=False, comment="something has changed since it was closed"),
     Column("sha256", String(64), comment="of its file"),
-    Column("written_at", BigInteger),
     sqlite_with_rowid=False,
 )
 
-Index("days_dirty", days.c.node_id, days.c.day, sqlite_where=days.c.dirty, postgresql_where=days.c.dirty)
+_dirty = days.c.dirty == literal_column("1")  # SQLite takes the index only for the very words of the query
+Index("days_dirty", days.c.node_id, days.c.day, sqlite_where=_dirty, postgresql_where=days.c.dirty)
 
 aggregates = Table(
     "aggregates",

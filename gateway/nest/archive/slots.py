@@ -241,9 +241,13 @@ def _sessions(known: _Known, session: Session, nonce: int) -> _Known:
 def _slot(meant: tuple[int, int, int, float], session: Session, newest: int, fcnt: int) -> tuple[int, int] | None:
     """Session and whole FCnt from the low bits that a node sends; None: it cannot be meant. `meant`: one of `_Known`;
     `newest`: the last FCnt of the session in which it was told."""
-    number, _, last, _ = meant
-    top = newest if number == session.id else last
-    whole = top & ~0xFFFF | fcnt
-    if whole > top:
-        whole -= 0x10000
-    return (number, whole) if whole >= 0 else None
+    whole = whole_fcnt(fcnt, meant[2], newest if meant[0] == session.id else None)
+    return (meant[0], whole) if whole >= 0 else None
+
+
+def whole_fcnt(low: int, last: int, newest: int | None) -> int:
+    """An FCnt by its low 16 bits; below 0: it cannot be meant. `newest`: of the session that goes on; None: of one that
+    has ended, which may have gone on unheard behind `last`, the last one heard."""
+    if newest is not None:
+        return newest - (newest - low & 0xFFFF)
+    return last + (low - last + 0x8000 & 0xFFFF) - 0x8000

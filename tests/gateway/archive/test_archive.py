@@ -110,6 +110,22 @@ def test_downlinks_are_taken_all_at_once_and_each_once(engine: Engine) -> None:
     assert [one.id for one in queue.waiting()] == []
 
 
+def test_a_downlink_that_is_taken_back_meanwhile_is_not_taken(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = DownlinkQueue(engine)
+    first, second = (queue.add(1, 10, b"") for _ in range(2))
+    look = queue.waiting
+
+    def and_then() -> Any:
+        found = look()
+        queue.set_state(first, "replaced")
+        return found
+
+    monkeypatch.setattr(queue, "waiting", and_then)
+    assert [one.id for one in queue.take()] == [second]
+
+
 def test_what_waits_is_found_without_looking_through_what_was_sent(engine: Engine) -> None:
     plan: list[str] = []
 

@@ -27,15 +27,16 @@ from gateway.archive.day_world import (
     settle,
 )
 from nest import town
-from nest.archive import day_files, days, days_database, open_database, schema
+from nest.archive import Archive, day_files, days, open_database, schema
 from nest.archive.day_files_folder import DataFolder
 from nest.archive.days import DayWorker
 from nest.archive.days_database import Aggregate, aggregate
 from nest.archive.journal import Journal
+from nest.archive.reading import Completeness
 from nest.model import SessionState
 from nest.registry import Registry
 from nest.server import Nest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 Make = Callable[[], DayWorker]
 
@@ -116,14 +117,14 @@ def test_completeness_is_counted(engine: Engine, worker: DayWorker) -> None:
     measure(engine, START + 1, {"temperature": 10.0}, origin=schema.RECOVERED, delay_ms=None)
     measure(engine, START + 2, {"temperature": 10.0}, origin=schema.BACKFILLED)
     lose(engine, (5, START + 3), (6, START + 4), (7, START + DAY_MS))
+    today = START // DAY_MS
     worker.work(START + HOUR_MS)
-    now = row(engine)
-    assert (now.expected, now.present, now.recovered, now.backfilled, now.missing) == (5, 3, 1, 1, 2)
-    assert (now.dirty, now.sha256) == (True, None), "the day is not over"
+    assert Archive(engine).completeness("amsel", today, today) == [Completeness(today, 5, 3, 1, 1, 2)]
+    assert (row(engine).dirty, row(engine).sha256) == (True, None), "the day is not over"
     settle(engine, 5, schema.NEVER_WAS, SOON)
     worker.work(SOON)
-    now = row(engine)
-    assert (now.expected, now.missing, now.rows, now.dirty, now.written_at) == (4, 1, 4, False, SOON)
+    assert Archive(engine).completeness("amsel", today, today) == [Completeness(today, 4, 3, 1, 1, 1)]
+    assert not row(engine).dirty
 
 
 # -- files
@@ -182,13 +183,13 @@ def test_a_reading_that_comes_meanwhile_is_not_lost(
     engine: Engine, worker: DayWorker, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(engine, START, {"temperature": 10.0})
-    render = days_database.file_of
+    render = day_files.render
 
-    def meanwhile(day: day_files.Day) -> tuple[bytes, int]:
+    def meanwhile(day: day_files.Day) -> bytes:
         measure(engine, START + 1, {"temperature": 11.0})
         return render(day)
 
-    monkeypatch.setattr(days_database, "file_of", meanwhile)
+    monkeypatch.setattr(day_files, "render", meanwhile)
     worker.work(SOON)
     assert row(engine).dirty
     assert [path.name for path in data.rglob("*") if path.is_file()] == [], "and nothing is left lying about"
@@ -230,7 +231,7 @@ def test_a_day_from_which_everything_went_keeps_an_empty_file(engine: Engine, wo
     assert len(lines(data)) == 1
     settle(engine, 9, schema.NEVER_WAS, START + 2000)
     worker.work(SOON)
-    assert (lines(data), row(engine).rows) == ([], 0)
+    assert lines(data) == []
 
 
 def test_a_reading_from_the_future_waits_for_its_day(engine: Engine, worker: DayWorker, data: Path) -> None:
@@ -286,6 +287,28 @@ def test_a_spike_at_midnight_is_seen(engine: Engine, worker: DayWorker) -> None:
     series(engine, {-5: 10.0, 10: 17.0, 25: 10.0, 1439: 17.0, 1450: 10.0, 1424: 10.0})
     worker.work(SOON + DAY_MS)
     assert flagged(engine) == {(10, 0): schema.SPIKE, (1439, 0): schema.SPIKE}
+
+
+def test_the_last_reading_of_a_day_is_judged_by_the_first_of_the_next(engine: Engine, worker: DayWorker) -> None:
+    series(engine, {1424: 10.0, 1439: 17.0})
+    worker.work(START + DAY_MS + 20 * MINUTE_MS)
+    series(engine, {1439 + 30: 10.0})
+    worker.work(SOON)
+    worker.work(SOON + DAY_MS)
+    assert flagged(engine) == {(1439, 0): schema.SPIKE}
+
+
+def test_days_to_be_done_are_found_without_looking_through_all_of_them(tmp_path: Path) -> None:
+    engine, plan = open_database(tmp_path / "some.db"), list[str]()
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT days."):
+            plan.extend(row[3] for row in connection.connection.execute("EXPLAIN QUERY PLAN " + statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    DayWorker(engine, DataFolder(tmp_path / "data", ("brandis", "Brandis"))).work(SOON)
+    assert any("USING INDEX days_dirty" in line for line in plan), plan
+    engine.dispose()
 
 
 def test_what_always_moves_and_stands_still_is_stuck(engine: Engine, worker: DayWorker) -> None:

@@ -409,8 +409,8 @@ def test_what_no_log_has_any_more_is_given_up_though_the_node_is_never_heard_aga
     town.work()
     town.now += 31 * DAY_MS
     town.work()
-    assert {gap.state for gap in town.rows(schema.gaps)} == {5}
-    assert Orders(town.engine).summary() == {"orders_open": 0, "gaps_open": 0}
+    assert {gap.state for gap in town.rows(schema.gaps)} == {schema.GIVEN_UP}
+    assert not [order for order in Orders(town.engine).list() if order.state in ("waiting", "sent")]
 
 
 def test_the_nest_leaves_people_room(town: Town) -> None:
@@ -464,6 +464,15 @@ async def test_the_running_nest_keeps_its_orders_and_goes_on_meanwhile(
         await running
     assert town.states() == [("interval", "expired")]
     engine.dispose()
+
+
+def test_an_old_first_frame_that_parity_gave_back_is_not_given_up(town: Town) -> None:
+    town.hear(3)
+    with writing(town.engine) as connection:
+        connection.execute(update(schema.gaps).values(state=schema.GAP_RECOVERED))
+    town.now += 31 * DAY_MS
+    town.hear_all(10)
+    assert town.keeper.work(town.now).given_up == 0, "it is not missing"
 
 
 def test_a_first_frame_that_parity_gave_back_is_asked_for_what_it_told_besides(town: Town) -> None:

@@ -12,6 +12,7 @@ from gateway.commands import Here, check_said
 from nest.archive import Archive, codes, open_database, schema
 from nest.archive.database import writing
 from nest.archive.journal import Journal
+from nest.archive.outbox import Outbox
 from nest.archive.redecode import Redecoder, Summary
 from nest.model import SessionState
 from nest.registry import Registry
@@ -104,9 +105,12 @@ def test_an_earlier_decoder_did_not_know_of_ages(heard: Engine) -> None:
     before = contents(heard)
     row = before["readings"][3]
     moved = {"time": row.time + 10_000, "delay_ms": row.delay_ms - 10_000}
+    waits = [seq for seq, _ in Outbox(heard).after(0)]
     change(heard, update(schema.readings).where(schema.readings.c.time == row.time).values(**moved))
+    change(heard, update(schema.outbox).where(schema.outbox.c.time == row.time).values(time=moved["time"]))
     assert run(heard).corrected == 1
     assert contents(heard) == before
+    assert [seq for seq, _ in Outbox(heard).after(0)] == waits, "what was not published yet still will be"
 
 
 def test_frames_that_an_earlier_decoder_did_not_understand(heard: Engine) -> None:

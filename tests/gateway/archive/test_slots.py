@@ -222,6 +222,19 @@ def test_a_node_tells_of_an_earlier_session(engine: Engine, journal: Journal, st
     assert found == {(1, 1): schema.OPEN, (1, 2): schema.GAP_BACKFILLED, (1, 3): schema.NEVER_WAS}
 
 
+def test_a_node_tells_of_frames_that_nobody_heard_at_the_end_of_its_session(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    """It went on in it, unheard, until it joined anew: nobody knew of these."""
+    last = max(fcnt for fcnt, _ in states_of(engine)) + 1  # the newest that was heard
+    second = session(nonce=2, joined_at=AT + 5000)
+    content = behind(earlier(last + 3, 700, CLIMATE))
+    done = journal.commit([join(second, 1), store(second, 0, content, at=AT + 5600, activates=True)])
+    assert (done.backfilled, done.failed) == (1, [])
+    found = [(gap.join_nonce, gap.fcnt, gap.state) for gap in Archive(engine).gaps("amsel", AT + 4000, 2e9)]
+    assert found == [(1, last + 3, schema.GAP_BACKFILLED)]
+
+
 @pytest.mark.parametrize("told", [CloseGap(EUI, 1, 1, 0, schema.GIVEN_UP), None])
 def test_what_the_log_has_not_parity_may_bring_all_the_same(
     engine: Engine, journal: Journal, state: SessionState, told: CloseGap | None

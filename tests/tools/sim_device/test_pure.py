@@ -107,8 +107,8 @@ def test_other_quantities_are_plausible_and_within_the_table(seed):
             assert low <= values[name] <= high, name
             assert values[name] == model.value(name, MIDNIGHT + hour * 3600)
         assert values["pm10"] > values["pm2_5"]
-    assert model.lux(MIDNIGHT) == 0
-    assert model.lux(NOON) > 5000
+    assert model.illuminance(MIDNIGHT) == 0
+    assert model.illuminance(NOON) > 5000
 
 
 @pytest.mark.parametrize("seed", range(12))

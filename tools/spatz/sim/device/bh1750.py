@@ -4,7 +4,6 @@ One command a write. A measurement takes the longest time of the data sheet, in 
 register; until then the data register holds what it held before. Not modelled: L-resolution, continuous modes.
 """
 
-from chip_air import around
 from chip_sensirion import Powered
 from fault import SimFault
 
@@ -51,7 +50,7 @@ class Bh1750(Powered):
             raise SimFault(f"BH1750: unknown command 0x{code:02x}")
 
     def _measure(self, fineness):
-        counts = around(self.board, "lux") * 1.2 * self.time / USUAL * fineness
+        counts = self.board.weather_value("illuminance") * 1.2 * self.time / USUAL * fineness
         self.on = True
         self._pending = self.clock.now + USUAL_US * self.time // USUAL, min(0xFFFF, int(counts))
 

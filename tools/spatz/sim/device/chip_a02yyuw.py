@@ -26,7 +26,7 @@ class A02yyuw(SerialChip):
         return True
 
     def _distance(self):
-        level = self.board.weather().value("water_level", self.board.unix_now())
+        level = self.board.weather_value("water_level")
         true = int((self.spec.get("zero_cm", 300) - level) * 10 + 0.5)
         if not 30 <= true <= 4500:
             return 0

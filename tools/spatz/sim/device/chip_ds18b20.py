@@ -65,7 +65,7 @@ class Ds18b20:
             return
         self._ready_at = None
         bits = self.scratchpad[4] >> 5  # beyond nine
-        true = self.board.weather().value(self.spec.get("quantity", "soil_temperature"), self.board.unix_now())
+        true = self.board.weather_value(self.spec.get("quantity", "soil_temperature"))
         number = int(true * 16 + (0.5 if true >= 0 else -0.5))
         number = min(125 * 16, max(-55 * 16, number)) >> (3 - bits) << (3 - bits)
         if self.spec.get("parasite"):

@@ -83,6 +83,6 @@ class FanChip(SerialChip):
 
     def dust(self, quantity):
         """ug/m3 as the sensor sees it now."""
-        true = self.board.weather().value(quantity, self.board.unix_now())
+        true = self.board.weather_value(quantity)
         age_us = self.clock.now - self.working_since
         return true if age_us >= self.warm_up_us else true * (0.3 + 0.6 * age_us / self.warm_up_us)

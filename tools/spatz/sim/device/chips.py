@@ -12,7 +12,7 @@ A chip's class takes (board, spec) with spec one of those dicts. By the bus in t
     "adc"      uv() -> µV at the GPIO spec["adc"]
     "pulse"    drives the GPIO spec["pulse"] by itself (rain_bucket.py)
 
-board.weather() and board.unix_now() are the weather (weather.py) and its time; board.vext_since(self) says since when
+board.weather_value("co2") is what is around it (weather.py); board.vext_since(self) says since when
 the chip has had power (true µs), or None while it has not; spec "vext": false feeds it by a rail that is always on.
 board.clock: simclock.py. A broken rule raises fault.SimFault.
 """
@@ -37,7 +37,6 @@ CHIPS = {
     "sps30": ("sps30", "Sps30"),
     "veml7700": ("veml7700", "Veml7700"),
 }
-BUSES = ("i2c", "uart", "onewire", "adc", "pulse")
 
 
 def make(board, spec):

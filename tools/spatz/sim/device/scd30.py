@@ -7,7 +7,6 @@ Not modelled: clock stretching, the module's own warmth, drift, forced recalibra
 
 import struct
 
-from chip_air import around
 from chip_sensirion import Sensirion
 from fault import SimFault
 
@@ -84,7 +83,7 @@ class Scd30(Sensirion):
         if count > self._taken:
             self._taken = count
             temperature, humidity, _ = self.board.weather_now()
-            self._last = (0.0 if count == 1 else around(self.board, "co2"), temperature, humidity)
+            self._last = (0.0 if count == 1 else self.board.weather_value("co2"), temperature, humidity)
         words = struct.unpack(">6H", struct.pack(">fff", *self._last))
         self._answer_words(words)
 

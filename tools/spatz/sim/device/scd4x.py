@@ -6,7 +6,6 @@ While it measures periodically it takes five commands and refuses the others. wa
 Not modelled: its own warmth, the EEPROM, recalibration, low power mode. A scan of the bus finds it asleep, too.
 """
 
-from chip_air import around
 from chip_sensirion import Sensirion, nack, scaled
 from fault import SimFault
 
@@ -93,7 +92,7 @@ class Scd4x(Sensirion):
             extra = self._shot[1]
             self._shot = None
         temperature, humidity, _ = self.board.weather_now()
-        co2 = int(around(self.board, "co2") + 0.5) + extra
+        co2 = int(self.board.weather_value("co2") + 0.5) + extra
         self.answer((co2, scaled(temperature, -45, 175), scaled(humidity, 0, 100)), ANSWER_US)
 
     def _fresh(self):

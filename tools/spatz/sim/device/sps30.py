@@ -7,7 +7,6 @@ sleep and no status register. Not modelled: integer output, the cleaning by itse
 
 import struct
 
-from chip_air import around
 from chip_sensirion import Sensirion, nack
 
 SECOND_US = 1000000
@@ -102,7 +101,7 @@ class Sps30(Sensirion):
         if self._fresh():
             self._taken = self._seconds()
             share = min(1, self._taken / STEADY_S)
-            fine, coarse = around(self.board, "pm2_5") * share, around(self.board, "pm10") * share
+            fine, coarse = self.board.weather_value("pm2_5") * share, self.board.weather_value("pm10") * share
             numbers = [fine * 7 * part for part in (0.9, 1, 1, 1, 1)]
             self._last = [fine * 0.9, fine, (fine + coarse) / 2, coarse] + numbers + [0.5]  # noqa: RUF005
         self.answer(struct.unpack(">20H", struct.pack(">10f", *self._last)))

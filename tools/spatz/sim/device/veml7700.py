@@ -5,7 +5,6 @@ integration, so a range that is changed while it runs shows in the one after the
 by the inverse of the application note's correction. Not modelled: interrupts, power saving, the white channel.
 """
 
-from chip_air import around
 from chip_sensirion import Powered
 from fault import SimFault
 
@@ -82,7 +81,7 @@ class Veml7700(Powered):
 
     def _counts(self, config):
         per_count = FINEST * 2 / GAINS[config >> 11 & 3] * 800 / TIMES_MS[config >> 6 & 15]
-        return min(0xFFFF, int(uncorrected(around(self.board, "lux")) / per_count + 0.5))
+        return min(0xFFFF, int(uncorrected(self.board.weather_value("illuminance")) / per_count + 0.5))
 
     def read(self, count):
         self._settle()

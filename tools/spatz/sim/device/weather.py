@@ -76,7 +76,7 @@ class Weather:
         """µg/m³; always more than PM2.5, which is a part of it."""
         return self.pm2_5(unix_s) * (1.5 + 0.3 * _wave(unix_s, 2.3 * DAY_S, self._later(5))) + 1
 
-    def lux(self, unix_s):
+    def illuminance(self, unix_s):
         """lx: 0 at night, up to some 100 000 at noon (12:00 UTC), less under clouds."""
         height = _wave(unix_s, DAY_S, -0.25) + 0.1
         if height <= 0:
@@ -113,7 +113,7 @@ class Weather:
         """One of `values`."""
         if quantity in _AT:
             return self.at(unix_s)[_AT.index(quantity)] / (100 if quantity == "pressure" else 1)
-        return getattr(self, "lux" if quantity == "illuminance" else quantity)(unix_s)
+        return getattr(self, quantity)(unix_s)
 
     def values(self, unix_s):
         """{quantity: value} at a moment, by the names and in the units of boards/quantities.toml."""
