@@ -248,10 +248,10 @@ class Power(Table):
 
 
 EVERY_S = (0, 86_400)
-TAKEN_SETTINGS = frozenset(
-    ("driver", "bus", "address", "id", "tx", "rx", "baud", "pin", "atten_db", "debounce_ms", "pull", "quantities")
-    + ("every_s", "warm_up_ms", "startup_ms", "asked_s", "now_s")
-)
+TAKEN_SETTINGS = {
+    "driver", "bus", "address", "id", "tx", "rx", "baud", "pin", "atten_db", "debounce_ms", "pull", "quantities",
+    "every_s", "warm_up_ms", "startup_ms", "asked_s", "now_s",
+}  # fmt: skip
 """What else stands in a sensor's entry of config.json (spatz.wiring, node.measure): no setting may be called so."""
 
 

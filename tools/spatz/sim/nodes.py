@@ -50,7 +50,8 @@ NAMES = (
 @dataclass(frozen=True, slots=True)
 class VirtualNode:
     """One node of the flock. `phase_s` is when it is switched on, seconds after the start of the simulation; `board` is
-    the board that it is made of, `sensors` what hangs on it; they (without "auto") and `join_dr` are as in `compile_config`."""
+    the board that it is made of, `sensors` (without "auto") what hangs on it; they and `join_dr` are as in
+    `compile_config`."""
 
     name: str
     seed: int
