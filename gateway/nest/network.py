@@ -289,6 +289,11 @@ class Network:
                 concurrent.futures.wait([self._future])
                 self.finish()
 
+    def end(self) -> None:
+        """Everything to the disk, and nothing more: a timer may still fire while the other parts close."""
+        self.flush()
+        self._closed = True
+
     @property
     def _idle(self) -> bool:
         return self._future is None and not self._closed

@@ -113,7 +113,7 @@ class Nest:
             web_socket = self._open_web_socket(parts)
             with database_errors(self._town.database):
                 self._open_network(broker)
-            parts.callback(self._network.flush)  # when the forwarders have closed: their last frames
+            parts.callback(self._network.end)  # when the forwarders have closed: their last frames
             await self._open_forwarders(parts)
             self._save_status(running=True)
             parts.callback(self._save_status, running=False)

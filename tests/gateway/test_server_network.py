@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from nest import lorawan
 from nest.archive import Archive, open_database
+from nest.archive.changes import StoreRecovered
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal, RefusedError, ReplacedError
 from nest.archive.meta import put
@@ -522,6 +523,11 @@ def test_at_the_end_everything_is_on_the_disk(town: Town, device: EndDevice) -> 
     with ThreadPoolExecutor(1) as executor:
         town.start(executor)
         acknowledged = [town.receive(device.uplink(READING)) for _ in range(3)]
-        town.network.flush()
+        town.network.end()
     assert acknowledged == [["stored"]] * 3
+    town.published.done = 7
+    town.network._batch.append(StoreRecovered(device.dev_eui, 1, 0, {}))  # healing found something at the last moment
+    town.after(3600)  # timers fire while the other parts close
+    town.network.keep_house()
+    assert town.receive(device.uplink(READING)) == ["not taken"]
     assert town.archive.counts()["frames"] == 3

@@ -346,7 +346,7 @@ def check_sps30_with_a_blocked_fan():
 def check_more_sun_than_the_light_sensors_can_tell():
     for name, lux in (("bh1750", 130000), ("veml7700", 150000)):
         bench = Bench(name)
-        bench.board.weather().lux = lambda unix_s: lux  # noqa: B023 - called within the turn
+        bench.board.weather().illuminance = lambda unix_s: lux  # noqa: B023 - called within the turn
         equal(bench.take(), {"illuminance": OUT_OF_RANGE})
 
 
@@ -354,7 +354,7 @@ def check_more_sun_than_the_light_sensors_can_tell():
 def check_direct_sun_is_told():
     for name in ("bh1750", "veml7700"):
         bench = Bench(name)
-        bench.board.weather().lux = lambda unix_s: 118000.0
+        bench.board.weather().illuminance = lambda unix_s: 118000.0
         got = bench.take()["illuminance"]
         assert abs(got - 118000) < 100, (name, got)
 
@@ -365,7 +365,7 @@ def check_light_sensors_read_no_old_value():
     for name in ("bh1750", "veml7700"):
         bench = Bench(name)
         bench.take()
-        bench.board.weather().lux = lambda unix_s: 0.0
+        bench.board.weather().illuminance = lambda unix_s: 0.0
         equal(bench.take(), {"illuminance": 0})
 
 
