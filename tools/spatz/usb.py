@@ -1,0 +1,118 @@
+"""Which boards are at this computer's USB sockets, and how a device is followed when its port changes its name.
+
+A port's name is worth nothing: after a reset, or in the boot loader, COM20 becomes COM19 (esptool issue 798). So a
+device is known by its serial number, else by the socket it is in; the name is looked up each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+VIRTUAL_BOARDS = "SPATZ_VIRTUAL_BOARDS"
+"""Environment variable: a folder in which virtual boards (`spatz virtual`) say which port they are at."""
+
+_LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What sits between the USB socket and the chip. `native`: the chip itself, which is gone while it sleeps."""
+
+    name: str
+    native: bool = False
+    driver: str = ""  # where it is had, on a computer that does not bring it
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A serial port, or a USB device that should be one (`device` is "" then: the driver is missing)."""
+
+    device: str
+    vid: int | None
+    pid: int | None
+    serial_number: str | None = None
+    product: str = ""
+    location: str = ""
+
+    @property
+    def bridge(self) -> Bridge | None:
+        """What it is, as far as the USB identity says; None for a device that no board has."""
+        return BRIDGES.get((self.vid or 0, self.pid or 0))
+
+    @property
+    def usb_id(self) -> str:
+        """The USB identity as board files write it: 10c4:ea60."""
+        return f"{self.vid or 0:04x}:{self.pid or 0:04x}"
+
+    @property
+    def key(self) -> str:
+        """By what the device is followed. The cheap bridges all have the same serial number, or none: for them it is
+        the socket."""
+        if self.serial_number and self.serial_number not in _SHARED_NUMBERS:
+            return f"serial {self.serial_number}"
+        return f"socket {self.location}" if self.location else f"port {self.device}"
+
+
+# USB-IF numbers; where a driver is needed on Windows or macOS, its maker's page
+BRIDGES = {
+    (0x10C4, 0xEA60): Bridge("CP2102", driver="https://www.silabs.com/developer-tools/usb-to-uart-bridge-vcp-drivers"),
+    (0x1A86, 0x55D4): Bridge("CH9102", driver="https://www.wch-ic.com/downloads/CH343SER_EXE.html"),
+    (0x1A86, 0x7523): Bridge("CH340", driver="https://www.wch-ic.com/downloads/CH341SER_EXE.html"),
+    (0x0403, 0x6001): Bridge("FT232", driver="https://ftdichip.com/drivers/vcp-drivers/"),
+    (0x303A, 0x1001): Bridge("ESP32-S3", native=True),  # USB Serial/JTAG: in the boot loader, and while a program runs
+    (0x303A, 0x4001): Bridge("ESP32-S3", native=True),  # MicroPython's own USB on an ESP32-S3
+}
+_SHARED_NUMBERS = {"0001", "0000", "0", "00000000"}
+
+
+def list_ports() -> list[Port]:
+    """Every serial port that has a USB identity, and the virtual boards, by name."""
+    from serial.tools.list_ports import comports
+
+    real = [
+        Port(port.device, port.vid, port.pid, port.serial_number, port.product or "", port.location or "")
+        for port in comports()
+        if port.vid is not None
+    ]
+    return sorted([*real, *_virtual()], key=lambda port: port.device)
+
+
+def boards_at_usb() -> list[Port]:
+    """The ports that may be a board: those with the identity of a bridge that boards have."""
+    return [port for port in list_ports() if port.bridge]
+
+
+def find(
+    key: str, within_s: float, *, now: Callable[[], float] = time.monotonic, other_than: str | None = None
+) -> Port | None:
+    """The port of the device `key` (`Port.key`), as soon as it is there; None when it is not within `within_s`.
+
+    other_than: a `device` that does not count, when it is known that the name changes.
+    """
+    until = now() + within_s
+    while True:
+        for port in list_ports():
+            if port.key == key and port.device and port.device != other_than:
+                return port
+        if now() >= until:
+            return None
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _virtual() -> list[Port]:
+    folder = os.environ.get(VIRTUAL_BOARDS)
+    if not folder or not Path(folder).is_dir():
+        return []
+    ports = []
+    for file in sorted(Path(folder).glob("*.port.json")):
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            ports.append(Port(**{name: said[name] for name in Port.__dataclass_fields__}))
+        except (OSError, ValueError, KeyError):  # it was pulled out, or is being plugged in
+            continue
+    return ports
