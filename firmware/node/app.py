@@ -28,7 +28,7 @@ def start(machine, esp32, time):
         hardware = _hardware(config, machine, esp32, time)
         if hardware.woken_by_contact():
             _count(config, hardware, machine.RTC())
-        identity = Identity(esp32.NVS("spatz"))
+        identity = Identity(esp32.NVS("spatz"), config)
         life = Life(config, identity, hardware, machine.RTC(), time)
     except (ConfigError, IdentityError) as error:
         ask_for_help(str(error), hardware, time)

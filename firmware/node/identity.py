@@ -3,7 +3,8 @@
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
 blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good;
-i32 `set_interval`, `set_parity`, `set_confirmed`, settings that came by radio and go before those of config.json.
+i32 `set_interval`, `set_parity`, `set_confirmed`: settings that came by radio. They go before those of config.json, each
+as long as config.json says what it said then (i32 `was_interval` …): who changes it at the cable has the last word.
 The AppKey is never printed.
 """
 
@@ -22,13 +23,14 @@ class IdentityError(Exception):
 
 
 class Identity:
-    """dev_eui, join_eui: 8 bytes big-endian; app_key: 16 bytes. nvs: `esp32.NVS("spatz")`.
+    """dev_eui, join_eui: 8 bytes big-endian; app_key: 16 bytes. nvs: `esp32.NVS("spatz")`; config: of config.json.
 
     Raises IdentityError; and OSError, from every method, when NVS cannot be read or written now.
     """
 
-    def __init__(self, nvs):
+    def __init__(self, nvs, config=None):
         self._nvs = nvs
+        self._config = config or {}
         self.dev_eui = self._blob("dev_eui", 8)
         self.join_eui = self._blob("join_eui", 8)
         self.app_key = self._blob("app_key", 16)
@@ -50,13 +52,18 @@ class Identity:
 
     def setting(self, name, otherwise):
         """What the network has set: "interval", "parity" or "confirmed"; `otherwise` when it has not."""
-        return self._number("set_" + name, otherwise)
+        was = self._configured(name)
+        return self._number("set_" + name, otherwise) if self._number("was_" + name, was) == was else otherwise
 
     def set(self, name, value):
         """Keep a setting; durable on return."""
         if self.setting(name, None) != value:
             self._nvs.set_i32("set_" + name, value)
+            self._nvs.set_i32("was_" + name, self._configured(name))  # last: a cut must not revive what was before
             self._nvs.commit()
+
+    def _configured(self, name):
+        return int(self._config.get("interval_s" if name == "interval" else name, -1))
 
     def _number(self, key, otherwise=0):
         try:

@@ -211,7 +211,7 @@ class Town:
         hardware, dice = Skies(self, woke_from_sleep), self.random
         try:
             life = Life(
-                config, Identity(self._nvs), hardware, self._rtc, self.node_time, self._exchange, dice.randrange, log
+                config, Identity(self._nvs, config), hardware, self._rtc, self.node_time, self._exchange, dice.randrange, log
             )
             life.run()
         except DeepSleep as slept:

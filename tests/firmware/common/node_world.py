@@ -32,7 +32,7 @@ class World:
         self.nvs.log = self.log
         self.hardware = Hardware(self.time, woke_from_sleep)
         log = Log(Memory(self.rtc).log, "log", self.files.open, self.files.mkdir)
-        identity = Identity(self.nvs)
+        identity = Identity(self.nvs, self.config)
         return Life(self.config, identity, self.hardware, self.rtc, self.time, self.network.run, lambda n: n // 2, log)
 
     def sleep_after(self, life):

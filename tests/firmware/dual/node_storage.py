@@ -91,6 +91,19 @@ def check_settings_survive_a_power_cut():
     equal(len(nvs.log), commits, "flash is not written for what it has")
 
 
+def check_who_changes_a_setting_at_the_cable_has_the_last_word():
+    nvs = Nvs()
+    Identity(nvs, {"interval_s": 600}).set("interval", 900)
+    Identity(nvs, {"interval_s": 600}).set("parity", 3)
+    other_sensor = Identity(nvs.after_reset(), {"interval_s": 600, "sensors": [1]})
+    equal((other_sensor.setting("interval", 0), other_sensor.setting("parity", 0)), (900, 3))
+    nvs = nvs.after_reset()
+    other_interval = Identity(nvs, {"interval_s": 300})
+    equal((other_interval.setting("interval", 0), other_interval.setting("parity", 0)), (0, 3))
+    other_interval.set("interval", 900)
+    equal(Identity(nvs.after_reset(), {"interval_s": 300}).setting("interval", 0), 900)
+
+
 def check_every_damaged_byte_is_noticed():
     rtc = Rtc()
     memory = Memory(rtc)
