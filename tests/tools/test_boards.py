@@ -11,9 +11,10 @@ from nest.i18n import language_of_locale
 from nest.resources import boards_dir
 from spatz.boards import (
     boards_app,
+    candidates,
     check,
     least_eirp_dbm,
-    list_boards,
+    board_names,
     list_sensors,
     load_board,
     load_sensor,
@@ -77,19 +78,32 @@ def test_heltec_v4_takes_the_stronger_amplifier_off() -> None:
 
 
 def test_every_file_of_the_catalogue_is_in_order() -> None:
-    assert list_boards() == ["heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "t3-s3"]
+    assert board_names() == ["heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "t3-s3"]
     assert {"bme280", "bmp280", "rain", "soil"} <= set(list_sensors())
-    for name in list_boards():
+    for name in board_names():
         assert load_board(name).name == name
     for name in list_sensors():
         assert load_sensor(name).name == name
 
 
 def test_every_source_is_used() -> None:
-    for entry in (*map(load_board, list_boards()), *map(load_sensor, list_sensors())):
+    for entry in (*map(load_board, board_names()), *map(load_sensor, list_sensors())):
         tables = [getattr(entry, field) for field in type(entry).model_fields]
         used = {source for table in tables for source in getattr(table, "sources", ())}
         assert set(entry.sources) == used, entry.name
+
+
+def test_what_is_seen_at_usb_narrows_the_boards_down() -> None:
+    def names(*seen: str | int | None) -> list[str]:
+        return [board.name for board in candidates(*seen)]  # type: ignore[arg-type]
+
+    assert names() == board_names()
+    assert "heltec-v3" in names("10c4:ea60", "esp32s3", 8)
+    assert "heltec-v2" not in names("10c4:ea60", "esp32s3", 8), "another chip"
+    assert "t3-s3" in names("303a:4001", "esp32s3", 4)
+    assert "heltec-v3" in names(None, "esp32s3", None)
+    assert names("0403:6001") == [], "no board of the catalogue has such a bridge"
+    assert "heltec-v3" in names("10c4:ea60", "esp32s3", 32), "a module with more flash than usual"
 
 
 def test_strapping_pins_are_noted_not_refused() -> None:
@@ -242,7 +256,7 @@ def test_chips_have_no_contradictions() -> None:
 def test_list_show_and_check(tmp_path: Path) -> None:
     run = CliRunner()
     listed = json.loads(run.invoke(boards_app, ["list", "--json"]).stdout)
-    kinds = dict.fromkeys(list_boards(), "board") | dict.fromkeys(list_sensors(), "sensor")
+    kinds = dict.fromkeys(board_names(), "board") | dict.fromkeys(list_sensors(), "sensor")
     assert {entry["name"]: entry["kind"] for entry in listed["entries"]} == kinds
     assert "heltec-v3" in run.invoke(boards_app, ["list"]).stdout
     shown = json.loads(run.invoke(boards_app, ["show", "heltec-v3", "--json"]).stdout)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from nest.errors import UserError
 from nest.i18n import language_of_locale
-from spatz.boards import list_boards, list_sensors, load_board, load_sensor, pins
+from spatz.boards import board_names, list_sensors, load_board, load_sensor, pins
 from spatz.catalogue import CHIPS, Calibration, Sensor, Setting
 from spatz.wiring import Wish, wire
 
@@ -59,7 +59,7 @@ def test_each_kind_of_bus_says_where_the_sensor_hangs() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("board", list_boards())
+@pytest.mark.parametrize("board", board_names())
 def test_no_pin_is_given_twice(board: str) -> None:
     entries = sensors(board, "bme280", "rain", SERIAL, WIRE)
     given = [entry[key] for entry in entries for key in ("pin", "tx", "rx") if key in entry]
@@ -71,7 +71,7 @@ def test_no_pin_is_given_twice(board: str) -> None:
     assert rain["pull"] == (rain["pin"] not in chip.input_only)
 
 
-@pytest.mark.parametrize("board", list_boards())
+@pytest.mark.parametrize("board", board_names())
 @pytest.mark.parametrize("name", list_sensors())
 def test_every_board_carries_every_sensor(board: str, name: str) -> None:
     needed = {key: 100 for key, it in load_sensor(name).calibration.settings.items() if it.default is None}

@@ -264,9 +264,30 @@ def check(path: Path) -> Board | Sensor:
     return entry
 
 
-def list_boards() -> list[str]:
+def board_names() -> list[str]:
     """The names of all boards."""
     return _names(boards_dir(), Board)
+
+
+def list_boards() -> list[Board]:
+    """All boards, by name. Raises UserError: a file is broken."""
+    return [load_board(name) for name in board_names()]
+
+
+def candidates(usb_id: str | None = None, chip: str | None = None, flash_mb: int | None = None) -> list[Board]:
+    """The boards that one can be that shows itself so: as what at USB ("10c4:ea60"), with which chip ("esp32",
+    "esp32s3") and how much flash; None for what is not known. By name; none for a device that no board shows itself as.
+
+    More flash than any of them should have is no reason to refuse: modules are sold with other sizes.
+    """
+    fits = [
+        board
+        for board in list_boards()
+        if usb_id in (None, *board.usb.ids)
+        and chip in (None, board.module.chip)
+        and (flash_mb is None or board.module.flash_mb <= flash_mb)
+    ]
+    return [board for board in fits if flash_mb in (None, board.module.flash_mb)] or fits
 
 
 def list_sensors() -> list[str]:
@@ -286,10 +307,10 @@ def load_board(name: str) -> Board:
     Raises:
         UserError: there is none, or its file is broken.
     """
-    if name not in list_boards():
+    if name not in board_names():
         raise UserError(
             tr('There is no board "{name}".', name=name),
-            tr("Known boards: {names}.", names=", ".join(list_boards())),
+            tr("Known boards: {names}.", names=", ".join(board_names())),
         )
     entry = check(boards_dir() / f"{name}.toml")
     assert isinstance(entry, Board)  # noqa: S101  # a board file with a `driver` key has been refused as a sensor
@@ -328,7 +349,7 @@ def _examples(*commands: str) -> str:
 )
 def list_command(as_json: JsonFlag = False) -> None:
     """List boards and sensors."""
-    entries = [load_board(name) for name in list_boards()] + [load_sensor(name) for name in list_sensors()]
+    entries = list_boards() + [load_sensor(name) for name in list_sensors()]
     if as_json:
         rows = [{"kind": _kind(entry), "name": entry.name, "title": entry.title} for entry in entries]
         _print_json({"entries": rows})

@@ -17,6 +17,7 @@ Text = Annotated[str, Field(min_length=1)]
 Gpio = Annotated[int, Field(ge=0, le=127)]
 Level = Literal[0, 1]
 ATTENUATIONS_DB = (0, 2.5, 6, 11)  # of the ESP32's ADC
+UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 Sources = Annotated[list[str], Field(min_length=1)]
 
 
@@ -32,6 +33,36 @@ class Module(Table):
     chip: Literal["esp32", "esp32s3"]
     flash_mb: Annotated[int, Field(ge=2, le=64)]
     psram_mb: Annotated[int, Field(ge=0, le=64)]
+    sources: Sources
+
+
+class Micropython(Table):
+    """The MicroPython that this board runs: the file that `spatz firmware fetch` gets from its makers."""
+
+    build: Annotated[str, Field(pattern=r"^[A-Z0-9_]+(-[A-Z0-9_]+)?$")]  # ESP32_GENERIC, ESP32_GENERIC-SPIRAM
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")]
+    url: Annotated[str, Field(pattern=r"^https://[^ ]+\.bin$")]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # "": not known here; said when it is fetched
+    sources: Sources
+
+
+HOW_WORDS = 15
+
+
+def _short(sentence: str) -> str:
+    if len(sentence.split()) > HOW_WORDS:
+        raise PydanticCustomError("literal_error", "at most {expected} words", {"expected": HOW_WORDS})
+    return sentence
+
+
+class Bootloader(Table):
+    """How a person gets the board to listen to `spatz flash`, when it does not by itself."""
+
+    boot: str  # what is printed beside the button; "": there is none
+    reset: str
+    how_en: Annotated[Text, AfterValidator(_short)]  # at most 15 words
+    how_de: Annotated[Text, AfterValidator(_short)]
+    auto: bool  # the computer gets it there by itself, as a rule
     sources: Sources
 
 
@@ -173,8 +204,9 @@ class Ports(Table):
 
 
 class Usb(Table):
-    """How the node notices a computer at its USB socket."""
+    """The board at a computer's USB socket: as what it shows itself, and how the node notices that a computer is there."""
 
+    ids: Annotated[list[UsbId], Field(min_length=1)]  # "10c4:ea60"; the first is the usual one
     sense: Literal["battery-above", "none"]
     mv: Annotated[int, Field(ge=3000, le=6000)] | None = None
     sources: Sources
@@ -197,6 +229,8 @@ class Board(Table):
     notes: list[Text] = Field(default_factory=list)
     sources: dict[str, Text]
     module: Module
+    micropython: Micropython
+    bootloader: Bootloader
     radio: Radio
     antenna: Antenna
     timing: Timing

@@ -100,7 +100,7 @@ def compile_config(
     for part in ("i2c", "battery", "vext", "led", "button", "usb"):
         table = getattr(board, part)
         if table is not None:
-            config[part] = table.model_dump(exclude={"sources"}, exclude_none=True)
+            config[part] = table.model_dump(exclude={"sources", "ids"}, exclude_none=True)
     return config
 
 
