@@ -98,14 +98,13 @@ def _asked(boards: Sequence[Port]) -> list[Port]:
     print(tr("Several boards are plugged in. Which one?"), file=sys.stderr)
     for number, port in enumerate(boards, 1):
         print(f"  {number}  {describe(port)}", file=sys.stderr)
-    everything = tr("all")
     while True:
-        print(tr("Number, or “{everything}”:", everything=everything), end=" ", file=sys.stderr, flush=True)
+        print(tr("Number, or “all”:"), end=" ", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             raise KeyboardInterrupt
         answer = answer.strip().lower()
-        if answer in (everything, "all"):
+        if answer in ("all", "alle"):
             return list(boards)
         if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(boards):
             return [boards[int(answer) - 1]]
