@@ -1,13 +1,25 @@
 """What goes wrong at the cable, and what the person in front of it does next.
 
-One table, in the words of a helper at a workshop: what happened, then one physical action. Both together have at most
-25 words, in English and in German (tests/tools/test_troubles.py counts them).
+Two tables. `TROUBLES`: in the words of a helper at a workshop, what happened, then one physical action; both together
+have at most 25 words, in English and in German (tests/tools/test_troubles.py counts them). `_SIGNS`: by which words of
+esptool, pyserial, mpremote and the operating system a trouble is recognised.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from nest.errors import UserError
-from nest.i18n import tr
+from nest.i18n import language_of_locale, tr
+from nest.logs import printable
+
+if TYPE_CHECKING:
+    from spatz.catalogue import Board
+    from spatz.usb import Port
 
 
 class Trouble(UserError):  # noqa: N818  the word that people read
@@ -22,6 +34,7 @@ class Trouble(UserError):  # noqa: N818  the word that people read
 TROUBLES = {
     "no_board": ("No board was found.", "Plug one in. Nothing new appears? Take another USB cable: many only charge."),
     "no_permission": ("{device} belongs to the group {group}.", "Type this, then log in anew: {command}"),
+    "no_entry": ("You may not open {device}.", "Type this, then start again: {command}"),
     "no_driver": ("A {bridge} is plugged in, but its driver is missing.", "Install it: {driver}"),
     "boot_mode": ("The board does not answer.", "{how}"),
     "port_gone": ("The board has gone.", "Plug it in again and start once more; nothing is lost."),
@@ -39,6 +52,9 @@ TROUBLES = {
     "flash_full": ("The files do not fit into this board's flash.", "Take a board with more, or fewer sensors."),
     "wrong_layout": ("This MicroPython divides the flash in another way.", "Start again with --erase; the node gets a new key."),
     "no_life": ("All is written, but the node says nothing.", "Press {reset} once, then look: spatz doctor"),
+    "locked": ("This board is locked by its maker.", "Take another board; this one cannot be written."),
+    "board_full": ("The node has no room left for its files.", "Start again: spatz flash"),
+    "unknown": ("It did not work: {why}.", "Pull the cable out, plug it in again and start once more."),
     "keys": ("The nest refuses this node's key.", "Write it again: spatz flash. Never type keys."),
 }  # fmt: skip
 
@@ -47,3 +63,139 @@ def trouble(kind: str, **fields: object) -> Trouble:
     """The trouble of that kind, in the user's language."""
     message, next_step = TROUBLES[kind]
     return Trouble(kind, tr(message, **fields), tr(next_step, **fields))
+
+
+# What they say -> kind, the first that fits. esptool 5.6: loader.py, cmds.py; pyserial 3.5: serialposix.py,
+# serialwin32.py, which show an OSError as repr; mpremote 1.29: transport_serial.py. Numbers, because Windows speaks
+# the user's language.
+_SIGNS = tuple(
+    (re.compile(sign), kind)
+    for sign, kind in (
+        # who may open it. Windows refuses a port that another program has, and has no groups
+        (r"PermissionError\(13,", "busy_port" if sys.platform == "win32" else "permission"),
+        (r"Errno 13\b|Errno 1\b", "permission"),
+        (r"Errno 16\b|exclusively lock|multiple access", "busy_port"),
+        (r"failed to access", "closed"),
+        (r"Errno 28\b|ENOSPC", "board_full"),
+        # it is not there any more: ENOENT, EIO, ENXIO, ENODEV; on Windows also 22 and 31 with the cable pulled
+        (r"Errno (2|5|6|19)\b|FileNotFoundError|device disconnected|device reports error", "port_gone"),
+        (
+            r"(PermissionError|OSError)\((22|31|5|6),|ClearCommError|Cannot configure port|port that is not open",
+            "port_gone",
+        ),
+        # the chip
+        (r"Secure Download Mode|Secure Boot|lash encryption", "locked"),
+        (
+            r"requires chip revision|nsupported chip revision|Unexpected chip (magic|ID)|by this version of esptool",
+            "old_tool",
+        ),
+        (r"Failed to autodetect chip|requires a newer|update esptool", "old_tool"),
+        (r"will not fit in", "flash_full"),
+        (r"This chip is .*, not ", "wrong_chip"),
+        # the boot loader answers, but not what it should
+        (r"start stub flasher|Response doesn't match|no sync reply|Write timeout", "stale"),
+        (r"(?s)Failed to connect.*(Invalid head of packet|SLIP escape|serial noise|Packet content)", "stale"),
+        (r"Wrong boot mode|Failed to connect|Could not connect to an Espressif|Guru Meditation", "boot_mode"),
+        (r"MD5 of file|region is empty|Invalid head of packet|SLIP escape|serial noise|Packet content", "bad_cable"),
+        (
+            r"Corrupt data|[Cc]hecksum|digest|Digest|[Ii]nflate|Deflate|Adler32|baud rate|flash chip connection",
+            "bad_cable",
+        ),
+        (r"Too much data|Not enough data|Bad data length|Read more than expected|Only got \d+ byte", "bad_cable"),
+        (r"No serial data received|No more data to read|stopped responding|stopped: ", "boot_mode"),
+        # MicroPython
+        (r"raw repl|raw paste|timeout waiting for|could not exec command", "no_repl"),
+    )
+)
+
+
+def explain(error: BaseException, port: Port | None = None, board: Board | None = None, **fields: object) -> Trouble:
+    """What an error of esptool, pyserial, mpremote or the operating system means to a person. Never raises.
+
+    port: where it happened; board: what it happened to, if known: its buttons are named then. fields: what else the
+    sentences may hold, for example `seconds`, or `file_chip`, `chip` and `build`.
+    """
+    if isinstance(error, Trouble):
+        return error
+    if isinstance(error, UserError):
+        return Trouble("unknown", error.message, error.next_step)
+    said = _said(error)
+    kind = next((kind for sign, kind in _SIGNS if sign.search(said)), "unknown")
+    device = port.device if port else ""
+    if kind == "closed":  # mpremote does not tell why
+        kind = _why_closed(device)
+    if kind == "permission":
+        return _permission(device)
+    boot, reset, how = _buttons(board)
+    known = {
+        "device": device or tr("the port"),
+        "how": how,
+        "boot": boot,
+        "reset": reset,
+        "seconds": 60,
+        "why": _short(said),
+        **fields,
+    }
+    if kind == "wrong_chip" and not {"file_chip", "chip", "build"} <= set(known):
+        kind = "boot_loop"
+    return trouble(kind, **known)
+
+
+def how_to_boot(board: Board | None) -> str:
+    """By which buttons a board comes into its boot loader, in the user's language."""
+    return _buttons(board)[2]
+
+
+def _said(error: BaseException) -> str:
+    """Its words, and those of what it came from."""
+    said, at = [], error
+    while at is not None and len(said) < 5:
+        number = f"[Errno {at.errno}] " if isinstance(at, OSError) and at.errno else ""
+        said.append(number + str(at))
+        at = at.__cause__
+    return "\n".join(said)
+
+
+def _short(said: str) -> str:
+    """At most ten words of the first line, for a message that nobody has foreseen."""
+    words = printable(said.strip().partition("\n")[0]).split()
+    return " ".join(words[:10]).rstrip(".:") or "?"
+
+
+def _buttons(board: Board | None) -> tuple[str, str, str]:
+    """(BOOT, RST, how to enter the boot loader), as they are printed on the board."""
+    german = language_of_locale() == "de"
+    if board is None:
+        return "BOOT", "RST", tr("Hold BOOT (or PRG), press RST, let go of BOOT, then start again.")
+    loader = board.bootloader
+    reset = loader.reset or tr("the reset button")
+    return loader.boot or "BOOT", reset, loader.how_de if german else loader.how_en
+
+
+def _permission(device: str) -> Trouble:
+    """Who may open it, and the one command that mends it."""
+    group, theirs = _owner(device)
+    if not theirs:
+        return trouble("no_entry", device=device or tr("the port"), command=f"sudo chmod a+rw {device}")
+    command = f"sudo usermod -aG {group} $USER"
+    if sys.platform == "darwin":
+        command = f"sudo dseditgroup -o edit -a $USER -t user {group}"
+    return trouble("no_permission", device=device or tr("the port"), group=group, command=command)
+
+
+def _owner(device: str) -> tuple[str, bool]:
+    """(the group that the device belongs to, whether it helps to be in it)."""
+    path = Path(device)
+    try:
+        group = path.group()
+        return group, path.stat().st_mode & 0o060 == 0o060 and group != "root"
+    except (OSError, KeyError, NotImplementedError):  # it is gone, nobody's, or there are no groups
+        return "dialout", True
+
+
+def _why_closed(device: str) -> str:
+    if sys.platform == "win32":
+        return "busy_port"
+    if not Path(device).exists():
+        return "port_gone"
+    return "busy_port" if os.access(device, os.R_OK | os.W_OK) else "permission"
