@@ -44,13 +44,15 @@ TROUBLES = {
     "boot_loop": ("The board starts again and again: wrong MicroPython for it.", "Choose the board: --board NAME"),
     "wrong_chip": ("This file is for {file_chip}, the board has {chip}.", "Take the file for {build}."),
     "bad_image": ("{file} is damaged or no MicroPython: {why}.", "Fetch it again: spatz firmware fetch"),
-    "no_image": ("MicroPython for {board} is not here yet.", "With internet: spatz firmware fetch {board}. Or: --firmware FILE"),
+    "no_image": ("MicroPython for {board} is not here.", "With internet, fetch it: spatz firmware fetch {board}"),
     "no_repl": ("The node does not answer.", "Press {reset} once; then you have {seconds} seconds. Start again."),
     "old_tool": ("This board is newer than this program.", "Update it: pip install --upgrade funkspatz esptool"),
-    "busy_port": ("Another program uses {device}.", "Close Thonny, serial monitors and other windows, then start again."),
+    "busy_port": ("Another program uses {device}.", "Close Thonny and serial monitors, then start again."),
     "other_town": ("This board belongs to another town.", "To take it over, start again with --take-over."),
     "flash_full": ("The files do not fit into this board's flash.", "Take a board with more, or fewer sensors."),
-    "wrong_layout": ("This MicroPython divides the flash in another way.", "Start again with --erase; the node gets a new key."),
+    "wrong_layout": ("This MicroPython divides the flash differently.", "Start again with --erase, with a new key."),
+    "boot_loader": ("The board waits in its boot loader.", "Press {reset} once."),
+    "no_micropython": ("There is no MicroPython on this board.", "Write it: spatz flash"),
     "no_life": ("All is written, but the node says nothing.", "Press {reset} once, then look: spatz doctor"),
     "locked": ("This board is locked by its maker.", "Take another board; this one cannot be written."),
     "board_full": ("The node has no room left for its files.", "Start again: spatz flash"),
@@ -71,25 +73,21 @@ def trouble(kind: str, **fields: object) -> Trouble:
 _SIGNS = tuple(
     (re.compile(sign), kind)
     for sign, kind in (
-        # who may open it. Windows refuses a port that another program has, and has no groups
-        (r"PermissionError\(13,", "busy_port" if sys.platform == "win32" else "permission"),
+        # the cable was pulled, on Windows
+        (r"ClearCommError|ReadFile failed|WriteFile failed|GetOverlappedResult|Cannot configure port", "port_gone"),
+        # who may open it: Windows refuses a port that another program has, and has no groups
+        (r"could not open port .*PermissionError\(13,", "busy_port"),
         (r"Errno 13\b|Errno 1\b", "permission"),
         (r"Errno 16\b|exclusively lock|multiple access", "busy_port"),
         (r"failed to access", "closed"),
         (r"Errno 28\b|ENOSPC", "board_full"),
-        # it is not there any more: ENOENT, EIO, ENXIO, ENODEV; on Windows also 22 and 31 with the cable pulled
+        # it is not there any more: ENOENT, EIO, ENXIO, ENODEV; on Windows also 22 and 31
         (r"Errno (2|5|6|19)\b|FileNotFoundError|device disconnected|device reports error", "port_gone"),
-        (
-            r"(PermissionError|OSError)\((22|31|5|6),|ClearCommError|Cannot configure port|port that is not open",
-            "port_gone",
-        ),
+        (r"(PermissionError|OSError)\((22|31|5|6),|port that is not open", "port_gone"),
         # the chip
         (r"Secure Download Mode|Secure Boot|lash encryption", "locked"),
-        (
-            r"requires chip revision|nsupported chip revision|Unexpected chip (magic|ID)|by this version of esptool",
-            "old_tool",
-        ),
-        (r"Failed to autodetect chip|requires a newer|update esptool", "old_tool"),
+        (r"requires chip revision|nsupported chip revision|Unexpected chip (magic|ID)|requires a newer", "old_tool"),
+        (r"by this version of esptool|Failed to autodetect chip|update esptool", "old_tool"),
         (r"will not fit in", "flash_full"),
         (r"This chip is .*, not ", "wrong_chip"),
         # the boot loader answers, but not what it should
@@ -97,12 +95,12 @@ _SIGNS = tuple(
         (r"(?s)Failed to connect.*(Invalid head of packet|SLIP escape|serial noise|Packet content)", "stale"),
         (r"Wrong boot mode|Failed to connect|Could not connect to an Espressif|Guru Meditation", "boot_mode"),
         (r"MD5 of file|region is empty|Invalid head of packet|SLIP escape|serial noise|Packet content", "bad_cable"),
+        (r"Corrupt data|[Cc]hecksum|digest|Digest|[Ii]nflate|Deflate|Adler32|baud rate", "bad_cable"),
         (
-            r"Corrupt data|[Cc]hecksum|digest|Digest|[Ii]nflate|Deflate|Adler32|baud rate|flash chip connection",
+            r"flash chip connection|Too much data|Not enough data|Bad data length|Read more|Only got \d",
             "bad_cable",
         ),
-        (r"Too much data|Not enough data|Bad data length|Read more than expected|Only got \d+ byte", "bad_cable"),
-        (r"No serial data received|No more data to read|stopped responding|stopped: ", "boot_mode"),
+        (r"No serial data received|No more data to read|stopped responding", "boot_mode"),
         # MicroPython
         (r"raw repl|raw paste|timeout waiting for|could not exec command", "no_repl"),
     )
@@ -128,7 +126,7 @@ def explain(error: BaseException, port: Port | None = None, board: Board | None 
         return _permission(device)
     boot, reset, how = _buttons(board)
     known = {
-        "device": device or tr("the port"),
+        "device": device or "USB",
         "how": how,
         "boot": boot,
         "reset": reset,
@@ -157,9 +155,9 @@ def _said(error: BaseException) -> str:
 
 
 def _short(said: str) -> str:
-    """At most ten words of the first line, for a message that nobody has foreseen."""
+    """At most eight words of the first line, for a message that nobody has foreseen."""
     words = printable(said.strip().partition("\n")[0]).split()
-    return " ".join(words[:10]).rstrip(".:") or "?"
+    return " ".join(words[:8]).rstrip(".:") or "?"
 
 
 def _buttons(board: Board | None) -> tuple[str, str, str]:
@@ -176,11 +174,11 @@ def _permission(device: str) -> Trouble:
     """Who may open it, and the one command that mends it."""
     group, theirs = _owner(device)
     if not theirs:
-        return trouble("no_entry", device=device or tr("the port"), command=f"sudo chmod a+rw {device}")
+        return trouble("no_entry", device=device or "USB", command=f"sudo chmod a+rw {device}")
     command = f"sudo usermod -aG {group} $USER"
     if sys.platform == "darwin":
         command = f"sudo dseditgroup -o edit -a $USER -t user {group}"
-    return trouble("no_permission", device=device or tr("the port"), group=group, command=command)
+    return trouble("no_permission", device=device or "USB", group=group, command=command)
 
 
 def _owner(device: str) -> tuple[str, bool]:

@@ -1,0 +1,281 @@
+"""A node's prompt over USB, by mpremote: interrupt its program, run snippets on it, let it run again.
+
+A node spends its life asleep or in main.py. Ctrl-C ends the program at any moment that it is awake; asleep it hears
+nothing. So whoever attaches tries Ctrl-C first, then the reset line of the cable where the board has one, and then
+asks the person to press the button, and goes on by itself when the node is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nest.errors import UserError
+from nest.i18n import tr
+
+from spatz import usb
+from spatz.boards import Board
+from spatz.troubles import Trouble, explain, trouble
+from spatz.usb import Port
+
+BAUD = 115_200
+WAIT_S = 60.0  # for a person to press a button
+SAFE_WINDOW_S = 60  # of a node that does not say its own
+_PATIENCE_S = 4.0  # of tries with Ctrl-C, before the reset line and the person are bothered
+_LOOK_S = 0.01
+_TRY_S = 0.8  # for one answer to Ctrl-C, Ctrl-A
+_STUCK_S = 2.0  # of silence in the middle of an answer
+_BANNER = b"raw REPL; CTRL-B to exit\r\n"
+_ALIVE = b"Funkspatz node "
+_STARTED = b"rst:0x"  # the ROM's first words
+_STARTS = 4  # in a row: a node that starts again and again
+_SAYS = {b"waiting for download": "boot_loader", b"invalid header": "no_micropython"}  # the ROM, without a program
+
+Say = Callable[[str], None]
+
+
+def silent(_text: str) -> None:
+    """For those who do not want to hear of progress."""
+
+
+class NodeError(UserError):
+    """A snippet ended with an exception on the node. `traceback`: what MicroPython printed."""
+
+    def __init__(self, traceback: str) -> None:
+        lines = traceback.strip().splitlines()
+        self.traceback = traceback
+        self.said = lines[-1] if lines else ""
+        super().__init__(tr("The node says: {error}", error=self.said), tr("Look at it: spatz doctor"))
+
+
+class Repl:
+    """The raw REPL of one node, while `attach` holds it."""
+
+    def __init__(self, port: Port, board: Board | None = None, safe_window_s: int = SAFE_WINDOW_S) -> None:
+        self.port = port
+        self.board = board
+        self.safe_window_s = safe_window_s
+        self._transport: Any = None
+
+    def run(self, script: str, within_s: float = 30.0) -> str:
+        """What a script prints. within_s: longest silence.
+
+        Raises:
+            NodeError: the script ended with an exception.
+            Trouble: the cable or the node is not there any more.
+        """
+        with self.explained():
+            self._transport.exec_raw_no_follow(script)
+            printed, error = self._answer(within_s)
+        if error:
+            if "Errno 28]" in error:
+                raise trouble("board_full")
+            raise NodeError(error)
+        return printed
+
+    def ask(self, script: str, within_s: float = 30.0, **given: object) -> Any:
+        """The JSON in the last line that a script prints. given: names with plain values that the script begins with.
+
+        Raises as `run`.
+        """
+        head = "".join(f"{name} = {value!r}\n" for name, value in given.items())
+        lines = self.run(head + script, within_s).strip().splitlines()
+        try:
+            return json.loads(lines[-1])
+        except (ValueError, IndexError):
+            raise trouble("bad_cable") from None
+
+    def _answer(self, within_s: float) -> tuple[str, str]:
+        """What came before the two ends of an answer (the raw REPL's 0x04): output, and traceback."""
+        return self._part(within_s), self._part(within_s)
+
+    def _part(self, within_s: float) -> str:
+        """Byte by byte: what follows is the prompt, which mpremote wants to read itself."""
+        serial = self._transport.serial
+        data = bytearray()
+        until = time.monotonic() + within_s
+        while not data.endswith(b"\x04"):
+            if serial.in_waiting:
+                data += serial.read(1)
+                until = time.monotonic() + within_s
+            elif time.monotonic() >= until:
+                raise self.no_answer()
+            else:
+                time.sleep(_LOOK_S / 4)
+        return data[:-1].decode("utf-8", "replace")
+
+    def no_answer(self) -> Trouble:
+        """The node does not answer: which button, and how long it is reachable then."""
+        return explain(RuntimeError("raw repl"), self.port, self.board, seconds=self.safe_window_s)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """What pyserial, mpremote and the system raise becomes a Trouble."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise explain(error, self.port, self.board, seconds=self.safe_window_s) from error
+
+    # --- how it is entered and left ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the port. Raises Trouble."""
+        from mpremote.transport_serial import SerialTransport
+
+        with self.explained():
+            self._transport = SerialTransport(self.port.device, BAUD, timeout=_STUCK_S)
+
+    def close(self) -> None:
+        """Let go of the port, whatever state it is in."""
+        transport, self._transport = self._transport, None
+        if transport:
+            with contextlib.suppress(Exception):  # pyserial raises several kinds for a port that has gone
+                transport.close()
+
+    def heard(self, for_s: float, until: bytes = b"") -> bytes:
+        """What comes within `for_s`, or up to `until` and not a byte more."""
+        serial = self._transport.serial
+        data = bytearray()
+        end = time.monotonic() + for_s
+        while time.monotonic() < end:
+            if not serial.in_waiting:
+                time.sleep(_LOOK_S)
+                continue
+            data += serial.read(1)
+            if until and data.endswith(until):
+                break
+        return bytes(data)
+
+    def enter(self, say: Say, wait_s: float) -> None:
+        """Into the raw REPL, with more and more force. Raises Trouble."""
+        if self._reached(_PATIENCE_S) or (self._press_reset() and self._reached(_PATIENCE_S)):
+            return
+        say(tr("The node does not answer. Press {reset} once; this goes on by itself.", reset=self.reset_button))
+        if not self._reached(wait_s):
+            raise self.no_answer()
+
+    @property
+    def reset_button(self) -> str:
+        """What is printed beside it."""
+        return (self.board.bootloader.reset if self.board else "") or "RST"
+
+    def _reached(self, for_s: float) -> bool:
+        """Whether it can be interrupted within that time. Raises Trouble for what no button mends."""
+        end = time.monotonic() + for_s
+        starts = 0
+        while True:
+            heard = self._interrupt_wherever(end)
+            if heard is None:
+                return True
+            starts += heard.count(_STARTED)
+            if starts > _STARTS:
+                raise trouble("boot_loop")
+            for words, kind in _SAYS.items():
+                if words in heard:
+                    raise trouble(kind, reset=self.reset_button)
+            if time.monotonic() >= end:
+                return False
+
+    def _interrupt_wherever(self, end: float) -> bytes | None:
+        """As `_interrupt`. The port of a chip with its own USB goes while it sleeps: then it is looked for."""
+        try:
+            if self._transport is None:
+                self._find_again(end - time.monotonic())
+            return self._interrupt() if self._transport else b""
+        except (OSError, Trouble):
+            if not (self.port.bridge and self.port.bridge.native):
+                raise
+            self.close()
+            time.sleep(_LOOK_S)
+            return b""
+
+    def _interrupt(self) -> bytes | None:
+        """Once Ctrl-C and Ctrl-A: None when the raw REPL is there, else what was heard instead."""
+        serial = self._transport.serial
+        serial.write(b"\r\x03\x03")
+        data = self.heard(0.05)
+        serial.write(b"\r\x01")
+        data += self.heard(_TRY_S, _BANNER)
+        if not data.endswith(_BANNER):
+            return data
+        self._transport.in_raw_repl = True
+        return None
+
+    def _press_reset(self) -> bool:
+        """Reset the chip by the cable, as esptool does; False where the cable cannot."""
+        serial = self._transport.serial
+        try:
+            serial.dtr = False  # IO0 high: a normal start
+            serial.rts = True
+            time.sleep(0.1)
+            serial.rts = False
+        except OSError:
+            return False
+        return True
+
+    def restart(self) -> None:
+        """Begin the node's program anew, as its reset button does."""
+        with contextlib.suppress(Exception):  # it may be gone already, and it starts by itself then
+            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+            self._transport.in_raw_repl = False
+
+    def first_lines(self, within_s: float) -> list[str]:
+        """After `restart`: what the node says until it has said its name, or as much as it says in that time. On a
+        chip with its own USB the port goes meanwhile and comes back."""
+        data = b""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            try:
+                if self._transport is None:
+                    self._find_again(end - time.monotonic())
+                data += self.heard(0.1)
+            except (OSError, UserError):
+                self.close()
+                time.sleep(_LOOK_S)
+            at = data.find(_ALIVE)
+            if at >= 0 and b"\n" in data[at:]:
+                break
+        return data.decode("utf-8", "replace").splitlines()
+
+    def _find_again(self, within_s: float) -> None:
+        found = usb.find(self.port.key, within_s)
+        if found:
+            self.port = found
+            self.open()
+
+
+@contextlib.contextmanager
+def attach(
+    port: Port,
+    *,
+    say: Say = silent,
+    board: Board | None = None,
+    safe_window_s: int = SAFE_WINDOW_S,
+    wait_s: float = WAIT_S,
+) -> Iterator[Repl]:
+    """A node's prompt. At the end the node runs again, whatever happened.
+
+    Args:
+        port: where it is.
+        say: is told in one sentence when a person has to press a button.
+        board: what it is, if that is known: its button is called by its name.
+        safe_window_s: how long the node can be reached after a press of that button.
+        wait_s: how long to wait for the press.
+
+    Raises:
+        Trouble: port busy, not allowed, gone; the node does not answer.
+    """
+    repl = Repl(port, board, safe_window_s)
+    repl.open()
+    try:
+        with repl.explained():
+            repl.enter(say, wait_s)
+        yield repl
+    finally:
+        repl.restart()
+        repl.close()
