@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
+from nest import i18n
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (ROOT / "gateway" / "nest", ROOT / "tools" / "spatz")
@@ -58,3 +62,75 @@ def test_translations_have_the_same_fields() -> None:
 def test_no_sentence_stands_in_the_catalogue_twice() -> None:
     ids = re.findall(r'^msgid "(.+)"$', CATALOGUE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(ids) == len(set(ids))
+
+
+# --lang
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from {program}.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "LANGUAGE": "en", "COLUMNS": "120", **environment},
+    )
+
+
+@pytest.mark.parametrize("program", ["spatz", "nest"])
+@pytest.mark.parametrize(
+    ("arguments", "environment", "german"),
+    [
+        (("--lang", "de", "--help"), {}, True),
+        (("--help", "--lang=de"), {}, True),
+        (("--help", "--lang=en"), {"LANGUAGE": "de"}, False),
+        (("--help",), {"SPATZ_LANG": "de"}, True),
+        (("--help", "--lang", "en"), {"SPATZ_LANG": "de", "LANGUAGE": "de"}, False),
+        (("--help",), {"SPATZ_LANG": "tlh"}, False),
+    ],
+)
+def test_the_language_stands_anywhere_on_the_line_and_help_speaks_it(
+    program: str, arguments: tuple[str, ...], environment: dict[str, str], german: bool
+) -> None:
+    ended = run(program, *arguments, **environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ("Die Sprache, irgendwo in der Zeile." in ended.stdout) == german
+    assert ("The language, anywhere on the line." in ended.stdout) != german
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("spatz", ("boards", "show", "nothing")), ("nest", ("status", "nowhere"))],
+)
+def test_commands_get_the_line_without_it(program: str, arguments: tuple[str, ...]) -> None:
+    without = run(program, *arguments, SPATZ_LANG="de")
+    for at in range(len(arguments) + 1):
+        ended = run(program, *arguments[:at], "--lang", "de", *arguments[at:])
+        assert (ended.returncode, ended.stderr) == (2, without.stderr)
+
+
+@pytest.mark.parametrize("program", ["spatz", "nest"])
+@pytest.mark.parametrize("arguments", [("--lang", "fr"), ("--lang",), ("--lang=",)])
+def test_a_language_that_nobody_speaks(program: str, arguments: tuple[str, ...]) -> None:
+    ended = run(program, *arguments)
+    assert ended.returncode == 2
+    assert "--lang de" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_is_behind_two_dashes_is_nobody_s_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["spatz", "x", "--", "--lang", "de"])
+    monkeypatch.delenv(i18n.SPATZ_LANG, raising=False)
+    assert i18n.asked_language() is None
+    i18n.take_language()
+    assert sys.argv == ["spatz", "x", "--", "--lang", "de"]
+
+
+def test_processes_that_are_started_speak_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["spatz", "--lang", "de", "x"])
+    monkeypatch.setenv(i18n.SPATZ_LANG, "en")
+    i18n.take_language()
+    assert sys.argv == ["spatz", "x"]
+    assert os.environ[i18n.SPATZ_LANG] == "de"
+    i18n.language_of_locale.cache_clear()

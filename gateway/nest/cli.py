@@ -32,7 +32,7 @@ from nest.archive import open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.cli_common import AsJson, Folder, Latitude, Longitude, NodeName, database, examples
 from nest.errors import EXIT_USER_ERROR, UserError, run_command
-from nest.i18n import tr
+from nest.i18n import take_language, tr
 from nest.registry import Registry, unknown_node
 
 _log = logging.getLogger(__name__)
@@ -237,6 +237,7 @@ app.add_typer(cli_town.app)
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help=tr("show the version"), is_eager=True)] = False,
+    lang: Annotated[str, typer.Option("--lang", metavar="de|en", help=tr("The language, anywhere on the line."))] = "",
 ) -> None:
     if version:
         print(f"funkspatz {__version__}")
@@ -245,4 +246,9 @@ def _options(
 
 def main() -> None:
     """The console script `nest`."""
-    run_command(cli_usage.spoken(app))
+
+    def command() -> None:
+        take_language()
+        cli_usage.spoken(app)()
+
+    run_command(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from nest.errors import UserError, run_command
-from nest.i18n import tr
+from nest.i18n import take_language, tr
 
 from spatz.boards import boards_app
 
@@ -34,6 +34,7 @@ Keep = Annotated[
     Path | None,
     typer.Option("--keep", metavar="DIR", help=tr("Keep everything in this folder instead of a temporary one.")),
 ]
+Lang = Annotated[str, typer.Option("--lang", metavar="de|en", help=tr("The language, anywhere on the line."))]
 
 
 def _version(asked: bool) -> None:
@@ -47,6 +48,7 @@ def _spatz(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help=tr("Show the version and exit."))
     ] = False,
+    lang: Lang = "",
 ) -> None:
     pass
 
@@ -304,4 +306,9 @@ def _check(option: str, value: float | None, low: float, high: float) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(app)
+
+    def command() -> None:
+        take_language()
+        app()
+
+    run_command(command)
