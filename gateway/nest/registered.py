@@ -80,9 +80,15 @@ class Registered:
         try:
             changed, removed = self._registry.changed_since(since)
             for device in changed:
-                if device != self.devices.get(device.dev_eui):
-                    self._drop(device.dev_eui)
-                    self._add(device)
+                known = self.devices.get(device.dev_eui)
+                if device == known:
+                    continue
+                if known is not None and self._registry.sessions_of(device.dev_eui):
+                    self.devices[device.dev_eui] = device
+                    self._core.change_key(device)  # the node does not know it yet, and goes on meanwhile
+                    continue
+                self._drop(device.dev_eui)
+                self._add(device)
             for dev_eui in removed:
                 if slug := self._drop(dev_eui):
                     self._forget(slug)

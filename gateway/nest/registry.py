@@ -1,6 +1,7 @@
 """The register of a town's nodes: who may join, under what name, and where it stands.
 
-Keys go in and stay in: nothing here prints an AppKey; only `device` and `devices` hand it out, to the network server.
+Keys go in and stay in: nothing here prints an AppKey. It is handed out to the network server (`device`, `devices`), and
+as `Provisioned` to whoever writes it to the node itself or registers the node with another network server.
 """
 
 from __future__ import annotations
@@ -8,21 +9,38 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import re
-import secrets
+from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy import Engine, Row, select, update
 
+from nest import keys
 from nest.archive.database import writing
-from nest.archive.schema import downlinks, joins, nodes, sessions
+from nest.archive.schema import nodes, sessions
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.model import Device
 from nest.moments import now_ms
+from nest.registry_rows import (
+    DEFAULT_PRECISION,
+    REBUILT,
+    Provisioned,
+    begin_anew,
+    enter,
+    forget_key,
+    next_dev_nonce,
+    provisioned,
+    registered,
+    row_of,
+    unknown_node,
+)
 from nest.town import SLUG
 
+__all__ = [
+    "DEFAULT_PRECISION", "LONGEST_NAME", "REBUILT", "Node", "Provisioned", "Registry", "check_name", "plain_eui",
+    "unknown_node",
+]  # fmt: skip
+
 LONGEST_NAME = 80  # characters
-REBUILT = "ffffffff"  # so begin DevEUIs of nodes of which only day files are left; no maker has that number
-DEFAULT_PRECISION = 3  # decimals of a published position: about 100 m
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,49 +93,126 @@ class Registry:
                 tr("Give both, --latitude and --longitude, or neither."),
             )
         dev_eui, join_eui = plain_eui(dev_eui, "DevEUI"), plain_eui(join_eui, "JoinEUI")
-        if app_key is not None and len(app_key) != 16:
+        if app_key is not None and len(app_key) != keys.KEY_BYTES:
             raise UserError(
                 tr("An AppKey has 16 bytes (32 hex digits), this one has {size}.", size=len(app_key)),
                 tr("Check the file, or leave the key out: the nest makes one."),
             )
-        values = {
-            "slug": slug,
-            "name": name,
-            "dev_eui": dev_eui,
-            "join_eui": join_eui,
-            "app_key": app_key or secrets.token_bytes(16),
-            "latitude": latitude,
-            "longitude": longitude,
-            "precision": precision,
-            "removed_at": None,
-            "battery": None,
-            "margin_db": None,
-            "status_at": None,
-        }
+        place: dict[str, Any] = {"latitude": latitude, "longitude": longitude, "precision": precision}
         with writing(self._engine) as connection:
-            now = now_ms()  # not before: who waited for the database must not be overlooked by `changed_since`
-            values |= {"added_at": now, "changed_at": now}
-            known = connection.execute(select(nodes).where((nodes.c.slug == slug) | (nodes.c.dev_eui == dev_eui))).all()
-            for row in known:
-                _refuse_taken(row, slug, dev_eui)
-            if known:
-                node_id = known[0].id
-                connection.execute(update(nodes).where(nodes.c.id == node_id).values(**values))
-                if app_key is None:  # a key that never was: DevNonces begin anew
-                    connection.execute(update(joins).where(joins.c.node_id == node_id).values(dev_nonce=-1))
-            else:
-                node_id = connection.execute(insert(nodes).values(**values).returning(nodes.c.id)).scalar_one()
+            node_id = enter(connection, slug, dev_eui, join_eui, app_key or keys.new_key(), name=name, **place)
             return _node(connection.execute(select(nodes).where(nodes.c.id == node_id)).one())
+
+    def provision(
+        self, dev_eui: bytes, join_eui: bytes, *, slug: str, wishes: str | None = None, name: str | None = None
+    ) -> Provisioned:
+        """What the board with this DevEUI must hold. A known one keeps its key, slug and JoinEUI, so that this can be
+        asked any number of times; a new one, or one that was removed, gets a key of its own.
+
+        `wishes` and `name`, where given, take the place of what was there.
+        Raises UserError: slug taken or malformed, the board has another slug here, or it was retired.
+        """
+        _check_slug(slug)
+        if name is not None:
+            check_name(name)
+        said: dict[str, Any] = {key: value for key, value in (("wishes", wishes), ("name", name)) if value is not None}
+        with writing(self._engine) as connection:
+            row = connection.execute(select(nodes).where(registered, nodes.c.dev_eui == dev_eui.hex())).one_or_none()
+            if row is None:
+                node_id = enter(connection, slug, dev_eui.hex(), join_eui.hex(), keys.new_key(), **said)
+            else:
+                if row.slug != slug:
+                    raise UserError(
+                        tr("This board is {slug} already.", slug=row.slug),
+                        tr("Leave the new name away: a node keeps its name, for its readings hang on it."),
+                    )
+                node_id = row.id
+                if said:
+                    connection.execute(update(nodes).where(nodes.c.id == node_id).values(**said))
+            return provisioned(connection, node_id, new=row is None)
+
+    def take(self, handed: Provisioned, *, name: str | None = None, wishes: str | None = None) -> Provisioned:
+        """A node that another town hands over, with its key and its counts. One that was retired here may come back.
+
+        Raises UserError: slug malformed, slug or DevEUI taken, a name that cannot be shown.
+        """
+        _check_slug(handed.slug)
+        if name is not None:
+            check_name(name)
+        said: dict[str, Any] = {key: value for key, value in (("wishes", wishes), ("name", name)) if value is not None}
+        with writing(self._engine) as connection:
+            dev_eui, join_eui = handed.dev_eui.hex(), handed.join_eui.hex()
+            node_id = enter(connection, handed.slug, dev_eui, join_eui, handed.app_key, again=True, **said)
+            row = connection.execute(select(nodes).where(nodes.c.id == node_id)).one()
+            floors = {
+                "nonce_floor": max(row.nonce_floor, handed.dev_nonce),
+                "join_nonce_floor": max(row.join_nonce_floor, handed.join_nonce),
+            }
+            connection.execute(update(nodes).where(nodes.c.id == node_id).values(**floors))
+            return provisioned(connection, node_id, new=False)
+
+    def find(self, dev_eui: bytes) -> Provisioned | None:
+        """What the registered node of that DevEUI holds; None for a stranger."""
+        return self._find(nodes.c.dev_eui == dev_eui.hex())
+
+    def find_slug(self, slug: str) -> Provisioned | None:
+        """What the registered node of that slug holds."""
+        return self._find(nodes.c.slug == slug)
+
+    def written_again(self, slug: str) -> int:
+        """To be called before a node's key is written to a board that has lost its own count of DevNonces: the smallest
+        it may use from now on. DevNonces of joins that the nest has not seen are left out (`keys.WRITTEN_AGAIN`).
+
+        Raises UserError: no such node, or there are none left.
+        """
+        with writing(self._engine) as connection:
+            row = row_of(connection, slug)
+            floor = next_dev_nonce(connection, row) + keys.WRITTEN_AGAIN
+            if floor > keys.LAST_DEV_NONCE - keys.WRITTEN_AGAIN:
+                raise UserError(
+                    tr("The key of {slug} was written too often: it has no unused numbers left.", slug=slug),
+                    tr("Give it a new one: spatz nodes rotate {slug}", slug=slug),
+                )
+            connection.execute(update(nodes).where(nodes.c.id == row.id).values(nonce_floor=floor))
+            return floor
+
+    def rotate(self, slug: str) -> Provisioned:
+        """A new AppKey. DevNonces begin anew; the running session goes on until the node joins with the new key.
+
+        Raises UserError: no such node.
+        """
+        with writing(self._engine) as connection:
+            row = row_of(connection, slug)
+            app_key = keys.new_key()
+            mark = keys.mark(bytes.fromhex(row.dev_eui), app_key)
+            values = {"app_key": app_key, "key_mark": mark, "changed_at": now_ms()}
+            connection.execute(update(nodes).where(nodes.c.id == row.id).values(**values))
+            begin_anew(connection, row.id)
+            return provisioned(connection, row.id, new=True)
+
+    def wishes(self, slug: str) -> str | None:
+        """What is wished of that node, as JSON; None: nobody has flashed it from here.
+
+        Raises UserError: no such node.
+        """
+        with self._engine.begin() as connection:
+            return row_of(connection, slug).wishes
+
+    def set_wishes(self, slug: str, wishes: str | None) -> None:
+        """Raises UserError: no such node."""
+        with writing(self._engine) as connection:
+            row = row_of(connection, slug)
+            connection.execute(update(nodes).where(nodes.c.id == row.id).values(wishes=wishes))
 
     def list(self) -> list[Node]:
         """Every registered node, by slug."""
         with self._engine.begin() as connection:
-            return [_node(row) for row in connection.execute(select(nodes).where(_registered).order_by(nodes.c.slug))]
+            return [_node(row) for row in connection.execute(select(nodes).where(registered).order_by(nodes.c.slug))]
 
     def get(self, slug: str) -> Node | None:
         """The registered node of that slug."""
         with self._engine.begin() as connection:
-            row = connection.execute(select(nodes).where(_registered, nodes.c.slug == slug)).one_or_none()
+            row = connection.execute(select(nodes).where(registered, nodes.c.slug == slug)).one_or_none()
         return _node(row) if row else None
 
     def remove(self, slug: str) -> None:
@@ -126,38 +221,55 @@ class Registry:
         Raises UserError: no such node.
         """
         with writing(self._engine) as connection:
-            row = connection.execute(select(nodes.c.id).where(_registered, nodes.c.slug == slug)).one_or_none()
+            forget_key(connection, row_of(connection, slug).id)
+
+    def retire(self, slug: str) -> None:
+        """Remove a node that is not to come back: neither `add` nor `provision` takes it in again, until `reinstate`.
+
+        Raises UserError: no such node.
+        """
+        with writing(self._engine) as connection:
+            row = connection.execute(select(nodes).where(nodes.c.slug == slug)).one_or_none()
             if row is None:
                 raise unknown_node(slug)
-            now = now_ms()
-            connection.execute(
-                update(nodes).where(nodes.c.id == row.id).values(removed_at=now, changed_at=now, app_key=None)
-            )
-            connection.execute(
-                update(sessions)
-                .where(sessions.c.node_id == row.id, sessions.c.ended_at.is_(None))
-                .values(ended_at=now, nwk_skey=None, app_skey=None)
-            )
-            connection.execute(
-                update(downlinks)
-                .where(downlinks.c.node_id == row.id, downlinks.c.state.in_(("waiting", "queued")))
-                .values(state="removed", state_at=now)
-            )
+            if row.removed_at is None:
+                forget_key(connection, row.id)
+            if row.retired_at is None:
+                connection.execute(update(nodes).where(nodes.c.id == row.id).values(retired_at=now_ms()))
+
+    def reinstate(self, slug: str) -> None:
+        """Take a retirement back: the node is a removed one again, which may be added.
+
+        Raises UserError: no node of that name was retired.
+        """
+        with writing(self._engine) as connection:
+            retired = update(nodes).where(nodes.c.slug == slug, nodes.c.retired_at.is_not(None))
+            if connection.execute(retired.values(retired_at=None)).rowcount != 1:
+                raise UserError(
+                    tr("No node {slug} was retired.", slug=slug), tr("See which were: spatz nodes list --retired")
+                )
+
+    def retired(self) -> builtins.list[tuple[str, str, float]]:
+        """Slug, DevEUI and date (Unix s) of the nodes that were retired, by slug."""
+        found = select(nodes.c.slug, nodes.c.dev_eui, nodes.c.retired_at).where(nodes.c.retired_at.is_not(None))
+        with self._engine.begin() as connection:
+            rows = connection.execute(found.order_by(nodes.c.slug)).all()
+        return [(row.slug, row.dev_eui, row.retired_at / 1000) for row in rows]
 
     def device(self, dev_eui: bytes) -> Device | None:
         """What the network server needs to let the node of that DevEUI join; None for a stranger."""
         with self._engine.begin() as connection:
-            row = connection.execute(select(nodes).where(_registered, nodes.c.dev_eui == dev_eui.hex())).one_or_none()
+            row = connection.execute(select(nodes).where(registered, nodes.c.dev_eui == dev_eui.hex())).one_or_none()
         return _device(row) if row else None
 
     def removed_slugs(self) -> builtins.list[str]:
         """The slugs of all nodes that were removed."""
         with self._engine.begin() as connection:
-            return [*connection.scalars(select(nodes.c.slug).where(~_registered))]
+            return [*connection.scalars(select(nodes.c.slug).where(~registered))]
 
     def removed_since(self, moment: float) -> builtins.list[bytes]:
         """The DevEUIs of nodes removed at or after `moment` (Unix s)."""
-        removed = select(nodes.c.dev_eui).where(nodes.c.changed_at >= int(moment * 1000), ~_registered)
+        removed = select(nodes.c.dev_eui).where(nodes.c.changed_at >= int(moment * 1000), ~registered)
         with self._engine.begin() as connection:
             return [bytes.fromhex(dev_eui) for dev_eui in connection.scalars(removed)]
 
@@ -173,15 +285,22 @@ class Registry:
     def devices(self) -> builtins.list[Device]:
         """Every node that may join."""
         with self._engine.begin() as connection:
-            return [_device(row) for row in connection.execute(select(nodes).where(_registered))]
+            return [_device(row) for row in connection.execute(select(nodes).where(registered))]
 
+    def sessions_of(self, dev_eui: bytes) -> set[int]:
+        """The JoinNonces of a device's sessions that have not ended."""
+        stand = (
+            select(sessions.c.join_nonce)
+            .join(nodes, nodes.c.id == sessions.c.node_id)
+            .where(nodes.c.dev_eui == dev_eui.hex(), sessions.c.ended_at.is_(None))
+        )
+        with self._engine.begin() as connection:
+            return {*connection.scalars(stand)}
 
-def unknown_node(slug: str) -> UserError:
-    """No node of that name: what to tell the user."""
-    return UserError(tr("There is no node {slug}.", slug=slug), tr("See which there are: nest nodes list FOLDER"))
-
-
-_registered = nodes.c.removed_at.is_(None)
+    def _find(self, which: Any) -> Provisioned | None:
+        with self._engine.begin() as connection:
+            node_id = connection.execute(select(nodes.c.id).where(registered, which)).scalar_one_or_none()
+            return None if node_id is None else provisioned(connection, node_id, new=False)
 
 
 def _node(row: Row) -> Node:
@@ -192,27 +311,6 @@ def _node(row: Row) -> Node:
 
 def _device(row: Row) -> Device:
     return Device(bytes.fromhex(row.dev_eui), bytes.fromhex(row.join_eui), row.app_key, row.slug)
-
-
-def _refuse_taken(row: Row, slug: str, dev_eui: str) -> None:
-    if row.slug == slug and row.dev_eui == dev_eui and row.removed_at is not None:
-        return
-    if row.slug == slug and row.dev_eui.startswith(REBUILT):
-        return  # here is the node whose readings came back (nest rebuild)
-    if row.slug == slug:
-        raise UserError(
-            tr("The name {slug} is taken by the node with DevEUI {dev_eui}.", slug=slug, dev_eui=row.dev_eui),
-            tr("Choose another name."),
-        )
-    if row.removed_at is not None:
-        raise UserError(
-            tr("The node with DevEUI {dev_eui} was here before, as {slug}.", slug=row.slug, dev_eui=dev_eui),
-            tr("Add it under that name, and its old readings stay with it."),
-        )
-    raise UserError(
-        tr("The node with DevEUI {dev_eui} is here already, as {slug}.", slug=row.slug, dev_eui=dev_eui),
-        tr("Remove that one first: nest nodes remove FOLDER {slug}", slug=row.slug),
-    )
 
 
 def _check_slug(slug: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
+import secrets
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -79,6 +81,7 @@ class TownSection(_Section):
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     language: Literal["de", "en"] = "de"
+    join_eui: Annotated[str, Field(pattern="^([0-9a-fA-F]{16})?$")] = ""  # of its nodes; empty: made from the slug
 
 
 class DatabaseSection(_Section):
@@ -190,6 +193,13 @@ class Town:
         return self.settings.town.language
 
     @property
+    def join_eui(self) -> bytes:
+        """The JoinEUI that nodes of this town get (8 bytes). A town that was made before it had one gets it from its
+        slug, the same each time."""
+        said = self.settings.town.join_eui
+        return bytes.fromhex(said) if said else _local_eui(hashlib.sha256(self.slug.encode()).digest()[:8])
+
+    @property
     def outlines(self) -> Path | None:
         """The GeoJSON file under the map, or None where the operator has not put one there."""
         path = self.path / self.settings.map.outlines
@@ -202,6 +212,11 @@ def slugify(name: str) -> str:
     for letter, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
         text = text.replace(letter, written)
     return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:48].strip("-")
+
+
+def _local_eui(random: bytes) -> bytes:
+    """An EUI-64 that no maker gives (IEEE 802c: bit U/L 1 says locally administered, bit I/G 0 one device)."""
+    return bytes([random[0] & 0xFC | 0x02]) + random[1:]
 
 
 def create(
@@ -238,6 +253,7 @@ def create(
                 "latitude": latitude,
                 "longitude": longitude,
                 "language": language,
+                "join_eui": _local_eui(secrets.token_bytes(8)).hex(),
             },
             "semtech_udp": {"host": udp_host, "port": udp_port},
             "basics_station": {"host": station_host, "port": station_port},
@@ -257,7 +273,8 @@ def create(
         path.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as out:
             # town.toml may hold a broker's password
-            os.fchmod(out.fileno(), 0o600)
+            if hasattr(os, "fchmod"):  # Windows has no such thing: there a folder's rights count
+                os.fchmod(out.fileno(), 0o600)
             out.write(text)
     except FileExistsError as error:
         raise UserError(
@@ -289,7 +306,7 @@ def load(path: Path) -> Town:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             tr("There is no town in {folder}: {file} is missing.", folder=path, file=SETTINGS_FILE),
-            tr("Make one: nest init {folder} --name \"Name of the town\"", folder=path),
+            tr('Make one: nest init {folder} --name "Name of the town"', folder=path),
         ) from error
     except OSError as error:
         raise UserError(
@@ -309,7 +326,7 @@ _COMMENTS = {
     "mqtt": 'your broker: mqtt://user:password@host:1883 or mqtts://…; with url = "" the nest runs its own: '
     "everybody who reaches its host may write to it",
     "lorawan": "the network's side of the air",
-    "database": 'a PostgreSQL server: postgresql://user@host/name, its password in ~/.pgpass or in password_file (in '
+    "database": "a PostgreSQL server: postgresql://user@host/name, its password in ~/.pgpass or in password_file (in "
     'this folder, mode 600); with url = "" everything is in nest.db, here',
     "map": "tiles = true lets browsers fetch the map from tiles_url; outlines is a GeoJSON file in this folder",
 }
@@ -404,7 +421,7 @@ def _expectations() -> dict[str, str]:
         "int_type": tr("a whole number was expected"),
         "float_type": tr("a number was expected"),
         "bool_type": tr("true or false was expected"),
-        "string_type": tr("a text in \"quotes\" was expected"),
+        "string_type": tr('a text in "quotes" was expected'),
         "model_type": tr("a section like [town] was expected"),
         "model_attributes_type": tr("a section like [town] was expected"),
         "greater_than_equal": tr("at least {ge} was expected"),
@@ -413,6 +430,7 @@ def _expectations() -> dict[str, str]:
         "string_too_short": tr("a text that is not empty was expected"),
         "string_too_long": tr("a text of at most {max_length} characters was expected"),
         "literal_error": tr("one of {expected} was expected"),
+        "string_pattern_mismatch": tr("16 hex digits were expected"),
         "slug": tr("lower-case letters a-z, digits and hyphens were expected"),
         "mqtt_url": tr("mqtt://host:port or mqtts://host:port was expected, or an empty text"),
         "database_url": tr("postgresql://user@host/database without a password was expected, or an empty text"),

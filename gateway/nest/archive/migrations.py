@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, Table, insert, literal, select, text, update
 from sqlalchemy.schema import CreateColumn
 
-from nest import payload
+from nest import keys, payload
 from nest.archive import adding, codes, decoding, schema
 from nest.quantities import by_bit
 
@@ -90,6 +90,17 @@ def _to_3(connection: Connection) -> None:
     connection.execute(insert(schema.days).from_select(["node_id", "day", "dirty"], every))
 
 
+def _to_4(connection: Connection) -> None:
+    """What provisioning needs: wishes, a mark of each key that is known, a floor for DevNonces, retirement."""
+    nodes = schema.nodes
+    for name in ("wishes", "key_mark", "nonce_floor", "retired_at"):
+        _add_column(connection, nodes, nodes.c[name])
+    with_key = select(nodes.c.id, nodes.c.dev_eui, nodes.c.app_key).where(nodes.c.app_key.is_not(None))
+    for node_id, dev_eui, app_key in connection.execute(with_key).all():
+        mark = keys.mark(bytes.fromhex(dev_eui), app_key)
+        connection.execute(update(nodes).where(nodes.c.id == node_id).values(key_mark=mark))
+
+
 def _reading(node_id: int, time: int, rows: Sequence[Row]) -> dict[str, Any]:
     """A row of version 3 from those of version 2 that stand at one moment."""
     failed, out_of_range = 1, 2  # qualities of version 2; 0: good
@@ -115,4 +126,4 @@ def _add_column(connection: Connection, table: Table, column: Column[object]) ->
 
 
 # version that is left behind -> what turns its tables into those of the next version
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3, 3: _to_4}

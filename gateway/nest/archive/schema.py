@@ -27,7 +27,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-VERSION = 3
+VERSION = 4
 
 # how a reading came
 HEARD, RECOVERED, BACKFILLED, OTHER = 0, 1, 2, 3
@@ -92,6 +92,18 @@ nodes = Table(
         server_default="0",
         comment="JoinNonces up to here may have been used, though `joins` does not know of them",
     ),
+    Column(
+        "wishes", String, comment="JSON of spatz.wishes: board, sensors, interval; NULL: nobody flashed it from here"
+    ),
+    Column("key_mark", LargeBinary, comment="fingerprint of its AppKey (nest.keys.mark); stays when the key goes"),
+    Column(
+        "nonce_floor",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="DevNonces below may have been used, though `joins` does not know of them",
+    ),
+    Column("retired_at", BigInteger, comment="it left the town for good; removed_at is set, too"),
 )
 
 sessions = Table(

@@ -109,6 +109,13 @@ class NetworkServer:
         self._devices[device.dev_eui] = device
         self._nonces.remember(nonces)
 
+    def change_key(self, device: Device) -> None:
+        """A registered device has another AppKey: its DevNonces begin anew, its sessions go on until it joins."""
+        self._asking.pop(device.dev_eui, None)
+        self._nonces.forget_dev_nonces(device.dev_eui)
+        self._sessions.rename(device)
+        self._devices[device.dev_eui] = device
+
     def remove_device(self, dev_eui: bytes) -> None:
         """Forget a device, its sessions, its queue and its DevNonces (give them to `add_device`, should it return)."""
         self._devices.pop(dev_eui, None)

@@ -89,7 +89,7 @@ def test_every_row_of_every_table_is_there_afterwards(path: Path, version: int) 
     open_database(path, check=True).dispose()
     new = tables(path)
     assert_same_rows(old, new)
-    assert [row["version"] for row in new[schema.schema_version.name]] == [1, 2, 3]
+    assert [row["version"] for row in new[schema.schema_version.name]] == [1, 2, 3, 4]
 
 
 def test_every_value_of_every_reading_is_there_afterwards(path: Path) -> None:
@@ -205,11 +205,11 @@ open_database(pathlib.Path(sys.argv[1]))
 STOP_IN_THE_MIDDLE = """
 import sys, pathlib, os, signal
 from nest.archive import migrations, open_database
-last = migrations.MIGRATIONS[2]
+last = migrations.MIGRATIONS[3]
 def stop(connection):
     last(connection)
     os.kill(os.getpid(), signal.SIGKILL)
-migrations.MIGRATIONS[2] = stop
+migrations.MIGRATIONS[3] = stop
 open_database(pathlib.Path(sys.argv[1]))
 """
 
@@ -233,6 +233,6 @@ def test_killed_at_any_moment_it_is_the_old_one_or_the_new_one(path: Path) -> No
         time.sleep(random.Random(seed).uniform(0, 0.1))  # noqa: S311  the one thing that varies
         child.kill()
     found = tables(path)
-    assert found == old or len(found[schema.schema_version.name]) == 3
+    assert found == old or len(found[schema.schema_version.name]) == 4
     open_database(path, check=True).dispose()
     assert_same_rows(old, tables(path))
