@@ -53,6 +53,7 @@ TROUBLES = {
     "wrong_layout": ("This MicroPython divides the flash differently.", "Start again with --erase, with a new key."),
     "boot_loader": ("The board waits in its boot loader.", "Press {reset} once."),
     "no_micropython": ("There is no MicroPython on this board.", "Write it: spatz flash"),
+    "old_micropython": ("The MicroPython on this node, {version}, is too old.", "Write a new one: spatz flash"),
     "no_life": ("All is written, but the node says nothing.", "Press {reset} once, then look: spatz doctor"),
     "locked": ("This board is locked by its maker.", "Take another board; this one cannot be written."),
     "board_full": ("The node has no room left for its files.", "Start again: spatz flash"),

@@ -11,15 +11,17 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz import usb
-from spatz.boards import Board
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
+
+if TYPE_CHECKING:
+    from spatz.boards import Board
 
 BAUD = 115_200
 WAIT_S = 60.0  # for a person to press a button
@@ -29,7 +31,7 @@ _LOOK_S = 0.01
 _TRY_S = 0.8  # for one answer to Ctrl-C, Ctrl-A
 _STUCK_S = 2.0  # of silence in the middle of an answer
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
-_ALIVE = b"Funkspatz node "
+ALIVE = "Funkspatz node "
 _STARTED = b"rst:0x"  # the ROM's first words
 _STARTS = 4  # in a row: a node that starts again and again
 _SAYS = {b"waiting for download": "boot_loader", b"invalid header": "no_micropython"}  # the ROM, without a program
@@ -59,6 +61,8 @@ class Repl:
         self.board = board
         self.safe_window_s = safe_window_s
         self._transport: Any = None
+        self._inside = False  # at the prompt
+        self._busy = False  # a script is running
 
     def run(self, script: str, within_s: float = 30.0) -> str:
         """What a script prints. within_s: longest silence.
@@ -68,8 +72,10 @@ class Repl:
             Trouble: the cable or the node is not there any more.
         """
         with self.explained():
+            self._busy = True
             self._transport.exec_raw_no_follow(script)
             printed, error = self._answer(within_s)
+            self._busy = False
         if error:
             if "Errno 28]" in error:
                 raise trouble("board_full")
@@ -203,7 +209,7 @@ class Repl:
         data += self.heard(_TRY_S, _BANNER)
         if not data.endswith(_BANNER):
             return data
-        self._transport.in_raw_repl = True
+        self._inside, self._busy = True, False
         return None
 
     def _press_reset(self) -> bool:
@@ -219,10 +225,14 @@ class Repl:
         return True
 
     def restart(self) -> None:
-        """Begin the node's program anew, as its reset button does."""
-        with contextlib.suppress(Exception):  # it may be gone already, and it starts by itself then
+        """Begin the node's program anew, as its reset button does; nothing when it runs already."""
+        if not self._inside:
+            return
+        self._inside = False
+        with contextlib.suppress(Exception):  # it may be gone: then it starts by itself
+            if self._busy:
+                self._interrupt()
             self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
-            self._transport.in_raw_repl = False
 
     def first_lines(self, within_s: float) -> list[str]:
         """After `restart`: what the node says until it has said its name, or as much as it says in that time. On a
@@ -237,7 +247,7 @@ class Repl:
             except (OSError, UserError):
                 self.close()
                 time.sleep(_LOOK_S)
-            at = data.find(_ALIVE)
+            at = data.find(ALIVE.encode())
             if at >= 0 and b"\n" in data[at:]:
                 break
         return data.decode("utf-8", "replace").splitlines()

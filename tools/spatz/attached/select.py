@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.troubles import trouble
 from spatz.usb import Port, boards_at_usb, list_ports
+
+if TYPE_CHECKING:
+    from spatz.boards import Board
 
 
 def choose_ports(
@@ -55,6 +59,16 @@ def describe(port: Port) -> str:
     """A port as people tell it from others: /dev/ttyUSB0 (CP2102)."""
     what = port.bridge.name if port.bridge else port.product
     return f"{port.device} ({what})" if what else port.device
+
+
+def board_at(port: Port) -> Board | None:
+    """What is known of the board before it is asked, from its USB identity: one of those that show themselves so, if
+    their buttons are called the same."""
+    from spatz.boards import candidates
+
+    boards = candidates(port.usb_id)
+    same = {(board.bootloader.boot, board.bootloader.reset) for board in boards}
+    return boards[0] if len(same) == 1 else None
 
 
 def _listed(ports: Sequence[Port]) -> str:
