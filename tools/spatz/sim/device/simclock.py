@@ -9,6 +9,7 @@ clock passes them, so a window is exact however noisy the machine is that runs t
 
 Paced: never ahead of the wall by more than SLACK_US, and before an event is decided the wall has reached it and
 the air link has been read. When the machine was busy, node time lags and the next sleep catches up.
+`follow` is for a prompt, where people let minutes pass: more than so many µs behind the wall, it jumps to it first.
 Virtual: jumps.
 """
 
@@ -28,6 +29,7 @@ class Clock:
         self.link = None  # the air link to read while waiting: wait(timeout_us) and poll()
         self.halted = None  # the PowerDown that ended this boot
         self.watch = None  # called before time passes and after each event; may end the boot
+        self.follow = None
         self._origin = start_us
         self._queue = []
         self._serial = 0
@@ -67,6 +69,10 @@ class Clock:
             raise self.halted
         if self.watch is not None:
             self.watch()
+        if self.follow and self.paced:
+            behind = utime.ticks_us() - self.now
+            if behind > self.follow:
+                when_us += behind
         while True:
             due = self.next_event_us()
             event = due is not None and due <= when_us
