@@ -44,7 +44,7 @@ _BETWEEN_S = 0.2
 _ATTEMPTS = 2  # of esptool, each time
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  the word for it
     """It will not be done: (kind, what was wrong)."""
 
 
@@ -91,7 +91,7 @@ class Worker:
         except Refused as refused:
             kind, said = refused.args
             self.say("trouble", kind=kind, said=said)
-        except Exception as error:  # noqa: BLE001  nothing of it may become a traceback
+        except Exception as error:
             self.say("trouble", kind="", said=_words(error))
         else:
             return 0
@@ -148,7 +148,8 @@ class Worker:
             time.sleep(_BETWEEN_S)
 
     def _open(self, device: str, mode: str) -> None:
-        esp = self._esp = self._cmds.detect_chip(device, SLOW, mode, connect_attempts=_ATTEMPTS)
+        esp: Any = self._cmds.detect_chip(device, SLOW, mode, connect_attempts=_ATTEMPTS)
+        self._esp = esp
         if not getattr(esp, "sync_stub_detected", False):
             esp = self._esp = self._cmds.run_stub(esp)
         esp.WRITE_FLASH_ATTEMPTS = 1  # who is at that port after it was lost, this class asks itself
@@ -175,7 +176,7 @@ class Worker:
         """After data were damaged on the way: the same board once more, slower. Raises `error` when it was the slowest
         already."""
         self._close()
-        if len(self._bauds) < 2 or _gone(error):  # noqa: PLR2004
+        if len(self._bauds) < 2 or _gone(error):
             raise error
         del self._bauds[0]
         self.say("slower", baud=self._bauds[0])
@@ -214,7 +215,7 @@ class Worker:
                 break
             except self._errors as error:
                 self._again_slower(error)
-        self.say("read", at=at, data=base64.b64encode(data).decode())
+        self.say("read", at=at, data=base64.b64encode(data or b"").decode())
 
     def _write(self, message: dict[str, Any]) -> None:
         parts = [(int(at), base64.b64decode(data)) for at, data in message["parts"]]
@@ -259,10 +260,10 @@ def keep_nvs_whole(
 
 
 def _words(error: BaseException) -> str:
-    """What it says and what it came from, for `spatz.troubles.explain`; the numbers of errors, which no language has."""
+    """What it says and what it came from, with the numbers of errors: for `spatz.troubles.explain`."""
     said: list[str] = []
     at: BaseException | None = error
-    while at is not None and len(said) < 5:  # noqa: PLR2004
+    while at is not None and len(said) < 5:
         number = f"[Errno {at.errno}] " if isinstance(at, OSError) and at.errno else ""
         said.append(f"{number}{at}" if str(at) else type(at).__name__)
         at = at.__cause__ or at.__context__
