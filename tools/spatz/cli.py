@@ -12,6 +12,7 @@ from nest.errors import UserError, run_command
 from nest.i18n import take_language, tr
 
 from spatz.boards import boards_app
+from spatz.cli_firmware import firmware_app
 
 if TYPE_CHECKING:
     from spatz.sim.simulation import Plan
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(boards_app, name="boards")
+app.add_typer(firmware_app, name="firmware")
 
 Nodes = Annotated[int, typer.Option("--nodes", help=tr("How many virtual nodes."))]
 Seed = Annotated[int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))]
