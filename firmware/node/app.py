@@ -12,7 +12,6 @@ from micropython import const
 _SLICE_MS = const(250)  # how often a waiting node looks around; Ctrl-C gets through at any time
 _NOT_WORTH_SLEEPING_MS = const(2000)  # a start from deep sleep costs as much; the phase after power-on is shorter
 _HELP_EVERY_MS = const(30000)
-_FLASH_MS = const(30)
 _CERTIFYING_MS = const(0x1FFFFFFF)  # six days: a test tool must not lose the node to deep sleep
 _REGIONS = {"EU868": "eu868", "AS923": "as923", "IN865": "in865"}
 
@@ -57,15 +56,13 @@ def _hardware(config, machine, esp32, time):
 
 def ask_for_help(message, hardware, time):
     """Say what is missing and what to do, and stay awake: never returns."""
+    from node.lights import SET_UP, Lights
+
+    lights = Lights(hardware.light if hardware else lambda on: None, time, (SET_UP,))
     while True:
         print(message)
         print("Connect it to a computer and set it up again with spatz. It stays awake until then.")
-        for _ in range(_HELP_EVERY_MS // 1000):
-            if hardware:
-                hardware.light(True)
-                time.sleep_ms(_FLASH_MS)
-                hardware.light(False)
-            time.sleep_ms(1000)
+        lights.wait(_HELP_EVERY_MS)
 
 
 class Life:
@@ -96,6 +93,7 @@ class Life:
         self._time = time
         self._rng = rng
         self._clock = Clock(time, hardware.lightsleep)
+        self._stumbled = False
         window_ms = 0 if hardware.woke_from_sleep else config["safe_window_s"] * 1000
         self._window = Window(
             time,
@@ -132,17 +130,17 @@ class Life:
 
         time = self._time
         began_ms = time.ticks_ms()
+        self._stumbled = False
         self._clock.stay_awake = bool(self._window.reason())
         try:
             wait_ms, from_start = self.cycle.run()
-            self._flash(1)
         except IdentityError as error:
             ask_for_help(str(error), self._hardware, time)
             raise
         except Exception as error:
             sys.print_exception(error)
             print("This did not work; the node goes on with the next interval.")
-            self._flash(3)
+            self._stumbled = True
             wait_ms, from_start = self.cycle.after_failure()
         gc.collect()
         return wait_ms - time.ticks_diff(time.ticks_ms(), began_ms) if from_start else wait_ms
@@ -152,10 +150,12 @@ class Life:
         time = self._time
         uptime_ms = self._clock.uptime_ms  # ticks come round while a node stays awake, this does not
         until_ms = uptime_ms() + left_ms
+        pause = time.sleep_ms
         told = False
         while True:
             rest_ms = until_ms - uptime_ms()
             if rest_ms <= 0:
+                self._hardware.light(False)
                 return
             if rest_ms > _NOT_WORTH_SLEEPING_MS:
                 reason = self._window.reason()
@@ -165,14 +165,11 @@ class Life:
                     self._hardware.deepsleep(rest_ms)
                 elif not told:
                     told = True
+                    pause = self._lights().wait
                     print(f"awake, because {reason}; Ctrl-C stops the program")
-            time.sleep_ms(min(_SLICE_MS, rest_ms))
+            pause(min(_SLICE_MS, rest_ms))
 
-    def _flash(self, count):
-        """Short flashes, only while somebody may be looking."""
-        if self._clock.stay_awake:
-            for _ in range(count):
-                self._hardware.light(True)
-                self._time.sleep_ms(_FLASH_MS)
-                self._hardware.light(False)
-                self._time.sleep_ms(5 * _FLASH_MS)
+    def _lights(self):
+        from node.lights import Lights, patterns
+
+        return Lights(self._hardware.light, self._time, patterns(self.cycle, self._stumbled))

@@ -18,7 +18,7 @@ from node.identity import INTERVAL_S, PARITY_MAX, IdentityError
 from node.log import NOWHERE
 from node.sync import Sync
 from payload import extras
-from payload.encode import FPORT, codes, pack
+from payload.encode import FAILED, FPORT, codes, pack
 from payload.table import QUANTITIES
 from payload.window import Window
 
@@ -53,6 +53,8 @@ class Cycle:
         self._entry = None  # the log, if this wake's reading is the last in it
         self._restart = False
         self._just_joined = False
+        self.heard = None  # whether a gateway answered, the last time that it was asked; None: not asked yet
+        self.sensor_missing = False
         self._sync = Sync(memory.sync)
         self._window = Window(memory.window)
         slept_ms = memory.sleeps_ms if hardware.woke_from_sleep else 0
@@ -147,6 +149,7 @@ class Cycle:
         print("reading:", measure.text(reading))
         battery = self._config.get("battery")
         self._volts = reading.get("battery")
+        self.sensor_missing = FAILED in reading.values()
         device.mac.battery = measure.battery_level(self._volts, battery, self._config.get("usb"))
         self._keep(reading)
         if not device.joined:
@@ -208,10 +211,11 @@ class Cycle:
             raise IdentityError("This node has used up its join numbers.") from None
         if joined is None:
             wait_ms = schedule.after_failed_join(memory.join_failures, self._rng)
+            self.heard = False
             print(f"nobody answered; next try in {wait_ms // 1000} s")
             return wait_ms
         memory.join_failures = 0
-        self._just_joined = True
+        self._just_joined = self.heard = True
         print(f"joined as {joined.session.dev_addr:08x}")
         return 0
 
@@ -289,6 +293,10 @@ class Cycle:
         else:
             self._amend((slot[0], outcome.fcnt & 0xFFFF))
             self._said(payload)
+        if not session.adr_ack_cnt:
+            self.heard = True
+        elif outcome.acked is False or DEVICE_TIME in outcome.asked:
+            self.heard = False
         self._take_time(outcome)
         for port, data, _ in outcome.downlinks:
             print(f"downlink port={port} payload={data.hex()}")
