@@ -1,0 +1,481 @@
+"""One virtual board: `python -m spatz.sim.board.process FOLDER`. Orders on stdin, events on stdout, JSON lines both.
+
+| state | what happens | then |
+| --- | --- | --- |
+| off | power_on, or plug | rom when BOOT is held, else boot |
+| any but off | power_cut, unplug without a battery, or the bytes of cut_after are used up | off: the port is gone, RTC memory too |
+| running, asleep | a SYNC of esptool comes: it pulled EN and IO0 (a pty has neither DTR nor RTS) | rom; not with no_auto_reset |
+| any but off | press_reset | rom when BOOT is held, else boot |
+| rom | told to run, or the last program closes the port (esptool's reset) | boot; not while BOOT is held, or with stays_in_boot |
+| boot | bootcheck finds what is in the flash good | running: MicroPython |
+| boot | it does not | rebooting: says why, again and again |
+| running | machine.reset(), the watchdog, a crash | boot |
+| running | deep sleep | asleep; with USB in the chip the port is gone |
+| running | Ctrl-D at the prompt | running: soft reset, in the raw REPL without main.py |
+| running | exit status 9: the bytes of cut_after are used up | off |
+| asleep | its time has come | boot |
+
+Orders: power_cut, power_on, press_reset, hold_boot, release_boot, unplug, plug, usb_power {on}, fault {NAME: VALUE …},
+cut_after {bytes}, stop. Events: registered {device}, boot {cause}, refused {why}, rom, line {text}, sleep {seconds},
+reset, cut, fault {rule}, ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from spatz.sim import micropython, nodes
+from spatz.sim.airserver import monotonic_us
+from spatz.sim.board import bootcheck, romtext
+from spatz.sim.board.chip import CTRL_C, Chip
+from spatz.sim.board.nor import NorFlash, PowerGone
+from spatz.sim.board.rom import FRAME_END, SYNC_HEAD, Rom
+from spatz.sim.board.settings import Settings
+from spatz.sim.board.usbport import HungUp, UsbPort, garbled
+from spatz.sim.supervisor import CRASH_PAUSE_S, DEVICE_DIR, START_LEAD_US
+
+MICROPYTHON_BAUD = 115200
+POWER_CUT_STATUS = 9
+_REBOOT_EVERY_S = 0.4
+_REAPPEARS_S = 0.2
+_QUIET_S = 1.0
+_NONSENSE = b"\xc0OHAI\xc0\xdb\x55\x7e"
+
+
+class Board:
+    """The board in `folder`. `run` until it is told to stop or its parent has gone."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.faults = dict(settings.faults)
+        self.state = "off"
+        self._folder = nodes.Folder((folder / "state").absolute())
+        self._flash_file = (folder / "flash.bin").absolute()
+        self._flash = NorFlash(self._flash_file, settings.flash_bytes)
+        self._cut_file = self._folder.path / "cut.json"
+        self._cut_file.unlink(missing_ok=True)
+        said = {name: getattr(settings.usb, name) for name in settings.usb.__dataclass_fields__}
+        registry_file = Path(settings.registry) / f"{settings.name}.port.json"
+        self._port = UsbPort(registry_file, said, settings.baud_limit_bytes_per_s)
+        self._native = settings.usb.vid == 0x303A
+        self._chance = random.Random(settings.seed)  # noqa: S311  noise on a line
+        self._chip: Chip | None = None
+        self._rom: Rom | None = None
+        self._baud = MICROPYTHON_BAUD
+        self._plugged, self._usb_on, self._boot_held = True, True, False
+        self._anew_by_sync = False
+        self._in, self._orders, self._line = b"", b"", b""
+        self._stale_since: float | None = None
+        self._timer: tuple[float, Any] | None = None
+        self._boots = self._crashes = 0
+        self._stop = False
+
+    # the event loop
+
+    def run(self) -> None:
+        """Switch it on and serve it."""
+        os.set_blocking(0, False)
+        self._power_on()
+        try:
+            while not self._stop:
+                self._turn()
+        finally:
+            self._power_off()
+            self._tell("ended")
+
+    def _turn(self) -> None:
+        reading, writing, due = [0], [], [] if self._timer is None else [self._timer[0]]
+        if self._chip:
+            reading.append(self._chip.descriptor)
+            if self._chip.feed():
+                due.append(time.monotonic() + 0.005)
+        if self._port.is_open:
+            descriptor, read, write, again = self._port.waits()
+            reading += [descriptor] * read
+            writing += [descriptor] * (write and again is None)
+            due += [again] if again is not None else []
+        wait = max(min(due, default=time.monotonic() + 60) - time.monotonic(), 0)
+        ready = select.select(reading, writing, [], wait)[0]
+        if 0 in ready:
+            self._read_orders()
+        if self._port.is_open:
+            self._port.flush()
+            if self._port.waits()[0] in ready:
+                self._read_port()
+        if self._chip and self._chip.descriptor in ready:
+            self._read_chip(self._chip)
+        if self._timer and time.monotonic() >= self._timer[0]:
+            action, self._timer = self._timer[1], None
+            action()
+
+    def _in_s(self, seconds: float, action: Any) -> None:
+        self._timer = (time.monotonic() + seconds, action)
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        try:
+            print(json.dumps({"event": event, **fields}), flush=True)
+        except BrokenPipeError:
+            self._stop = True
+
+    def _read_orders(self) -> None:
+        try:
+            data = os.read(0, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._stop = True
+        *lines, self._orders = (self._orders + data).split(b"\n")
+        for line in lines:
+            order = json.loads(line)
+            self._obey(order.pop("do"), order)
+
+    def _obey(self, what: str, order: dict[str, Any]) -> None:
+        match what:
+            case "power_cut":
+                self._cut()
+            case "power_on":
+                self._plugged = True
+                self._power_on()
+            case "press_reset":
+                self._reset("power_on")
+            case "hold_boot" | "release_boot":
+                self._boot_held = what == "hold_boot"
+            case "unplug":
+                self._plugged = False
+                if self.settings.battery:
+                    self._port_away()
+                else:
+                    self._cut()
+            case "plug":
+                self._plugged = True
+                self._power_on() if self.state == "off" else self._port_here()
+            case "usb_power":
+                self._usb_on = order["on"]
+                self._write_usb()
+            case "fault":
+                self.faults.update(order)
+                if self._port.is_open or set(order) & {"no_permission", "no_driver", "charge_only"}:
+                    self._port_away()
+                    self._port_here()
+            case "cut_after":
+                self._flash.budget = order["bytes"]
+                nodes.write(self._cut_file, json.dumps(order["bytes"]))
+                self._flash.on_spent = lambda left: nodes.write(self._cut_file, json.dumps(left))
+            case "stop":
+                self._stop = True
+            case _:
+                raise ValueError(f"no such order: {what}")
+
+    # power, buttons, cable
+
+    def _power_on(self) -> None:
+        if self.state == "off":
+            self._port_here()
+            self._reset("power_on")
+
+    def _cut(self) -> None:
+        self._power_off()
+        self._tell("cut")
+
+    def _power_off(self) -> None:
+        self._halt()
+        self.state = "off"
+        self._folder.rtc.unlink(missing_ok=True)
+        self._flash.budget = None
+        self._cut_file.unlink(missing_ok=True)
+        self._port_away()
+
+    def _halt(self) -> None:
+        """Whatever the chip is doing ends here."""
+        self._timer = None
+        self._rom = None
+        self._in = b""
+        if self._chip:
+            self._chip.kill()
+            self._chip = None
+
+    def _port_here(self) -> None:
+        if self._port.is_open or not self._plugged or self.faults.get("charge_only"):
+            return
+        if self.faults.get("no_driver"):
+            self._port.say("")
+        else:
+            self._port.open()
+            if self.faults.get("no_permission"):
+                self._port.say(self._port.forbid())
+        self._tell("registered", device=self._port.device)
+
+    def _port_away(self) -> None:
+        self._port.close()
+
+    def _reset(self, cause: str, *, into_rom: bool = False) -> None:
+        """EN, the watchdog or the program: the chip starts anew."""
+        if self.state == "off" and cause != "power_on":
+            return
+        was_off = self.state == "off"
+        self._halt()
+        if not was_off or not self._boots:
+            self._tell("reset")
+        if into_rom or self._boot_held:
+            self._enter_rom(said=not into_rom)
+        else:
+            self._boot(cause, renamed=not was_off)
+
+    # the boot loader
+
+    def _enter_rom(self, *, said: bool) -> None:
+        """`said`: it tells what it waits for; a program that resets it throws that away."""
+        self.state = "rom"
+        self._folder.rtc.unlink(missing_ok=True)
+        self._port_here()
+        self._baud = self._port.speed or MICROPYTHON_BAUD if self._port.is_open else MICROPYTHON_BAUD
+        self._anew_by_sync = False
+        self._rom = Rom(
+            self.settings.chip,
+            bytes.fromhex(self.settings.mac),
+            self._flash,
+            native_usb=self._native,
+            unknown=bool(self.faults.get("old_revision")),
+        )
+        if said:
+            self._send(romtext.download(self.settings.chip))
+        self._tell("rom")
+
+    def _leave_rom(self) -> None:
+        if self._boot_held or self.faults.get("stays_in_boot"):
+            self._anew_by_sync = not self.faults.get("no_auto_reset")
+            self._send(romtext.download(self.settings.chip))
+        else:
+            self._reset("power_on")
+
+    def _serve_rom(self, rom: Rom) -> None:
+        self._port.watch_close(on=True)
+        while self._rom is rom:
+            start = self._in.find(FRAME_END)
+            if start < 0:
+                self._in = b""
+                return
+            end = self._in.find(FRAME_END, start + 1)
+            if end < 0:
+                self._in = self._in[start:]
+                return
+            frame, self._in = self._in[start : end + 1], self._in[end + (end > start + 1) :]
+            if len(frame) == 2:
+                continue
+            try:
+                self._send(rom.receive(frame))
+            except PowerGone:
+                self._cut()
+                return
+            if rom.baud:
+                self._baud, rom.baud = rom.baud, None
+            if rom.ended:
+                rom.ended = False
+                self._leave_rom()
+
+    # the port
+
+    def _send(self, data: bytes) -> None:
+        if self._port.is_open and data:
+            self._port.write(garbled(data, self._chance) if self._garbles() else data)
+
+    def _garbles(self) -> bool:
+        """Whether both ends run at different speeds, or faster than the cable can carry."""
+        speed = self._port.speed
+        if speed is None:
+            return False
+        return speed > self.faults.get("max_baud", speed) or (not self._native and speed != self._baud)
+
+    def _read_port(self) -> None:
+        try:
+            data = self._port.read()
+        except HungUp:
+            self._stale_since = None
+            self.faults.pop("stale_stub", None)
+            if self.state == "rom":
+                self._leave_rom()
+            return
+        if not data:
+            return
+        wants_rom = SYNC_HEAD in self._in[-len(SYNC_HEAD) :] + data
+        if wants_rom and self._is_stale():
+            self._port.watch_close(on=True)
+            self._send(_NONSENSE)
+            return
+        if self.state == "rom" and self._rom:
+            if wants_rom and self._anew_by_sync:
+                self._enter_rom(said=False)
+            if self._garbles():
+                data = garbled(data, self._chance)
+            self._in += data
+            self._serve_rom(self._rom)
+            return
+        seen = self._in + data
+        self._in = seen[-len(SYNC_HEAD) + 1 :]
+        if SYNC_HEAD in seen and not self.faults.get("no_auto_reset"):
+            self._reset("power_on", into_rom=True)
+            if self._rom:
+                self._in = seen[seen.index(SYNC_HEAD) :]
+                self._serve_rom(self._rom)
+        elif self._chip:
+            self._chip.write(self._heard(garbled(data, self._chance) if self._garbles() else data))
+
+    def _is_stale(self) -> bool:
+        if not self.faults.get("stale_stub"):
+            return False
+        now = time.monotonic()
+        if self._stale_since is not None and now - self._stale_since > _QUIET_S:
+            self.faults.pop("stale_stub")
+            return False
+        self._stale_since = now
+        return True
+
+    def _heard(self, data: bytes) -> bytes:
+        """Without the Ctrl-C that a busy program does not notice."""
+        ignored = min(self.faults.get("busy_repl", 0), data.count(CTRL_C))
+        if ignored:
+            self.faults["busy_repl"] -= ignored
+            data = data.replace(CTRL_C, b"", ignored)
+        return data
+
+    # MicroPython
+
+    def _boot(self, cause: str, *, renamed: bool) -> None:
+        self._baud = MICROPYTHON_BAUD
+        self._port.watch_close(on=False)
+        if renamed and self._port.is_open and self.faults.get("renames_port"):
+            self._port.rename()
+            self._tell("registered", device=self._port.device)
+        self._port_here()
+        if self.faults.get("boot_loop"):
+            self._say_again(romtext.reset(self.settings.chip, "wdt") + romtext.PSRAM_WRONG)
+            self._tell("refused", why="boot_loop")
+            return
+        try:
+            regions = bootcheck.check(self._flash.read, self.settings.chip, self.settings.flash_bytes)
+        except bootcheck.BootError as error:
+            self._tell("refused", why=str(error))
+            self._say_again(romtext.reset(self.settings.chip, "wdt") + f"{error}\r\n".encode() * 3)
+            return
+        self._print(romtext.reset(self.settings.chip, cause))
+        self._start(cause, regions, no_main=False)
+
+    def _say_again(self, text: bytes) -> None:
+        self.state = "rebooting"
+        self._print(text)
+        self._in_s(_REBOOT_EVERY_S, lambda: self._say_again(text))
+
+    def _start(self, cause: str, regions: bootcheck.Started, *, no_main: bool, wake_at_us: int | None = None) -> None:
+        settings = self.settings
+        world = nodes.world(
+            settings.node(), self._folder, settings.air, cause=cause, boot=self._boots, wake_at_us=wake_at_us,
+            weather_seed=settings.weather_seed, board_name=settings.board,
+        )  # fmt: skip
+        world |= {
+            "flash": str(self._flash_file),
+            "flash_bytes": settings.flash_bytes,
+            "nvs": list(regions.nvs),
+            "vfs": list(regions.vfs),
+            "usb": self._usb_on and self._plugged,
+            "no_main": no_main,
+        }
+        nodes.write(self._folder.world, json.dumps(world))
+        self._write_usb()
+        self._folder.power.unlink(missing_ok=True)
+        self._boots += 1
+        self._regions = regions
+        self.state = "running"
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "MICROPYPATH": f"{DEVICE_DIR}:.frozen",
+            "SPATZ_WORLD": str(self._folder.world),
+        }
+        command = [*micropython.command(), "-X", "heapsize=2M", "-i", str(DEVICE_DIR / "board_boot.py")]
+        self._chip = Chip(
+            command, environment, self._folder.path, banner=romtext.banner(settings.chip), enter_raw=no_main
+        )
+        self._tell("boot", cause=cause)
+
+    def _write_usb(self) -> None:
+        """For a node that looks whether USB is there while it runs."""
+        nodes.write(self._folder.path / "usb.json", json.dumps(self._usb_on and self._plugged))
+
+    def _read_chip(self, chip: Chip) -> None:
+        data = chip.read()
+        if data:
+            self._print(data, lines=not chip.raw)
+        if data is None:
+            self._chip_ended(chip)
+
+    def _print(self, data: bytes, *, lines: bool = True) -> None:
+        self._send(data)
+        if lines:
+            *whole, self._line = (self._line + data).split(b"\n")
+            for line in whole:
+                self._tell("line", text=line.decode("utf-8", "replace").rstrip())
+
+    def _chip_ended(self, chip: Chip) -> None:
+        chip.kill()
+        self._chip = None
+        status = chip.ended()
+        try:
+            said = json.loads(self._folder.power.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            said = {"event": "soft_reset" if status == 0 else "crashed"}
+        event = "cut" if status == POWER_CUT_STATUS else said["event"]
+        self._crashes = self._crashes + 1 if event in ("crashed", "fault") else 0
+        match event:
+            case "cut" | "power_cut" | "brown_out":
+                self._cut()
+            case "deepsleep":
+                self._sleep(said.get("wake_at_us"))
+            case "soft_reset":
+                self._tell("reset")
+                self._print(b"MPY: soft reboot\r\n")
+                self._start("soft", self._regions, no_main=chip.raw)
+            case "crashed" | "fault":
+                self._tell("fault", rule=str(said.get("rule") or said.get("error") or f"exit status {status}"))
+                pause = CRASH_PAUSE_S[min(self._crashes, len(CRASH_PAUSE_S)) - 1]
+                self._in_s(pause, lambda: self._reset("wdt"))
+            case _:
+                self._vanish()
+                self._reset("wdt" if event == "wdt" else "soft")
+
+    def _sleep(self, wake_at_us: int | None) -> None:
+        self.state = "asleep"
+        seconds = None if wake_at_us is None else max(wake_at_us - monotonic_us(), 0) / 1e6
+        self._tell("sleep", seconds=seconds)
+        if self._native:
+            self._port_away()
+        if wake_at_us is not None and seconds is not None:
+            self._in_s(max(seconds - START_LEAD_US / 1e6, 0), lambda: self._wake(wake_at_us))
+
+    def _wake(self, wake_at_us: int) -> None:
+        self._port_here()
+        self._print(romtext.reset(self.settings.chip, "deepsleep"))
+        self._start("deepsleep", self._regions, no_main=False, wake_at_us=wake_at_us)
+
+    def _vanish(self) -> None:
+        """USB in the chip is gone while the chip starts anew."""
+        if self._native and self._port.is_open:
+            self._port_away()
+            time.sleep(_REAPPEARS_S)
+
+
+def main() -> None:
+    """Run the board in the folder that the command line names."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is for the parent, which says stop
+    folder = Path(sys.argv[1])
+    Board(folder, Settings.read(folder)).run()
+
+
+if __name__ == "__main__":
+    main()
