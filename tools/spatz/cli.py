@@ -13,6 +13,7 @@ from nest.i18n import take_language, tr
 
 from spatz.boards import boards_app
 from spatz.cli_firmware import firmware_app
+from spatz.cli_flash import add_flash
 
 if TYPE_CHECKING:
     from spatz.sim.simulation import Plan
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(boards_app, name="boards")
 app.add_typer(firmware_app, name="firmware")
+add_flash(app)
 
 Nodes = Annotated[int, typer.Option("--nodes", help=tr("How many virtual nodes."))]
 Seed = Annotated[int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))]
