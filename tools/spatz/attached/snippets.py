@@ -112,3 +112,24 @@ print(json.dumps(_bad))
 """Puts the new files in the place of the old ones. files: {path: digest}; order: the paths that are renamed first, one
 after the other; remove: paths; folders: those that go when they are empty; last: the path that is renamed last, or "".
 Prints the paths that did not arrive whole; then nothing was changed."""
+
+WHO = """
+import binascii, json
+_said = {}
+try:
+    with open("config.json") as file:
+        _config = json.load(file)
+    for _name in ("name", "board", "led", "safe_window_s"):
+        _said[_name] = _config.get(_name)
+except (OSError, ValueError):
+    pass
+try:
+    import esp32
+    _eui = bytearray(8)
+    if esp32.NVS("spatz").get_blob("dev_eui", _eui) == 8:
+        _said["dev_eui"] = binascii.hexlify(_eui).decode()
+except (ImportError, OSError):
+    pass
+print(json.dumps(_said))
+"""
+"""Who the node is: {name, board, led, safe_window_s, dev_eui}, what is known of it."""

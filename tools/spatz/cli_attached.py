@@ -1,0 +1,253 @@
+"""`spatz update`, `shell`, `logs`, `identify`, `doctor`: what can be done with a node at the USB socket."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from nest.errors import EXIT_USER_ERROR, UserError
+from nest.i18n import tr
+
+if TYPE_CHECKING:
+    from spatz.attached.updating import Request, Result
+    from spatz.usb import Port
+
+PortArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PORT]", help=tr("Port, serial number, or name of the node; none is needed for the only board.")
+    ),
+]
+PortArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PORT]...", help=tr("Ports, serial numbers, or names of nodes; none is needed for the only board.")
+    ),
+]
+Town = Annotated[
+    Path | None,
+    typer.Option("--town", metavar="DIR", help=tr("The town's folder; without it SPATZ_TOWN, or the current folder.")),
+]
+Everyone = Annotated[bool, typer.Option("--all", help=tr("Every board that is plugged in."))]
+AsJson = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
+
+_MOST_LINES = 12
+Done = TypeVar("Done")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for name, command, text, examples in _COMMANDS:
+        epilog = "\n\n".join([tr("Examples:"), *(f"[bold]{example}[/bold]" for example in examples)])
+        app.command(name, help=text, epilog=epilog)(command)
+
+
+# --- spatz update -----------------------------------------------------------------------------------------------------
+
+
+def update(
+    ports: PortArguments = None,
+    town: Town = None,
+    interval: Annotated[
+        int | None, typer.Option("--interval", min=5, max=86_400, help=tr("Seconds between two readings from now on."))
+    ] = None,
+    sensor: Annotated[
+        list[str] | None,
+        typer.Option("--sensor", metavar="SENSOR", help=tr("A sensor that it has from now on; may be given again.")),
+    ] = None,
+    parity: Annotated[
+        int | None,
+        typer.Option("--parity", min=0, max=4, help=tr("Symbols in every frame that heal lost ones, 0 to 4.")),
+    ] = None,
+    confirmed: Annotated[
+        bool | None, typer.Option("--confirmed/--no-confirmed", help=tr("Whether it asks for an acknowledgement."))
+    ] = None,
+    fair_use: Annotated[
+        int | None,
+        typer.Option("--fair-use", min=0, max=864, help=tr("Seconds on air per day that a shared network allows.")),
+    ] = None,
+    antenna_gain: Annotated[
+        float | None, typer.Option("--antenna-gain", metavar="DBI", help=tr("Gain of another antenna, in dBi."))
+    ] = None,
+    safe_window: Annotated[
+        int | None,
+        typer.Option("--safe-window", min=0, max=3600, help=tr("Seconds after power-on in which it stays reachable.")),
+    ] = None,
+    join_dr: Annotated[
+        int | None, typer.Option("--join-dr", min=0, max=5, help=tr("The fastest data rate for joining, 0 to 5."))
+    ] = None,
+    all_: Everyone = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=tr("Only show what would be done."))] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring firmware and settings of a node up to date."""
+    from spatz.attached.town import town_folder
+    from spatz.attached.updating import Request
+
+    asked = {
+        "interval_s": interval,
+        "sensors": tuple(sensor) if sensor else None,
+        "parity": parity,
+        "confirmed": confirmed,
+        "fair_use_s": fair_use,
+        "antenna_gain_dbi": antenna_gain,
+        "safe_window_s": safe_window,
+        "join_dr": join_dr,
+    }
+    changes = {name: value for name, value in asked.items() if value is not None}
+    request = Request(changes, town_folder(town), dry_run)
+    chosen = _chosen(ports or [], all_=all_, as_json=as_json)
+    failed = False
+    with _Progress(chosen, as_json) as progress:
+        for port, done in _each(chosen, functools.partial(_update_one, request=request, progress=progress)):
+            failed |= isinstance(done, UserError)
+            progress.tell(port, done)
+    if failed:
+        raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _update_one(port: Port, request: Request, progress: _Progress) -> Result:
+    from spatz.attached.updating import update_board
+
+    return update_board(port, request, say=progress.say(port), progress=progress.bar(port))
+
+
+class _Progress:
+    """Bars while nodes are updated, and what became of each as soon as it is known."""
+
+    def __init__(self, ports: Sequence[Port], as_json: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self._as_json = as_json
+        self._several = len(ports) > 1
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            console=self._console,
+            transient=True,
+            disable=as_json or not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def say(self, port: Port) -> Callable[[str], None]:
+        """For a sentence while it is going on."""
+
+        def say(text: str) -> None:
+            text = f"{port.device}: {text}" if self._several else text
+            self._console.print(text, markup=False, soft_wrap=True)
+
+        return say
+
+    def bar(self, port: Port) -> Callable[[int, int], None]:
+        """For bytes that are there, of how many."""
+        bar = self._bars.add_task(port.device, total=None, visible=False)
+        return lambda done, total: self._bars.update(bar, completed=done, total=total, visible=True)
+
+    def tell(self, port: Port, done: Result | UserError) -> None:
+        """What became of one node."""
+        if self._as_json:
+            print(json.dumps(_failed_json(port, done) if isinstance(done, UserError) else done.to_json()), flush=True)
+            return
+        if isinstance(done, UserError):
+            if not self._several:
+                raise done
+            print(f"{port.device}: {done.message}", file=sys.stderr)
+            print(f"→ {done.next_step}", file=sys.stderr)
+            return
+        for line in _told(done):
+            print(line)
+
+
+def _told(result: Result) -> list[str]:
+    """What was done with a node, as lines."""
+    name = result.wishes.name
+    if not result.plan:
+        lines = [tr("{name}: everything is as it should be, nothing to do.", name=name)]
+    else:
+        count = len(result.plan.send) + len(result.plan.remove)
+        lines = [tr("{name} ({board}): {count} files", name=name, board=result.wishes.board, count=count)]
+        rows = [(tr(change.why), change.path) for change in result.plan.send]
+        rows += [(tr("removed"), path) for path in result.plan.remove]
+        lines += [f"  {why:10} {path}" for why, path in rows[:_MOST_LINES]]
+        if len(rows) > _MOST_LINES:
+            lines.append("  " + tr("and {count} more", count=len(rows) - _MOST_LINES))
+    if result.in_town is False:
+        lines.append(tr("The town does not know this node; its settings are kept on the node alone."))
+    if result.dry_run:
+        lines.append(tr("Nothing was changed. Leave out --dry-run to do it."))
+    elif result.running:
+        lines.append(tr("{name} runs again ({seconds} s).", name=name, seconds=f"{result.seconds:.1f}"))
+    elif result.running is False:
+        lines.append(tr("{name} does not say its name afterwards: {words}", name=name, words=result.last_words or "–"))
+        lines.append("→ " + tr("Look at it: spatz doctor"))
+    return lines
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
+
+
+def _chosen(typed: Sequence[str], *, all_: bool, as_json: bool) -> list[Port]:
+    from spatz.attached.naming import name_of
+    from spatz.attached.select import choose_ports
+
+    return choose_ports(typed, all_=all_, ask=False if as_json else None, named=name_of)
+
+
+def _each(ports: Sequence[Port], job: Callable[[Port], Done]) -> Iterator[tuple[Port, Done | UserError]]:
+    """(port, what the job gave, or its UserError) of each, as they come; none waits for another."""
+    if len(ports) == 1:  # here, where Ctrl-C arrives
+        try:
+            yield ports[0], job(ports[0])
+        except UserError as error:
+            yield ports[0], error
+        return
+    pool = ThreadPoolExecutor(max_workers=len(ports))
+    try:
+        jobs = {pool.submit(job, port): port for port in ports}
+        for future in as_completed(jobs):
+            try:
+                yield jobs[future], future.result()
+            except UserError as error:
+                yield jobs[future], error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _failed_json(port: Port, error: UserError) -> dict[str, Any]:
+    return {
+        "port": port.device,
+        "trouble": getattr(error, "kind", "unknown"),
+        "message": error.message,
+        "next_step": error.next_step,
+    }
+
+
+_COMMANDS: tuple[tuple[str, Callable[..., None], str, tuple[str, ...]], ...] = (
+    (
+        "update",
+        update,
+        tr("Bring firmware and settings of a node up to date over USB: only what changed; key and log stay."),
+        (
+            "spatz update",
+            "spatz update --interval 900 --parity 2",
+            "spatz update amsel --sensor bme280 --sensor rain",
+            "spatz update --all --town ./town --json",
+        ),
+    ),
+)
