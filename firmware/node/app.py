@@ -101,6 +101,8 @@ class Life:
             _CERTIFYING_MS if config.get("certification") and not identity.certification_ended else window_ms,
             hardware.button_held,
             hardware.usb_attached,
+            # a computer finds the chip's own socket only a second after its start, so before sleep it is looked again
+            config.get("usb", {}).get("sense") == "usb-frames",
         )
         memory = Memory(rtc)
         self.cycle = Cycle(

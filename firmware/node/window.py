@@ -6,21 +6,23 @@ is held. A node that sleeps most of the time could not be reached otherwise. The
 
 from micropython import const
 
-_USB_CHECK_MS = const(10000)  # looking costs a measurement of the battery
+_USB_CHECK_MS = const(10000)
 
 
 class Window:
     """began_ms: ticks of the start; length_ms: how long after it, 0 for none (a wake from deep sleep).
 
-    button(), usb(): whether it is held, whether a computer is there. time: ticks_ms, ticks_diff.
+    button(), usb(): whether it is held, whether a computer is there. cheap: whether usb() may be asked at any time;
+    else each look costs a measurement of the battery. time: ticks_ms, ticks_diff.
     """
 
-    def __init__(self, time, began_ms, length_ms, button, usb):
+    def __init__(self, time, began_ms, length_ms, button, usb, cheap=False):
         self._time = time
         self._began_ms = began_ms
         self._length_ms = length_ms
         self._button = button
         self._usb = usb
+        self._usb_check_ms = 0 if cheap else _USB_CHECK_MS
         self._usb_seen = False
         self._usb_looked_ms = None
 
@@ -34,7 +36,7 @@ class Window:
         if self._button():
             return "the button is held"
         looked_ms = self._usb_looked_ms
-        if looked_ms is None or self._time.ticks_diff(now_ms, looked_ms) >= _USB_CHECK_MS:
+        if looked_ms is None or self._time.ticks_diff(now_ms, looked_ms) >= self._usb_check_ms:
             self._usb_looked_ms = now_ms
             self._usb_seen = self._usb()
         return "a computer is attached" if self._usb_seen else ""

@@ -15,8 +15,8 @@ long as a plan). Prints what the node prints and, last, a line "RESULT " with wh
                happens, or a number of µs after the start of the boot
     between    {boot: "power_cut" | "damage_rtc"}, what happens before that boot
     limit_s    a boot that lasts longer is ended: "still awake"
-    press_s, ctrl_c_s, unplug_s   seconds after the start of a boot: the button is pressed for good, Ctrl-C is typed,
-               the computer is unplugged
+    press_s, ctrl_c_s, plug_s, unplug_s   seconds after the start of a boot: the button is pressed for good, Ctrl-C is
+               typed, a computer is plugged in, unplugged
 """
 
 # This file is MicroPython's, with the modules of the virtual board:
@@ -184,10 +184,13 @@ def plan_happenings(board, cut):
     def press():
         board.pad(0).driver = lambda: 0
 
+    def plug():
+        board.world["usb"] = True
+
     def unplug():
         board.world["usb"] = False
 
-    happenings = {"limit_s": limit, "ctrl_c_s": ctrl_c, "press_s": press, "unplug_s": unplug}
+    happenings = {"limit_s": limit, "ctrl_c_s": ctrl_c, "press_s": press, "plug_s": plug, "unplug_s": unplug}
     for name, happening in happenings.items():
         if name in PLAN:
             board.clock.at(board.clock.now + PLAN[name] * 1000000, happening)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,7 @@ from nest.payload import decode
 from nest.quantities import by_name
 from node.memory import Memory
 from node_fakes import Rtc
-from on_board import BATTERY, Run, run_node
+from on_board import BATTERY, FIRMWARE, Run, run_node
 from spatz.config import compile_config
 
 NodeRunner = Callable[..., Run]
@@ -120,6 +121,24 @@ def test_computer_at_the_socket_keeps_the_node_awake_until_it_is_gone(node: Node
     assert "a computer is attached" in run.text
 
 
+def test_a_computer_at_the_chip_s_own_socket_keeps_the_node_awake(node: NodeRunner) -> None:
+    """Found by the frames that it begins, not by the battery; as long as it is there, and no longer."""
+    config = compile_config("heltec-v3", ["bme280"], "amsel", interval_s=60, safe_window_s=0)
+    config["usb"] = {"sense": "usb-frames"}
+    run = node(1, config=json.dumps(config), world={"usb": True}, unplug_s=300)
+    assert run.events == ["deepsleep"]
+    assert 300_000 <= run.ends[0]["awake_ms"] < 320_000
+    assert "a computer is attached" in run.text
+
+
+def test_a_computer_that_comes_while_the_node_sends_is_seen_before_it_sleeps(node: NodeRunner) -> None:
+    config = compile_config("heltec-v3", ["bme280"], "amsel", interval_s=60, safe_window_s=0)
+    config["usb"] = {"sense": "usb-frames"}
+    run = node(1, config=json.dumps(config), plug_s=2, unplug_s=100)
+    assert run.events == ["deepsleep"]
+    assert 100_000 <= run.ends[0]["awake_ms"] < 120_000
+
+
 def test_held_button_keeps_the_node_awake(node: NodeRunner) -> None:
     run = node(1, safe_window_s=20, press_s=5, limit_s=200)
     assert run.events == ["still awake"]
@@ -164,6 +183,21 @@ def test_missing_identity_is_said_and_the_node_stays_reachable(node: NodeRunner)
     run = node(1, provision=False, limit_s=300)
     assert run.events == ["still awake"]
     assert run.text.count("it has no identity") >= 5
+    assert run.sent == []
+
+
+@pytest.mark.parametrize("damage", ["syntax", "name", "empty", "import"])
+@pytest.mark.parametrize("module", ["node/app.py", "node/cycle.py", "lorawan/device.py"])
+def test_a_damaged_program_leaves_the_node_reachable(tmp_path: Path, module: str, damage: str) -> None:
+    """It stays awake for ten minutes, says why, and starts afresh: never deep sleep, in which nobody reaches it."""
+    firmware = tmp_path / "firmware"
+    shutil.copytree(FIRMWARE, firmware)
+    damages = {"syntax": "def broken(:\n", "name": "no_such_name\n", "empty": "", "import": "import no_such_module\n"}
+    (firmware / module).write_text(damages[damage])
+    run = run_node(tmp_path, 1, firmware=firmware)
+    assert run.events == ["reset"]
+    assert run.ends[0]["awake_ms"] >= 600_000
+    assert "The program cannot run. It stays awake and tries again in 10 minutes." in run.text
     assert run.sent == []
 
 

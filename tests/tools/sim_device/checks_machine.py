@@ -384,9 +384,11 @@ def check_unique_id_and_frequency():
 
 def check_usb_frame_counter():
     Board({"usb": True})
-    first = machine.mem32[0x60038024]
-    time.sleep_ms(10)
-    assert machine.mem32[0x60038024] != first
-    Board()
-    assert machine.mem32[0x60038024] == 0
+    for register in (0x60038024, 0x60080808):
+        Board({"usb": True})
+        first = machine.mem32[register]
+        time.sleep_ms(10)
+        assert machine.mem32[register] != first
+        Board()
+        assert machine.mem32[register] == 0
     rejects(lambda: machine.mem32[0x60000000], "does not model")
