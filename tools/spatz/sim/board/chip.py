@@ -32,6 +32,7 @@ _LFLAG, _IFLAG, _OFLAG = 3, 0, 1
 _SETTLE_S = 0.003
 """So long after the end of a line the port has looked whether it goes on reading."""
 
+_BANNER_BEGUN = re.compile(rb"MicroPython [0-9a-zA-Z.+-]*( (o(n( [0-9-]*(; .{0,200})?)?)?)?)?\Z", re.DOTALL)
 _FRIENDLY_BANNER = re.compile(rb"MicroPython [^\r\n]*\r?\n(?:[^\r\n]*\r?\n)?>>> ")
 
 
@@ -94,8 +95,7 @@ class Chip:
         data = (
             re.sub(rb"(?<!\r)\n", b"\r\n", data) if self._last != b"\r" else re.sub(rb"(?<!\r)(?<!^)\n", b"\r\n", data)
         )
-        if not self.raw:
-            data = self._without_banner(data)
+        data = self._without_banner(data)
         self._last = data[-1:] or self._last
         self._notice(data)
         return data
@@ -109,10 +109,10 @@ class Chip:
                 os.write(self.descriptor, CTRL_A)
                 return data[: found.start()] + data[found.end() :]
             return data[: found.start()] + self._banner + data[found.end() :]
-        begins = data.rfind(b"MicroPython v")
-        if begins >= 0 and len(data) - begins < 300 and b">>>" not in data[begins:]:
-            self._pending = data[begins:]
-            return data[:begins]
+        begun = _BANNER_BEGUN.search(data)
+        if begun:
+            self._pending = begun[0]
+            return data[: begun.start()]
         return data
 
     def _notice(self, data: bytes) -> None:
@@ -171,9 +171,10 @@ class Chip:
         return True
 
     def _at_prompt(self) -> bool:
-        """The port has its terminal raw while it waits for input, and as `_as_a_board` made it while a program runs."""
+        """The port has its terminal raw while it waits for input; NOFLSH of `_as_a_board` is there while it starts, and
+        while a program runs."""
         try:
-            return not termios.tcgetattr(self.descriptor)[_LFLAG] & termios.ISIG
+            return not termios.tcgetattr(self.descriptor)[_LFLAG]
         except termios.error:
             return False
 

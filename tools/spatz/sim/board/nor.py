@@ -4,7 +4,7 @@
 | --- | --- |
 | programming turns ones into zeros, never back | `program` ANDs |
 | ones come back by erasing, a sector of 4 096 bytes at a time | `erase` fills whole sectors with 0xFF |
-| when the power goes, what was written is written, the rest is not | `budget`: so many bytes, then `PowerGone` |
+| when the power goes, what was done is done, the rest is not | `budget`: so many bytes, then `PowerGone` |
 
 The file is mapped, so another process that has it open (MicroPython) and this one see the same bytes at once.
 """
@@ -27,8 +27,8 @@ class PowerGone(Exception):  # noqa: N818  not an error: the power was meant to 
 class NorFlash:
     """The flash in the file `path`, `size` bytes. A file that is not there yet is a chip from the factory: all 0xFF.
 
-    budget: how many bytes may still be programmed until the power goes; None: it stays. `on_spent` is told what is
-    left of it. Addresses outside raise ValueError.
+    budget: how many bytes may still be programmed or erased until the power goes; None: it stays. `on_spent` is told
+    what is left of it. Addresses outside raise ValueError.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -58,25 +58,33 @@ class NorFlash:
     def program(self, at: int, data: bytes) -> None:
         """Clear the bits that are 0 in `data`. Raises PowerGone, with a part of it written."""
         self._check(at, len(data))
-        wanted = data if self.budget is None else data[: self.budget]
+        wanted = data[: self._allowed(len(data))]
         before = self._map[at : at + len(wanted)]
         self._map[at : at + len(wanted)] = wanted if before.count(0xFF) == len(before) else _and(before, wanted)
-        if self.budget is not None:
-            self.budget -= len(wanted)
-            self.on_spent(self.budget)
-            if len(wanted) < len(data) or not self.budget:
-                raise PowerGone
+        self._spend(len(wanted))
 
     def erase(self, at: int, count: int) -> None:
-        """Erase every sector that `count` bytes from `at` on touch."""
+        """Erase every sector that `count` bytes from `at` on touch. Raises PowerGone, with a part of it erased."""
         self._check(at, count)
         start = at // SECTOR * SECTOR
         end = -(-(at + count) // SECTOR) * SECTOR if count else start
-        self._map[start:end] = b"\xff" * (end - start)
+        done = self._allowed(end - start)
+        self._map[start : start + done] = b"\xff" * done
+        self._spend(done)
 
     def md5(self, at: int, count: int) -> bytes:
         """The MD5 of a part, as the boot ROM computes it."""
         return hashlib.md5(self.read(at, count), usedforsecurity=False).digest()
+
+    def _allowed(self, count: int) -> int:
+        return count if self.budget is None else min(count, self.budget)
+
+    def _spend(self, count: int) -> None:
+        if self.budget is not None:
+            self.budget -= count
+            self.on_spent(self.budget)
+            if not self.budget:
+                raise PowerGone
 
     def _check(self, at: int, count: int) -> None:
         if at < 0 or count < 0 or at + count > self.size:

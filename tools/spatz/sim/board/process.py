@@ -398,7 +398,7 @@ class Board:
             "MICROPYPATH": f"{DEVICE_DIR}:.frozen",
             "SPATZ_WORLD": str(self._folder.world),
         }
-        command = [*micropython.command(), "-X", "heapsize=2M", "-i", str(DEVICE_DIR / "board_boot.py")]
+        command = [*micropython.command(), "-X", "heapsize=2M", str(DEVICE_DIR / "board_boot.py")]
         self._chip = Chip(
             command, environment, self._folder.path, banner=romtext.banner(settings.chip), enter_raw=no_main
         )
