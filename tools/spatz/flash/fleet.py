@@ -1,0 +1,153 @@
+"""Many boards at once: a worker process and a thread each. One that fails does not delay the others."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nest.errors import UserError
+
+from spatz.flash.one import AlreadyDone, Done, Event, OneBoard, Request
+from spatz.flash.town import FlashTown
+from spatz.troubles import Trouble, explain
+from spatz.usb import Port, boards_at_usb
+
+if TYPE_CHECKING:
+    from spatz.catalogue import Board
+    from spatz.images.micropython_image import MicroPythonImage
+
+_LOOK_EVERY_S = 0.3
+
+
+class Fleet:
+    """The boards that are being flashed. `events` is for the thread that made it; leaving `with` ends everything."""
+
+    def __init__(self, town: FlashTown, request: Request) -> None:
+        self._town = town
+        self._request = request
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._running: dict[str, OneBoard] = {}
+        self._macs: set[bytes] = set()
+        self._images = _Images()
+        self.done: list[Done] = []
+        self.failed: list[tuple[Port, UserError]] = []
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for board in list(self._running.values()):
+            if board.link:
+                board.link.close()
+
+    @property
+    def busy(self) -> int:
+        """How many boards are not finished."""
+        return len(self._running)
+
+    def start(self, port: Port) -> None:
+        """Begin with the board at that port."""
+        tell = functools.partial(self._tell, port)
+        ask = functools.partial(self._ask, port)
+        board = OneBoard(port, self._request, self._town, tell, ask, self._images, self._not_seen)
+        self._running[port.key] = board
+        tell("found")
+        threading.Thread(target=self._flash, args=(board,), daemon=True).start()
+
+    def events(self) -> Iterator[Event]:
+        """What happens, until every board is finished."""
+        while self.busy or not self._events.empty():
+            yield from self._waiting()
+
+    def watch(self, look: Callable[[], list[Port]] = boards_at_usb) -> Iterator[Event]:
+        """What happens, for ever: each board that is plugged in is flashed.
+
+        One that is done is not flashed again when it comes back, by itself or by hand; one that failed is.
+        """
+        there: set[str] = set()
+        finished: set[str] = set()
+        looked = 0.0
+        while True:
+            if time.monotonic() >= looked + _LOOK_EVERY_S:
+                looked = time.monotonic()
+                ports = {port.key: port for port in look() if port.device}
+                for key, port in ports.items():
+                    if key not in there and key not in self._running and key not in finished:
+                        self.start(port)
+                there = set(ports) | (there & set(self._running))
+            for event in self._waiting():
+                if event.what == "done" and event.port.key.startswith("serial "):
+                    finished.add(event.port.key)  # it comes and goes as it sleeps
+                yield event
+
+    def _waiting(self) -> Iterator[Event]:
+        try:
+            event = self._events.get(timeout=0.1)
+        except queue.Empty:
+            return
+        if event.what in ("done", "trouble", "again"):
+            self._running.pop(event.port.key, None)
+        yield event
+
+    def _flash(self, board: OneBoard) -> None:
+        tell = board.tell
+        try:
+            done = board.run()
+        except AlreadyDone:
+            tell("again")
+            return
+        except UserError as error:
+            self._fail(board.port, error)
+            return
+        except Exception as error:
+            self._fail(board.port, explain(error, board.port))
+            return
+        self._macs.add(done.dev_eui)
+        self.done.append(done)
+        tell(
+            "done", node=done.name, code=done.code, dev_eui=done.dev_eui.hex(), board=done.board, keys=done.keys.value,
+            seconds=done.seconds,
+        )  # fmt: skip
+
+    def _fail(self, port: Port, error: UserError) -> None:
+        self.failed.append((port, error))
+        kind = error.kind if isinstance(error, Trouble) else "unknown"
+        self._tell(port, "trouble", kind=kind, message=error.message, next_step=error.next_step)
+
+    def _not_seen(self, dev_eui: bytes) -> bool:
+        return dev_eui not in self._macs
+
+    def _tell(self, port: Port, what: str, **fields: Any) -> None:
+        self._events.put(Event(port, what, fields))
+
+    def _ask(self, port: Port, boards: list[Board]) -> str:
+        """In the thread of a board: the thread of `events` is asked."""
+        answers: queue.Queue[str | UserError] = queue.Queue()
+        fields = {"boards": [{"name": board.name, "title": board.title} for board in boards]}
+        self._events.put(Event(port, "question", fields, answers.put))
+        answer = answers.get()
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+
+class _Images:
+    """MicroPython for a board, each file read and checked once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read: dict[tuple[str, Path | None], MicroPythonImage] = {}
+
+    def __call__(self, board: Board, file: Path | None) -> MicroPythonImage:
+        from spatz.images.cache import image_for
+
+        key = (board.micropython.build, file)
+        with self._lock:
+            if key not in self._read:
+                self._read[key] = image_for(board, file)
+            return self._read[key]

@@ -1,0 +1,111 @@
+"""The parent's end of a worker: starts the process, speaks JSON lines with it, ends it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from spatz.flash.plan import Plan, Probe
+from spatz.troubles import Trouble, explain, trouble
+from spatz.usb import Port
+
+BAUDS = (921600, 460800, 115200)
+"""Speeds, from the one that is tried first; the slower ones for thin cables."""
+
+
+class WorkerSaid(Exception):  # noqa: N818  not an error of this process
+    """What went wrong in the worker, in the words of esptool, pyserial or the system."""
+
+
+class Link:
+    """One worker at one port. `tell` is called with what it says in between: waiting, slower, progress."""
+
+    def __init__(
+        self, port: Port, tell: Callable[[dict[str, Any]], None], *, bauds: Sequence[int] = BAUDS, wait_s: float = 60
+    ) -> None:
+        self._port = port
+        self._tell = tell
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "spatz.flash.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get("SPATZ_TRACEBACK") == "1" else subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        followed = port.key if not port.key.startswith("port ") else None
+        self._say(device=port.device, key=followed, baud=list(bauds), wait_s=wait_s)
+
+    def probe(self) -> Probe:
+        """Who is there. Raises Trouble."""
+        chip = self._hear("chip")
+        head = self._hear("read")
+        return Probe(
+            chip["chip"],
+            bytes.fromhex(chip["mac"]),
+            chip["flash_bytes"],
+            chip["revision"],
+            base64.b64decode(head["data"]),
+        )
+
+    def read(self, at: int, size: int) -> bytes:
+        """What lies in the flash. Raises Trouble."""
+        self._say(do="read", at=at, size=size)
+        return base64.b64decode(self._hear("read")["data"])
+
+    def write(self, plan: Plan) -> None:
+        """Write it and compare it. Raises Trouble."""
+        parts = [[at, base64.b64encode(data).decode()] for at, data in plan.parts]
+        self._say(do="write", parts=parts, nvs=plan.nvs, keys=plan.keys.written, erase_all=plan.erase_all)
+        self._hear("written")
+
+    def end(self) -> None:
+        """Reset the board and let go of the port."""
+        self._say(do="end")
+        self._hear("ended")
+        self._worker.wait()
+
+    def close(self) -> None:
+        """End the process, whatever it does. The board can be flashed again."""
+        with contextlib.suppress(OSError):
+            if self._worker.stdin:
+                self._worker.stdin.close()  # it ends by itself then
+        try:
+            self._worker.wait(2)
+        except subprocess.TimeoutExpired:
+            self._worker.kill()
+            self._worker.wait()
+        if self._worker.stdout:
+            self._worker.stdout.close()
+
+    def _say(self, **message: object) -> None:
+        assert self._worker.stdin  # noqa: S101
+        try:
+            self._worker.stdin.write(json.dumps(message) + "\n")
+            self._worker.stdin.flush()
+        except OSError:  # it has ended; what it said before tells why
+            return
+
+    def _hear(self, wanted: str) -> dict[str, Any]:
+        assert self._worker.stdout  # noqa: S101
+        while line := self._worker.stdout.readline():
+            try:
+                message = json.loads(line)
+            except ValueError:  # killed in the middle of a line
+                break
+            if message["t"] == wanted:
+                return message
+            if message["t"] == "trouble":
+                raise self._trouble(message)
+            self._tell(message)
+        raise trouble("unknown", why="the worker has ended")
+
+    def _trouble(self, message: dict[str, Any]) -> Trouble:
+        if message["kind"] == "port_gone":
+            return trouble("port_gone")
+        return explain(WorkerSaid(message["said"]), self._port)

@@ -1,0 +1,238 @@
+"""One board from "who are you" to its first sign of life. What the others do is nothing to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nest.errors import UserError
+from nest.i18n import tr
+
+from spatz.flash.life import wait_for_life
+from spatz.flash.link import BAUDS, Link
+from spatz.flash.plan import Keys, Probe, judge, layout_on, make_plan
+from spatz.flash.town import FlashTown
+from spatz.labels.shortcode import short_code
+from spatz.troubles import how_to_boot, trouble
+from spatz.usb import Port
+from spatz.wishes import Wishes
+
+if TYPE_CHECKING:
+    from spatz.catalogue import Board
+    from spatz.images.micropython_image import MicroPythonImage
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for, for every board. None: as the registry or the board's own manifest say, or as always."""
+
+    board: str | None = None
+    name: str | None = None
+    firmware: Path | None = None
+    changes: dict[str, Any] = field(default_factory=dict)  # fields of Wishes
+    take_over: bool = False
+    erase: bool = False
+    bauds: tuple[int, ...] = BAUDS
+    wait_s: float = 60  # for somebody to press the button
+    life_s: float = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at one port: what, and more about it; never a key. For `question`, `answer` is to be
+    called with a board's name, or with a UserError."""
+
+    port: Port
+    what: str
+    fields: dict[str, Any]
+    answer: Callable[[str | UserError], None] | None = None
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({"event": self.what, "port": self.port.device, **self.fields}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A node that lives."""
+
+    name: str
+    dev_eui: bytes
+    board: str
+    keys: Keys
+    seconds: float
+
+    @property
+    def code(self) -> str:
+        """Its short code."""
+        return short_code(self.dev_eui)
+
+
+Tell = Callable[..., None]
+Ask = Callable[[list["Board"]], str]
+ImageFor = Callable[["Board", Path | None], "MicroPythonImage"]
+
+
+class AlreadyDone(Exception):  # noqa: N818  not an error
+    """This board was flashed a moment ago (`spatz flash --watch`, and it was plugged in again)."""
+
+
+@dataclass(slots=True)
+class OneBoard:
+    """tell(what, **fields): what happens; ask(boards): which of them it is; image_for: MicroPython for a board."""
+
+    port: Port
+    request: Request
+    town: FlashTown
+    tell: Tell
+    ask: Ask
+    image_for: ImageFor
+    unseen: Callable[[bytes], bool] = lambda dev_eui: True
+    link: Link | None = None
+
+    def run(self) -> Done:
+        """Raises UserError (a Trouble mostly), AlreadyDone."""
+        began = time.monotonic()
+        link = self.link = Link(self.port, self._passed_on, bauds=self.request.bauds, wait_s=self.request.wait_s)
+        try:
+            probe = link.probe()
+            if not self.unseen(probe.dev_eui):
+                link.end()
+                raise AlreadyDone
+            self.tell("chip", chip=probe.chip, dev_eui=probe.dev_eui.hex(), flash_mb=probe.flash_bytes >> 20)
+            wishes, keys = self._write(link, probe)
+            self.tell("step", step="start", node=wishes.name)
+            link.end()
+        finally:
+            link.close()
+        self._live(wishes)
+        return Done(wishes.name, probe.dev_eui, wishes.board, keys, round(time.monotonic() - began, 1))
+
+    def _write(self, link: Link, probe: Probe) -> tuple[Wishes, Keys]:
+        from spatz.boards import load_board
+        from spatz.images.filesystem import node_files
+        from spatz.images.micropython_image import check_chip
+        from spatz.images.nvs_image import nvs_image
+
+        known = self.town.find(probe.dev_eui)
+        own, log = self._own_files(link, probe)
+        wished = (self.town.wishes(known.slug) if known else None) or own
+        board = load_board(self.request.board or self._board_of(probe, wished))
+        if board.module.chip != probe.chip:
+            raise _not_this_board(board, probe)
+        image = self.image_for(board, self.request.firmware)
+        check_chip(image, probe.chip, board.micropython.build)
+        layout = image.layout(probe.flash_bytes)
+        keys = judge(probe, layout, known, take_over=self.request.take_over, erase=self.request.erase)
+        wishes = replace(wished or Wishes("", board.name), board=board.name, **self.request.changes)
+        wishes, identity = self.town.keys(keys, probe.dev_eui, self.request.name, wishes)
+        self.tell(
+            "node", node=wishes.name, code=short_code(probe.dev_eui), board=board.name, keys=keys.value,
+            dev_eui=probe.dev_eui.hex(),
+        )  # fmt: skip
+        files = node_files(wishes)
+        nvs = nvs_image(identity, layout.nvs.size) if identity else None
+        plan = make_plan(keys, layout, image.parts(layout), nvs, _with_log(files, log, layout.vfs.size))
+        link.write(plan)
+        return wishes, keys
+
+    def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
+        """What a node that is there already says of itself, and its own log."""
+        from spatz.images.filesystem import LOG, MANIFEST, FilesystemDamaged, read_filesystem
+        from spatz.wishes import wishes_of
+
+        layout = layout_on(probe)
+        if layout is None or self.request.erase:
+            return None, {}
+
+        def read(at: int, size: int) -> bytes:
+            return link.read(layout.vfs.offset + at, size)
+
+        try:
+            files = read_filesystem(read, layout.vfs.size, only=(MANIFEST, LOG))
+        except FilesystemDamaged:
+            return None, {}
+        log = {path: data for path, data in files.items() if path.startswith(LOG + "/")}
+        try:
+            return wishes_of(json.dumps(json.loads(files[MANIFEST])["wishes"])), log
+        except (KeyError, ValueError, TypeError, UserError):
+            return None, log
+
+    def _board_of(self, probe: Probe, wished: Wishes | None) -> str:
+        """Which board it is: known, or the only one that it can be, or asked. Raises UserError."""
+        from spatz.boards import candidates
+
+        if wished is not None:
+            return wished.board
+        flash_mb = probe.flash_bytes >> 20 or None
+        usb_id = self.port.usb_id if self.port.vid else None
+        possible = candidates(usb_id, probe.chip, flash_mb) or candidates(None, probe.chip, flash_mb)
+        if not possible:
+            raise UserError(
+                tr("No board that Funkspatz knows has this chip: {chip}.", chip=probe.chip),
+                tr("See which it knows: spatz boards list"),
+            )
+        return possible[0].name if len(possible) == 1 else self.ask(possible)
+
+    def _live(self, wishes: Wishes) -> None:
+        from spatz.boards import load_board
+
+        board = load_board(wishes.board)
+        reset = board.bootloader.reset or "RST"
+
+        def waiting(kind: str) -> None:
+            what = trouble(kind, reset=reset)
+            self.tell("waiting", kind=kind, message=what.message, next_step=what.next_step)
+
+        wait_for_life(self.port, wishes.name, self.request.life_s, waiting=waiting, reset=reset)
+
+    def _passed_on(self, message: dict[str, Any]) -> None:
+        """What the worker says in between."""
+        kind = message["t"]
+        if kind == "progress":
+            self.tell("progress", done=message["done"], total=message["total"])
+        elif kind == "slower":
+            self.tell("slower", baud=message["baud"])
+        elif kind == "waiting":
+            self._tell_waiting(message)
+
+    def _tell_waiting(self, message: dict[str, Any]) -> None:
+        from spatz.boards import candidates, load_board
+        from spatz.flash.link import WorkerSaid
+        from spatz.troubles import explain
+
+        board = None
+        if self.request.board:
+            board = load_board(self.request.board)
+        else:
+            possible = candidates(self.port.usb_id if self.port.vid else None)
+            board = possible[0] if len({how_to_boot(one) for one in possible}) == 1 else None
+        if message["kind"] == "port_gone":
+            what = trouble("port_gone")
+        else:
+            what = explain(WorkerSaid(message["said"]), self.port, board)
+        self.tell("waiting", kind=what.kind, message=what.message, next_step=what.next_step)
+
+
+def _with_log(files: dict[str, bytes], log: dict[str, bytes], size: int) -> bytes:
+    """The filesystem with the node's log in it; without, should there be no room for both."""
+    from spatz.images.filesystem import filesystem_image
+    from spatz.troubles import Trouble
+
+    try:
+        return filesystem_image({**log, **files}, size)
+    except Trouble:
+        if not log:
+            raise
+        return filesystem_image(files, size)
+
+
+def _not_this_board(board: Board, probe: Probe) -> UserError:
+    return UserError(
+        tr("{board} has another chip than this board: {chip}.", board=board.title, chip=probe.chip),
+        tr("Choose another: spatz boards list"),
+    )

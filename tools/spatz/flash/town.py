@@ -1,0 +1,105 @@
+"""The town's side of flashing: names, wishes and keys, each in the registry before it is on a board."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nest.errors import UserError
+from nest.i18n import tr
+
+from spatz.flash.plan import Keys
+from spatz.names import free_name
+from spatz.wishes import Wishes, wishes_of
+
+if TYPE_CHECKING:
+    from nest.registry import Provisioned
+
+    from spatz.images.nvs_image import Identity
+
+TOWN = "SPATZ_TOWN"
+"""Environment variable: the town's folder, for commands that are not told."""
+
+
+def town_folder(given: Path | None) -> Path:
+    """The town that is meant: as said, else SPATZ_TOWN, else the current folder. Raises UserError: none."""
+    from nest.town import SETTINGS_FILE
+
+    if given is not None:
+        return given
+    if said := os.environ.get(TOWN):
+        return Path(said)
+    if Path(SETTINGS_FILE).is_file():
+        return Path()
+    raise UserError(
+        tr("Which town do the nodes belong to?"),
+        tr("Say it with --town FOLDER. A new one: nest init mytown"),
+    )
+
+
+class FlashTown:
+    """A town's registry, for many boards at once. Close it at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UserError: no town there, or its database cannot be opened."""
+        from nest.archive.database import open_database
+        from nest.registry import Registry
+        from nest.town import load
+
+        town = load(folder)
+        self._join_eui = town.join_eui
+        self._engine = open_database(town.database)
+        self._registry = Registry(self._engine)
+        self._lock = threading.Lock()  # a name is free until it is taken
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def find(self, dev_eui: bytes) -> Provisioned | None:
+        """What the town knows of that chip."""
+        return self._registry.find(dev_eui)
+
+    def wishes(self, slug: str) -> Wishes | None:
+        """What is wished of that node; None when nothing was, or nobody can read it any more."""
+        try:
+            said = self._registry.wishes(slug)
+            return wishes_of(said) if said else None
+        except UserError:
+            return None
+
+    def keys(self, keys: Keys, dev_eui: bytes, slug: str | None, wishes: Wishes) -> tuple[Wishes, Identity | None]:
+        """Register the board, or find it registered. Everything is in the registry when this returns.
+
+        slug: None for the name it has, or a free one.
+        Returns the wishes with the name that it has now, and what is to be written to its NVS; None: it stays.
+
+        Raises UserError: the name is taken or cannot be one, the node was retired.
+        """
+        from dataclasses import replace
+
+        from spatz.images.nvs_image import Identity
+
+        with self._lock:
+            known = self._registry.find(dev_eui)
+            slug = slug or (known.slug if known else self._free_name(dev_eui))
+            wishes = replace(wishes, name=slug)
+            wishes.config()  # a wish that cannot be is refused before anything is written
+            node = self._registry.provision(dev_eui, self._join_eui, slug=slug, wishes=wishes.to_json())
+            if keys is Keys.KEPT:
+                return wishes, None
+            if keys is Keys.ERASED and not node.new:
+                node = self._registry.rotate(slug)
+            first = node.dev_nonce if node.new else self._registry.written_again(slug)
+        return wishes, Identity(node.dev_eui, node.join_eui, node.app_key, first)
+
+    def _free_name(self, dev_eui: bytes) -> str:
+        """Its old one if it was here before, for its readings hang on it; else the first that nobody has or had."""
+        from nest.archive.schema import nodes
+        from sqlalchemy import select
+
+        with self._engine.connect() as connection:
+            was = connection.scalar(select(nodes.c.slug).where(nodes.c.dev_eui == dev_eui.hex()))
+        return was or free_name({node.slug for node in self._registry.list()} | {*self._registry.removed_slugs()})
