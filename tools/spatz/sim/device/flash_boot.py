@@ -20,16 +20,15 @@ import random
 import select
 import sys
 import termios
-
-import vfs
+import time
 
 import board
 import esp32  # noqa: F401 - what the firmware imports is there before its own filesystem is
-import machine
+import machine  # noqa: F401
 import onewire  # noqa: F401
 import pins  # noqa: F401 - what the emulator imports later
 import serial_line  # noqa: F401
-import time
+import vfs
 import weather  # noqa: F401
 from fault import SimFault
 from flash_file import Chip, Partition
