@@ -11,7 +11,7 @@ import typer
 from nest.errors import UserError, run_command
 from nest.i18n import take_language, tr
 
-from spatz import cli_attached
+from spatz import cli_attached, cli_labels
 from spatz.boards import boards_app
 from spatz.cli_firmware import firmware_app
 from spatz.cli_flash import add_flash
@@ -28,6 +28,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(boards_app, name="boards")
+app.command(help=tr("A sheet of labels for nodes, with QR codes and without any secret."), epilog=cli_labels.EPILOG)(
+    cli_labels.labels
+)
 cli_attached.add_to(app)
 app.add_typer(firmware_app, name="firmware")
 add_flash(app)
