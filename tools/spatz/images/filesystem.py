@@ -29,6 +29,8 @@ HASH_DIGITS = 16
 
 _PARAMETERS: Any = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size": 32, "name_max": 255}
 _DISK_VERSION = 0x00020000
+_FOLDER = 2  # LFS_TYPE_DIR
+_DEEPEST = 16
 _NO_SPACE = -28  # LFS_ERR_NOSPC
 
 
@@ -142,9 +144,11 @@ def _paths(fs: LittleFS, wanted: tuple[str, ...]) -> list[str]:
         folder = folders.pop()
         for entry in fs.scandir(folder or "/"):
             path = f"{folder}/{entry.name}".lstrip("/")
-            if wanted and not any(_under(path, one) or (entry.type == 2 and _under(one, path)) for one in wanted):
+            if wanted and not any(_under(path, one) or (entry.type == _FOLDER and _under(one, path)) for one in wanted):
                 continue
-            (folders if entry.type == 2 else found).append(path)
+            (folders if entry.type == _FOLDER else found).append(path)
+            if path.count("/") > _DEEPEST:  # damaged: a folder that is in itself
+                raise FilesystemDamaged(path)
     return sorted(found)
 
 

@@ -29,6 +29,10 @@ _HEADER = 24
 _MOST_SEGMENTS = 16
 _CHECKSUM_SEED = 0xEF
 _BANNER = re.compile(rb"v(\d+\.\d+(?:\.\d+)?)[^\0\n ]{0,40} on \d{4}-\d\d-\d\d")
+_NUMBERS = re.compile(rb"v(\d+\.\d+(?:\.\d+)?)")
+_DESCRIBED_AT = _HEADER + 8  # first in the first segment
+_DESCRIPTION = struct.Struct("<I12x32s32s")
+_DESCRIPTION_MAGIC = 0xABCD5432
 _MIB = 1 << 20
 _WIDEST = 1 << 31
 
@@ -104,16 +108,15 @@ def image_of(data: bytes, name: str) -> MicroPythonImage:
             raise _Damaged(tr("its parts are for different chips"))
         if app_bytes > app.size:
             raise _Damaged(tr("its program is larger than its place"))
+        version = _version(data[app.offset - start : app.offset - start + app_bytes])
     except _Damaged as damaged:
         raise _bad(name, str(damaged)) from None
     except Trouble:  # of the table, which has another name there
         raise _bad(name, tr("its partition table is missing or damaged")) from None
-    program = data[app.offset - start : app.offset - start + app_bytes]
-    said = _BANNER.search(program)
     return MicroPythonImage(
         chip=chip,
         start=start,
-        version=said[1].decode() if said else "",
+        version=version,
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
         table=table,
@@ -166,6 +169,19 @@ def _program(data: bytes, at: int, end: int) -> tuple[int, int]:
     if data[position - 1] != checksum or not hmac.compare_digest(digest, data[position : position + 32]):
         raise _Damaged(tr("a byte of it is wrong"))
     return chip_id, position + 32 - at
+
+
+def _version(program: bytes) -> str:
+    """What MicroPython greets with, else what ESP-IDF's description of a program says (esp_app_desc_t); "" for neither.
+
+    Raises _Damaged: it is something else than MicroPython.
+    """
+    magic, version, project = _DESCRIPTION.unpack(program[_DESCRIBED_AT:][: _DESCRIPTION.size].ljust(_DESCRIPTION.size))
+    described = magic == _DESCRIPTION_MAGIC and project.rstrip(b"\0") == b"micropython"
+    if not described and b"MicroPython" not in program:
+        raise _Damaged(tr("it is another program"))
+    said = _BANNER.search(program) or (described and _NUMBERS.match(version))
+    return said[1].decode() if said else ""
 
 
 def _xor(data: bytes) -> int:
