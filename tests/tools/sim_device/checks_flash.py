@@ -1,4 +1,4 @@
-# ruff: noqa: PT018 - a check is no pytest function
+# ruff: noqa: PT017, PT018 - a check is no pytest function
 """The flash file as littlefs sees it, and NVS in ESP-IDF's pages: every value old or new after a power cut."""
 
 import os
@@ -14,12 +14,12 @@ FILE = "/tmp/checks_flash.{}.bin".format(int.from_bytes(os.urandom(6), "little")
 HOST = vfs.mount()[0][0]
 
 
-class Cut(Exception):
+class CutError(Exception):
     pass
 
 
 def _gone():
-    raise Cut
+    raise CutError
 
 
 class Owner:
@@ -30,10 +30,10 @@ class Owner:
 
     def end(self, event):
         assert event == {"event": "power_cut"}
-        raise Cut
+        raise CutError
 
     def chance(self, below):
-        return random.randrange(below)
+        return random.randrange(below)  # noqa: S311
 
 
 def _chip(content=None, on_cut=_gone):
@@ -43,8 +43,7 @@ def _chip(content=None, on_cut=_gone):
 
 
 def _again(on_cut=_gone):
-    chip = Chip(HOST, FILE, SIZE, None, on_cut)
-    return chip
+    return Chip(HOST, FILE, SIZE, None, on_cut)
 
 
 def _content():
@@ -73,7 +72,7 @@ def check_a_cut_stops_in_the_middle():
             chip.erase(0)
             chip.program(0, b"\x01\x02\x03\x04\x05")
             assert limit > 5
-        except Cut:
+        except CutError:
             assert limit <= 5
         assert chip.read(0, 6) == (b"\x01\x02\x03\x04\x05"[:limit] + b"\xff" * 6)[:6]
     chip = _chip(bytes(SIZE))
@@ -81,13 +80,13 @@ def check_a_cut_stops_in_the_middle():
     try:
         chip.erase(4096)
         raise AssertionError
-    except Cut:
+    except CutError:
         pass
     assert chip.read(4096, 102) == b"\xff" * 100 + b"\0\0"
     try:
         chip.program(0, b"\1")
         raise AssertionError("the power is gone")
-    except Cut:
+    except CutError:
         pass
 
 
@@ -105,7 +104,7 @@ def check_a_cut_from_outside_counts_down_in_its_file():
     try:
         chip.program(10, bytes(9))
         raise AssertionError
-    except Cut:
+    except CutError:
         pass
     assert chip.read(10, 9) == bytes(7) + b"\xff\xff"
     os.remove(folder + "/cut.json")
@@ -120,12 +119,12 @@ def check_littlefs_on_it():
     vfs.mount(vfs.VfsLfs2(partition), "/flash_check")
     try:
         for turn in range(30):
-            with open("/flash_check/x{}".format(turn % 3), "w") as file:
+            with open(f"/flash_check/x{turn % 3}", "w") as file:
                 file.write(str(turn) * 300)
         vfs.umount("/flash_check")
         vfs.mount(vfs.VfsLfs2(Partition(_again(), 0x4000, 0x8000)), "/flash_check")
         for turn in range(27, 30):
-            with open("/flash_check/x{}".format(turn % 3)) as file:
+            with open(f"/flash_check/x{turn % 3}") as file:
                 assert file.read() == str(turn) * 300
     finally:
         vfs.umount("/flash_check")
@@ -175,7 +174,7 @@ def check_ten_thousand_writes():
     flash, owner = PagedFlash(chip, 0x9000, 0x6000), Owner()
     flash.change(owner, "spatz", "app_key", _blob(range(16)))
     for turn in range(10000):
-        flash.change(owner, "spatz", "state{}".format(turn & 1), _blob(turn.to_bytes(4, "big") * (100 + turn % 50)))
+        flash.change(owner, "spatz", f"state{turn & 1}", _blob(turn.to_bytes(4, "big") * (100 + turn % 50)))
     assert PagedFlash(chip, 0x9000, 0x6000).live == flash.live
     assert flash.live["spatz"]["app_key"] == _blob(range(16))
     assert flash.wear["spatz/state1"] == 5000
@@ -187,7 +186,7 @@ def check_a_full_partition_says_so_and_keeps_what_it_has():
     flash, owner = PagedFlash(chip, 0, 0x3000), Owner()
     values = {}
     for turn in range(500):
-        key = "k{}".format(turn)
+        key = f"k{turn}"
         try:
             flash.change(owner, "a", key, {"i32": turn})
             values[key] = {"i32": turn}
@@ -213,12 +212,12 @@ def check_a_large_blob_goes_over_pages():
     for turn in range(60):
         data = bytes([turn]) * (3990 - turn)
         flash.change(owner, "a", "big", _blob(data))
-        flash.change(owner, "a", "i{}".format(turn % 7), {"i32": turn})
+        flash.change(owner, "a", f"i{turn % 7}", {"i32": turn})
         assert PagedFlash(chip, 0, 0x6000).live == flash.live, turn
 
 
 def _step(model, chance):
-    key = "k{}".format(chance.randrange(6))
+    key = f"k{chance.randrange(6)}"
     kind = chance.randrange(10)
     if kind == 0:
         return key, None
@@ -255,7 +254,7 @@ def check_cuts_leave_the_old_value_or_the_new_one():
                 model[key] = entry
             except OSError as error:
                 assert error.args[0] == -0x1105, (seed, error)
-            except Cut:
+            except CutError:
                 cuts += 1
                 while True:
                     chip = _again()
@@ -263,7 +262,7 @@ def check_cuts_leave_the_old_value_or_the_new_one():
                     try:
                         flash = PagedFlash(chip, 0x1000, pages * SECTOR)
                         break
-                    except Cut:
+                    except CutError:
                         pass
                 found = flash.live.get("s", {}).get(key)
                 assert found in (before, entry), (seed, key, before, entry, found)
@@ -284,7 +283,7 @@ def check_rubbish_raises_nothing():
             chip = _chip()
             flash = PagedFlash(chip, 0, 0x3000)
             for key in range(20):
-                flash.change(Owner(), "s", "k{}".format(key % 9), _blob(bytes(chance.randrange(500))))
+                flash.change(Owner(), "s", f"k{key % 9}", _blob(bytes(chance.randrange(500))))
             content = bytearray(_content())
         for _ in range(1 + chance.randrange(200)):
             content[chance.randrange(0x3000)] = chance.randrange(256)
