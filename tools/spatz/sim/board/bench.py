@@ -104,10 +104,11 @@ class VirtualBoard:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings.write(self.folder)
         self._over = False
+        places = [str(_TOOLS), str(_TOOLS.parent / "gateway"), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "spatz.sim.board.process", str(self.folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(self.folder / "errors.txt").open("wb"),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_TOOLS), str(_TOOLS.parent / "gateway"), *filter(None, [os.environ.get("PYTHONPATH")])])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()

@@ -4,7 +4,7 @@ The unix port differs from a chip in what it does with its console; here that is
 
 | a chip | the unix port | so |
 | --- | --- | --- |
-| its UART keeps what comes while a program runs | forgets it when it goes back to its prompt | input is held back until it waits for some |
+| what comes while a program runs waits in its UART | is forgotten at the next prompt | it waits here |
 | Ctrl-C interrupts | a signal, by the terminal | it is sent on at once |
 | prints CR LF | LF | CR is put in |
 | soft reset by Ctrl-D | the process ends | it is started again, and put into the raw REPL when it was in it |

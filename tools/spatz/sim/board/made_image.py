@@ -131,5 +131,6 @@ def _description(version: str) -> bytes:
     """esp_app_desc_t: 256 bytes at the start of the first segment."""
     return struct.pack(
         "<IIII32s32s16s16s32s32s80s",
-        _APP_DESCRIPTION, 0, 0, 0, version.encode(), b"micropython", b"12:00:00", b"Jan  1 2026", b"v5.5.1", bytes(32), b"",
+        _APP_DESCRIPTION, 0, 0, 0, version.encode(), b"micropython", b"12:00:00", b"Jan  1 2026", b"v5.5.1",
+        bytes(32), b"",
     )  # fmt: skip

@@ -3,16 +3,16 @@
 | state | what happens | then |
 | --- | --- | --- |
 | off | power_on, or plug | rom when BOOT is held, else boot |
-| any but off | power_cut, unplug without a battery, or the bytes of cut_after are used up | off: the port is gone, RTC memory too |
-| running, asleep | a SYNC of esptool comes: it pulled EN and IO0 (a pty has neither DTR nor RTS) | rom; not with no_auto_reset |
+| any but off | power_cut, unplug without a battery, cut_after is used up | off: port and RTC memory are gone |
 | any but off | press_reset | rom when BOOT is held, else boot |
-| rom | told to run, or the last program closes the port (esptool's reset) | boot; not while BOOT is held, or with stays_in_boot |
+| any but rom, off | esptool's SYNC: it pulls EN and IO0 (a pty has neither) | rom; not with no_auto_reset |
+| rom | told to run, or the last program closes the port | boot; not while BOOT is held, or with stays_in_boot |
 | boot | bootcheck finds what is in the flash good | running: MicroPython |
 | boot | it does not | rebooting: says why, again and again |
 | running | machine.reset(), the watchdog, a crash | boot |
 | running | deep sleep | asleep; with USB in the chip the port is gone |
 | running | Ctrl-D at the prompt | running: soft reset, in the raw REPL without main.py |
-| running | exit status 9: the bytes of cut_after are used up | off |
+| running | exit status 9: cut_after is used up | off |
 | asleep | its time has come | boot |
 
 Orders: power_cut, power_on, press_reset, hold_boot, release_boot, unplug, plug, usb_power {on}, fault {NAME: VALUE …},
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import select
 import signal
 import sys
@@ -35,19 +34,19 @@ from typing import Any
 from spatz.sim import micropython, nodes
 from spatz.sim.airserver import monotonic_us
 from spatz.sim.board import bootcheck, romtext
-from spatz.sim.board.chip import CTRL_C, Chip
+from spatz.sim.board.cable import AT_THE_CABLE, Cable
+from spatz.sim.board.chip import Chip
 from spatz.sim.board.nor import NorFlash, PowerGone
-from spatz.sim.board.rom import FRAME_END, SYNC_HEAD, Rom
+from spatz.sim.board.rom import Rom
 from spatz.sim.board.settings import Settings
-from spatz.sim.board.usbport import HungUp, UsbPort, garbled
+from spatz.sim.board.usbport import HungUp
 from spatz.sim.supervisor import CRASH_PAUSE_S, DEVICE_DIR, START_LEAD_US
 
 MICROPYTHON_BAUD = 115200
 POWER_CUT_STATUS = 9
 _REBOOT_EVERY_S = 0.4
 _REAPPEARS_S = 0.2
-_QUIET_S = 1.0
-_NONSENSE = b"\xc0OHAI\xc0\xdb\x55\x7e"
+_FEED_S = 0.004
 
 
 class Board:
@@ -62,18 +61,13 @@ class Board:
         self._flash = NorFlash(self._flash_file, settings.flash_bytes)
         self._cut_file = self._folder.path / "cut.json"
         self._cut_file.unlink(missing_ok=True)
-        said = {name: getattr(settings.usb, name) for name in settings.usb.__dataclass_fields__}
-        registry_file = Path(settings.registry) / f"{settings.name}.port.json"
-        self._port = UsbPort(registry_file, said, settings.baud_limit_bytes_per_s)
-        self._native = settings.usb.vid == 0x303A
-        self._chance = random.Random(settings.seed)  # noqa: S311  noise on a line
+        self._cable = Cable(settings, self.faults, lambda device: self._tell("registered", device=device))
         self._chip: Chip | None = None
         self._rom: Rom | None = None
-        self._baud = MICROPYTHON_BAUD
+        self._regions: bootcheck.Started | None = None
         self._plugged, self._usb_on, self._boot_held = True, True, False
         self._anew_by_sync = False
-        self._in, self._orders, self._line = b"", b"", b""
-        self._stale_since: float | None = None
+        self._orders, self._line = b"", b""
         self._timer: tuple[float, Any] | None = None
         self._boots = self._crashes = 0
         self._stop = False
@@ -92,13 +86,14 @@ class Board:
             self._tell("ended")
 
     def _turn(self) -> None:
+        port = self._cable.port
         reading, writing, due = [0], [], [] if self._timer is None else [self._timer[0]]
         if self._chip:
             reading.append(self._chip.descriptor)
             if self._chip.feed():
-                due.append(time.monotonic() + 0.005)
-        if self._port.is_open:
-            descriptor, read, write, again = self._port.waits()
+                due.append(time.monotonic() + _FEED_S)
+        if port.is_open:
+            descriptor, read, write, again = port.waits()
             reading += [descriptor] * read
             writing += [descriptor] * (write and again is None)
             due += [again] if again is not None else []
@@ -106,9 +101,9 @@ class Board:
         ready = select.select(reading, writing, [], wait)[0]
         if 0 in ready:
             self._read_orders()
-        if self._port.is_open:
-            self._port.flush()
-            if self._port.waits()[0] in ready:
+        if port.is_open:
+            port.flush()
+            if port.waits()[0] in ready:
                 self._read_port()
         if self._chip and self._chip.descriptor in ready:
             self._read_chip(self._chip)
@@ -151,23 +146,25 @@ class Board:
             case "unplug":
                 self._plugged = False
                 if self.settings.battery:
-                    self._port_away()
+                    self._cable.unplug()
+                    self._write_usb()
                 else:
                     self._cut()
             case "plug":
                 self._plugged = True
-                self._power_on() if self.state == "off" else self._port_here()
+                self._write_usb()
+                self._power_on() if self.state == "off" else self._cable_here()
             case "usb_power":
                 self._usb_on = order["on"]
                 self._write_usb()
             case "fault":
                 self.faults.update(order)
-                if self._port.is_open or set(order) & {"no_permission", "no_driver", "charge_only"}:
-                    self._port_away()
-                    self._port_here()
+                if self.state != "off" and AT_THE_CABLE & set(order):
+                    self._cable.unplug()
+                    self._cable_here()
             case "cut_after":
-                self._flash.budget = order["bytes"]
                 nodes.write(self._cut_file, json.dumps(order["bytes"]))
+                self._flash.budget = order["bytes"]
                 self._flash.on_spent = lambda left: nodes.write(self._cut_file, json.dumps(left))
             case "stop":
                 self._stop = True
@@ -178,12 +175,13 @@ class Board:
 
     def _power_on(self) -> None:
         if self.state == "off":
-            self._port_here()
+            self._cable_here()
             self._reset("power_on")
 
     def _cut(self) -> None:
-        self._power_off()
-        self._tell("cut")
+        if self.state != "off":
+            self._power_off()
+            self._tell("cut")
 
     def _power_off(self) -> None:
         self._halt()
@@ -191,189 +189,135 @@ class Board:
         self._folder.rtc.unlink(missing_ok=True)
         self._flash.budget = None
         self._cut_file.unlink(missing_ok=True)
-        self._port_away()
+        self._cable.unplug()
 
     def _halt(self) -> None:
         """Whatever the chip is doing ends here."""
         self._timer = None
         self._rom = None
-        self._in = b""
         if self._chip:
             self._chip.kill()
             self._chip = None
 
-    def _port_here(self) -> None:
-        if self._port.is_open or not self._plugged or self.faults.get("charge_only"):
-            return
-        if self.faults.get("no_driver"):
-            self._port.say("")
-        else:
-            self._port.open()
-            if self.faults.get("no_permission"):
-                self._port.say(self._port.forbid())
-        self._tell("registered", device=self._port.device)
+    def _cable_here(self) -> None:
+        if self._plugged:
+            self._cable.plug()
 
-    def _port_away(self) -> None:
-        self._port.close()
-
-    def _reset(self, cause: str, *, into_rom: bool = False) -> None:
-        """EN, the watchdog or the program: the chip starts anew."""
+    def _reset(self, cause: str, *, by_host: bool = False) -> None:
+        """EN (which is a power-on to the chip), the watchdog or the program: the chip starts anew. `by_host`: it pulled
+        IO0 as well."""
         if self.state == "off" and cause != "power_on":
             return
-        was_off = self.state == "off"
-        self._halt()
-        if not was_off or not self._boots:
+        if self.state != "off":
             self._tell("reset")
-        if into_rom or self._boot_held:
-            self._enter_rom(said=not into_rom)
+            self._cable.after_reset()
+        self._halt()
+        if cause == "power_on":
+            self._folder.rtc.unlink(missing_ok=True)
+        if by_host or self._boot_held:
+            self._enter_rom(said=not by_host)
         else:
-            self._boot(cause, renamed=not was_off)
+            self._boot(cause)
 
     # the boot loader
 
     def _enter_rom(self, *, said: bool) -> None:
         """`said`: it tells what it waits for; a program that resets it throws that away."""
         self.state = "rom"
-        self._folder.rtc.unlink(missing_ok=True)
-        self._port_here()
-        self._baud = self._port.speed or MICROPYTHON_BAUD if self._port.is_open else MICROPYTHON_BAUD
+        self._cable_here()
+        self._cable.baud = self._cable.speed or MICROPYTHON_BAUD
         self._anew_by_sync = False
+        if self._flash.budget is not None:
+            self._flash.budget = json.loads(
+                self._cut_file.read_text(encoding="utf-8")
+            )  # MicroPython may have spent some
         self._rom = Rom(
             self.settings.chip,
             bytes.fromhex(self.settings.mac),
             self._flash,
-            native_usb=self._native,
+            native_usb=self._cable.native,
             unknown=bool(self.faults.get("old_revision")),
         )
         if said:
-            self._send(romtext.download(self.settings.chip))
+            self._cable.send(romtext.download(self.settings.chip))
         self._tell("rom")
 
     def _leave_rom(self) -> None:
         if self._boot_held or self.faults.get("stays_in_boot"):
             self._anew_by_sync = not self.faults.get("no_auto_reset")
-            self._send(romtext.download(self.settings.chip))
+            self._cable.send(romtext.download(self.settings.chip))
         else:
             self._reset("power_on")
 
-    def _serve_rom(self, rom: Rom) -> None:
-        self._port.watch_close(on=True)
-        while self._rom is rom:
-            start = self._in.find(FRAME_END)
-            if start < 0:
-                self._in = b""
-                return
-            end = self._in.find(FRAME_END, start + 1)
-            if end < 0:
-                self._in = self._in[start:]
-                return
-            frame, self._in = self._in[start : end + 1], self._in[end + (end > start + 1) :]
-            if len(frame) == 2:
-                continue
+    def _serve_rom(self, rom: Rom, data: bytes) -> None:
+        self._cable.port.watch_close(on=True)
+        for frame in rom.frames(data):
             try:
-                self._send(rom.receive(frame))
+                self._cable.send(rom.receive(frame))
             except PowerGone:
                 self._cut()
                 return
             if rom.baud:
-                self._baud, rom.baud = rom.baud, None
+                self._cable.baud, rom.baud = rom.baud, None
             if rom.ended:
                 rom.ended = False
                 self._leave_rom()
+                return
 
     # the port
 
-    def _send(self, data: bytes) -> None:
-        if self._port.is_open and data:
-            self._port.write(garbled(data, self._chance) if self._garbles() else data)
-
-    def _garbles(self) -> bool:
-        """Whether both ends run at different speeds, or faster than the cable can carry."""
-        speed = self._port.speed
-        if speed is None:
-            return False
-        return speed > self.faults.get("max_baud", speed) or (not self._native and speed != self._baud)
-
     def _read_port(self) -> None:
         try:
-            data = self._port.read()
+            data, sync = self._cable.receive()
         except HungUp:
-            self._stale_since = None
-            self.faults.pop("stale_stub", None)
-            if self.state == "rom":
+            self._cable.hung_up()
+            if self._rom:
                 self._leave_rom()
             return
-        if not data:
-            return
-        wants_rom = SYNC_HEAD in self._in[-len(SYNC_HEAD) :] + data
-        if wants_rom and self._is_stale():
-            self._port.watch_close(on=True)
-            self._send(_NONSENSE)
-            return
-        if self.state == "rom" and self._rom:
-            if wants_rom and self._anew_by_sync:
+        pulled = sync and not self.faults.get("no_auto_reset")
+        if self._rom:
+            if pulled and self._anew_by_sync:
                 self._enter_rom(said=False)
-            if self._garbles():
-                data = garbled(data, self._chance)
-            self._in += data
-            self._serve_rom(self._rom)
-            return
-        seen = self._in + data
-        self._in = seen[-len(SYNC_HEAD) + 1 :]
-        if SYNC_HEAD in seen and not self.faults.get("no_auto_reset"):
-            self._reset("power_on", into_rom=True)
-            if self._rom:
-                self._in = seen[seen.index(SYNC_HEAD) :]
-                self._serve_rom(self._rom)
+            self._serve_rom(self._rom, data)
+        elif pulled:
+            self._reset("power_on", by_host=True)
+            assert self._rom  # noqa: S101  _reset has made it
+            self._serve_rom(self._rom, data)
         elif self._chip:
-            self._chip.write(self._heard(garbled(data, self._chance) if self._garbles() else data))
+            self._chip.write(self._cable.heard(data))
 
-    def _is_stale(self) -> bool:
-        if not self.faults.get("stale_stub"):
-            return False
-        now = time.monotonic()
-        if self._stale_since is not None and now - self._stale_since > _QUIET_S:
-            self.faults.pop("stale_stub")
-            return False
-        self._stale_since = now
-        return True
-
-    def _heard(self, data: bytes) -> bytes:
-        """Without the Ctrl-C that a busy program does not notice."""
-        ignored = min(self.faults.get("busy_repl", 0), data.count(CTRL_C))
-        if ignored:
-            self.faults["busy_repl"] -= ignored
-            data = data.replace(CTRL_C, b"", ignored)
-        return data
+    def _print(self, data: bytes, *, lines: bool = True) -> None:
+        self._cable.send(data)
+        if lines:
+            *whole, self._line = (self._line + data).split(b"\n")
+            for line in whole:
+                self._tell("line", text=line.decode("utf-8", "replace").rstrip())
 
     # MicroPython
 
-    def _boot(self, cause: str, *, renamed: bool) -> None:
-        self._baud = MICROPYTHON_BAUD
-        self._port.watch_close(on=False)
-        if renamed and self._port.is_open and self.faults.get("renames_port"):
-            self._port.rename()
-            self._tell("registered", device=self._port.device)
-        self._port_here()
-        if self.faults.get("boot_loop"):
-            self._say_again(romtext.reset(self.settings.chip, "wdt") + romtext.PSRAM_WRONG)
-            self._tell("refused", why="boot_loop")
-            return
+    def _boot(self, cause: str) -> None:
+        chip = self.settings.chip
+        self._cable.baud = MICROPYTHON_BAUD
+        self._cable_here()
         try:
-            regions = bootcheck.check(self._flash.read, self.settings.chip, self.settings.flash_bytes)
+            if self.faults.get("boot_loop"):
+                raise bootcheck.BootError(romtext.PSRAM_WRONG)
+            self._regions = bootcheck.check(self._flash.read, chip, self.settings.flash_bytes)
         except bootcheck.BootError as error:
             self._tell("refused", why=str(error))
-            self._say_again(romtext.reset(self.settings.chip, "wdt") + f"{error}\r\n".encode() * 3)
+            self._say_again(romtext.reset(chip, "wdt") + f"{error}\r\n".encode() * 3)
             return
-        self._print(romtext.reset(self.settings.chip, cause))
-        self._start(cause, regions, no_main=False)
+        self._print(romtext.reset(chip, cause))
+        self._start(cause, self._regions)
 
     def _say_again(self, text: bytes) -> None:
         self.state = "rebooting"
         self._print(text)
         self._in_s(_REBOOT_EVERY_S, lambda: self._say_again(text))
 
-    def _start(self, cause: str, regions: bootcheck.Started, *, no_main: bool, wake_at_us: int | None = None) -> None:
+    def _start(
+        self, cause: str, regions: bootcheck.Started, *, no_main: bool = False, wake_at_us: int | None = None
+    ) -> None:
         settings = self.settings
         world = nodes.world(
             settings.node(), self._folder, settings.air, cause=cause, boot=self._boots, wake_at_us=wake_at_us,
@@ -391,7 +335,6 @@ class Board:
         self._write_usb()
         self._folder.power.unlink(missing_ok=True)
         self._boots += 1
-        self._regions = regions
         self.state = "running"
         environment = {
             "PATH": os.environ.get("PATH", ""),
@@ -415,19 +358,12 @@ class Board:
         if data is None:
             self._chip_ended(chip)
 
-    def _print(self, data: bytes, *, lines: bool = True) -> None:
-        self._send(data)
-        if lines:
-            *whole, self._line = (self._line + data).split(b"\n")
-            for line in whole:
-                self._tell("line", text=line.decode("utf-8", "replace").rstrip())
-
     def _chip_ended(self, chip: Chip) -> None:
         chip.kill()
         self._chip = None
         status = chip.ended()
         try:
-            said = json.loads(self._folder.power.read_text(encoding="utf-8"))
+            said: dict[str, Any] = json.loads(self._folder.power.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             said = {"event": "soft_reset" if status == 0 else "crashed"}
         event = "cut" if status == POWER_CUT_STATUS else said["event"]
@@ -437,7 +373,7 @@ class Board:
                 self._cut()
             case "deepsleep":
                 self._sleep(said.get("wake_at_us"))
-            case "soft_reset":
+            case "soft_reset" if self._regions:
                 self._tell("reset")
                 self._print(b"MPY: soft reboot\r\n")
                 self._start("soft", self._regions, no_main=chip.raw)
@@ -453,20 +389,21 @@ class Board:
         self.state = "asleep"
         seconds = None if wake_at_us is None else max(wake_at_us - monotonic_us(), 0) / 1e6
         self._tell("sleep", seconds=seconds)
-        if self._native:
-            self._port_away()
+        if self._cable.native:
+            self._cable.unplug()
         if wake_at_us is not None and seconds is not None:
             self._in_s(max(seconds - START_LEAD_US / 1e6, 0), lambda: self._wake(wake_at_us))
 
     def _wake(self, wake_at_us: int) -> None:
-        self._port_here()
-        self._print(romtext.reset(self.settings.chip, "deepsleep"))
-        self._start("deepsleep", self._regions, no_main=False, wake_at_us=wake_at_us)
+        if self._regions:
+            self._cable_here()
+            self._print(romtext.reset(self.settings.chip, "deepsleep"))
+            self._start("deepsleep", self._regions, wake_at_us=wake_at_us)
 
     def _vanish(self) -> None:
         """USB in the chip is gone while the chip starts anew."""
-        if self._native and self._port.is_open:
-            self._port_away()
+        if self._cable.native and self._cable.port.is_open:
+            self._cable.unplug()
             time.sleep(_REAPPEARS_S)
 
 

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spatz.sim.board.nor import NorFlash
 
 # SYNC as it is on the line, up to its checksum: what shows that somebody wants the boot loader
 SYNC_HEAD = b"\xc0\x00\x08\x24\x00"
-FRAME_END = 0xC0
+_END = b"\xc0"
+_LONGEST_FRAME = 1 << 16
 
 # Errors: of the ROM, and of the stub. [serial protocol, "Status bytes"; esptool-legacy-flasher-stub, stub_commands.h]
 INVALID, FAILED, CHECKSUM, WRITE_ERROR, READ_ERROR, INFLATE_ERROR = 0x05, 0x06, 0x07, 0x08, 0x09, 0x0B
@@ -78,6 +80,7 @@ class Rom:
         self._attached = False
         self._write: _Write | None = None
         self._read: _Read | None = None
+        self._in = b""
         self.baud: int | None = None
         self.ended = False
         if unknown:
@@ -87,6 +90,20 @@ class Rom:
     def stub(self) -> bool:
         """Whether esptool's stub runs."""
         return self._session.stub_active
+
+    def frames(self, data: bytes) -> Iterator[bytes]:
+        """The whole SLIP frames among what came so far; a begun one waits for its rest."""
+        self._in += data
+        while True:
+            start = self._in.find(_END)
+            end = self._in.find(_END, start + 1)
+            if start < 0 or end < 0:
+                self._in = self._in[start:][-_LONGEST_FRAME:] if start >= 0 else b""
+                return
+            frame, self._in = self._in[start : end + 1], self._in[end:]
+            if len(frame) > 2:
+                self._in = self._in[1:]
+                yield frame
 
     def receive(self, frame: bytes) -> bytes:
         """The answer to one SLIP frame (still escaped, with both its 0xC0). Raises PowerGone: a write was cut."""

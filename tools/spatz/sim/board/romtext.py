@@ -16,7 +16,7 @@ _FROM_FLASH = {"esp32": "0x13 (SPI_FAST_FLASH_BOOT)", "esp32s3": "0x8 (SPI_FAST_
 _DOWNLOAD = {"esp32": "0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))", "esp32s3": "0x0 (DOWNLOAD(USB/UART0))"}
 _MACHINES = {"esp32": "Generic ESP32 module with ESP32", "esp32s3": "Generic ESP32S3 module with ESP32S3"}
 
-PSRAM_WRONG = b"E (206) quad_psram: PSRAM chip is not connected, or wrong PSRAM line mode\r\nabort() was called\r\n"
+PSRAM_WRONG = "E (206) quad_psram: PSRAM chip is not connected, or wrong PSRAM line mode"
 """The usual words of a MicroPython that is not for this board."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from spatz.boards import load_board
 from spatz.sim import nodes
 
-MAX_FLASH_MB = 32
+_ESPRESSIF = 0x303A
 
 FAULTS: dict[str, str] = {
     "no_auto_reset": "esptool cannot reset it: only its buttons lead into the boot loader",
@@ -80,6 +80,11 @@ class Settings:
         """The size of the flash."""
         return self.flash_mb << 20
 
+    @property
+    def native_usb(self) -> bool:
+        """Whether USB ends in the chip itself (Espressif's vendor number), and not at a bridge to its UART."""
+        return self.usb.vid == _ESPRESSIF
+
     def node(self) -> nodes.VirtualNode:
         """The node that this board is, as the flock knows nodes; its key is in the flash, if anywhere."""
         return nodes.VirtualNode(
@@ -127,7 +132,7 @@ def _usb(kind: Any, name: str, mac: str, seed: int) -> Usb:
     ids = list(getattr(kind.usb, "ids", None) or ["10c4:ea60"])
     vid, pid = (int(part, 16) for part in ids[0].split(":"))
     socket = f"1-{1 + int.from_bytes(nodes._digest(seed, 'socket', name)[:2], 'big')}"
-    if vid == 0x303A:
+    if vid == _ESPRESSIF:
         number = ":".join(mac[at : at + 2] for at in range(0, 12, 2)).upper()
         return Usb(vid, pid, number, "USB JTAG/serial debug unit", socket)
     return Usb(vid, pid, "0001" if vid == 0x10C4 else None, "USB to UART bridge", socket)

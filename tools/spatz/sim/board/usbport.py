@@ -2,7 +2,7 @@
 
 | a real port | here |
 | --- | --- |
-| bytes arrive damaged when both ends do not have the same speed | the speed that the other end has set is looked at |
+| has a speed, set by whoever opens it | `speed`: as the terminal has it |
 | more than `limit` bytes a second do not pass | reading and writing are spaced out |
 | nobody listens: what is sent is lost | what has not gone for `_UNREAD_S` is dropped |
 | the board goes: an error at the other end | the pseudo-terminal is closed |
@@ -16,7 +16,6 @@ import errno
 import json
 import os
 import pty
-import random
 import termios
 import time
 import tty
@@ -201,8 +200,3 @@ class UsbPort:
         attributes = termios.tcgetattr(self._slave)
         attributes[4] = attributes[5] = termios.B115200
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
-
-
-def garbled(data: bytes, chance: random.Random) -> bytes:
-    """What a UART makes of bytes that come at another speed: as many, and other ones."""
-    return bytes(byte ^ chance.randrange(1, 256) | 0x80 for byte in data)
