@@ -31,6 +31,7 @@ from tests.benchmarks import (
     postgres_cost,
     power_cuts,
     redecode,
+    registering,
     size,
     storm,
     udp_cost,
@@ -67,6 +68,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "mutants": mutants.rows,
     "node log": node_log.rows,
     "redecode": redecode.rows,
+    "registering": registering.rows,
     "archive": archive_size.rows,
 }
 
