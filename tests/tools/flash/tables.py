@@ -11,7 +11,11 @@ from spatz.images.layout import Region
 def table_of(nvs: Region) -> bytes:
     """The usual table; with the smaller NVS, that with two places for programs."""
     if nvs.size == 0x6000:
-        lines = [(1, 2, 0x9000, 0x6000, b"nvs"), (1, 1, 0xF000, 0x1000, b"phy_init"), (0, 0, 0x10000, 0x1F0000, b"factory")]
+        lines = [
+            (1, 2, 0x9000, 0x6000, b"nvs"),
+            (1, 1, 0xF000, 0x1000, b"phy_init"),
+            (0, 0, 0x10000, 0x1F0000, b"factory"),
+        ]
     else:
         lines = [
             (1, 2, 0x9000, 0x4000, b"nvs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -43,6 +44,10 @@ def of(identity: Identity) -> bytes:
     return nvs_image(identity, NVS.size)
 
 
+def noise(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311
+
+
 def torn(nvs: bytes) -> bytes:
     """As a cut in the middle of writing it leaves it."""
     return nvs[:100].ljust(len(nvs), b"\xff")
@@ -72,7 +77,7 @@ def test_dev_eui_is_the_chips_mac() -> None:
         pytest.param(board(of(OURS)), None, {}, "other_town", id="c, it belongs to another town"),
         pytest.param(board(of(OURS)), None, {"take_over": True}, Keys.TAKEN_OVER, id="c, and is taken over"),
         pytest.param(board(), None, {}, Keys.NEW, id="d, from the factory"),
-        pytest.param(board(random.Random(1).randbytes(0x6000)), None, {}, Keys.NEW, id="d, another program's"),
+        pytest.param(board(noise(1).randbytes(0x6000)), None, {}, Keys.NEW, id="d, another program's"),
         pytest.param(board(table=BLANK), None, {}, Keys.NEW, id="d, an empty flash"),
         pytest.param(board(table=OTA), None, {}, Keys.NEW, id="d, divided in another way"),
         pytest.param(board(torn(of(OURS))), None, {}, Keys.NEW, id="d, nobody's, damaged"),
@@ -102,12 +107,11 @@ def test_damaged_nvs_is_kept_whole_or_written_again(data: st.DataObject, known: 
     cut = data.draw(st.sampled_from([len(nvs), data.draw(st.integers(0, 700))]))
     left = bytes(nvs[:cut]).ljust(len(nvs), b"\xff")
     there = identity_of(read_nvs(left))
-    try:
-        keys = judge(board(left), NEW, known)
-    except Trouble as trouble:
-        assert (trouble.kind, known) == ("other_town", None)
-        assert there is not None
+    if known is None and there is not None and there.dev_eui == DEV_EUI:
+        with pytest.raises(Trouble):
+            judge(board(left), NEW, known)
         return
+    keys = judge(board(left), NEW, known)
     if keys is Keys.KEPT:
         assert there is not None
         assert there.app_key == KEY
@@ -135,7 +139,7 @@ def test_new_keys_come_right_after_the_table_and_clear_what_lay_there() -> None:
     assert [at for at, _ in plan.parts][:4] == [TABLE_AT, 0x9000, 0, layout.app.offset]
     assert plan.parts[1][1] == of(OURS)[:0x4000].ljust(layout.app.offset - 0x9000, b"\xff")
     ends = sorted((at, at + len(data)) for at, data in plan.parts)
-    assert all(end <= start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize(
@@ -157,11 +161,15 @@ def test_the_worker_refuses_to_touch_keys_unasked(parts: list[tuple[int, bytes]]
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_not_written_does_not_matter(seed: int) -> None:
     """The new files are there, and only they, whatever filesystem was on the board before."""
-    source = random.Random(seed)
+    source = noise(seed)
     size = 128 * SECTOR
-    old = {f"{source.choice(('', 'node/', 'log/'))}old{at}": source.randbytes(source.randrange(9000)) for at in range(60)}
+    old = {
+        f"{source.choice(('', 'node/', 'log/'))}old{at}": source.randbytes(source.randrange(9000)) for at in range(60)
+    }
     flash = bytearray(filesystem_image(old, size))
-    new = {f"{source.choice(('', 'node/', 'log/'))}new{at}": source.randbytes(source.randrange(5000)) for at in range(30)}
+    new = {
+        f"{source.choice(('', 'node/', 'log/'))}new{at}": source.randbytes(source.randrange(5000)) for at in range(30)
+    }
     parts = used_parts(filesystem_image(new, size), 0)
     assert sum(len(data) for _, data in parts) < size // 2
     for at, data in parts:

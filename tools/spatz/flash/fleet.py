@@ -45,6 +45,12 @@ class Fleet:
             if board.link:
                 board.link.close()
 
+    def kill_workers(self) -> None:
+        """End every worker process at once, whatever it does; their boards fail."""
+        for board in list(self._running.values()):
+            if board.link:
+                board.link.kill()
+
     @property
     def busy(self) -> int:
         """How many boards are not finished."""

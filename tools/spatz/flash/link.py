@@ -83,6 +83,10 @@ class Link:
         if self._worker.stdout:
             self._worker.stdout.close()
 
+    def kill(self) -> None:
+        """End the process now."""
+        self._worker.kill()
+
     def _say(self, **message: object) -> None:
         assert self._worker.stdin  # noqa: S101
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ def town_folder(given: Path | None) -> Path:
         tr("Which town do the nodes belong to?"),
         tr("Say it with --town FOLDER. A new one: nest init mytown"),
     )
+
+
+_TRIES = 20
 
 
 class FlashTown:
@@ -78,22 +82,30 @@ class FlashTown:
 
         Raises UserError: the name is taken or cannot be one, the node was retired.
         """
-        from dataclasses import replace
-
         from spatz.images.nvs_image import Identity
 
         with self._lock:
-            known = self._registry.find(dev_eui)
-            slug = slug or (known.slug if known else self._free_name(dev_eui))
-            wishes = replace(wishes, name=slug)
-            wishes.config()  # a wish that cannot be is refused before anything is written
-            node = self._registry.provision(dev_eui, self._join_eui, slug=slug, wishes=wishes.to_json())
+            node, wishes = self._provision(dev_eui, slug, wishes)
             if keys is Keys.KEPT:
                 return wishes, None
             if keys is Keys.ERASED and not node.new:
-                node = self._registry.rotate(slug)
-            first = node.dev_nonce if node.new else self._registry.written_again(slug)
+                node = self._registry.rotate(node.slug)
+            first = node.dev_nonce if node.new else self._registry.written_again(node.slug)
         return wishes, Identity(node.dev_eui, node.join_eui, node.app_key, first)
+
+    def _provision(self, dev_eui: bytes, slug: str | None, wishes: Wishes) -> tuple[Provisioned, Wishes]:
+        for tries_left in reversed(range(_TRIES)):
+            known = self._registry.find(dev_eui)
+            name = slug or (known.slug if known else self._free_name(dev_eui))
+            wishes = replace(wishes, name=name)
+            wishes.config()  # a wish that cannot be is refused before anything is written
+            try:
+                return self._registry.provision(dev_eui, self._join_eui, slug=name, wishes=wishes.to_json()), wishes
+            except UserError:
+                taken = self._registry.find_slug(name)
+                if slug or known or not tries_left or taken is None or taken.dev_eui == dev_eui:
+                    raise  # else another program at this town was faster: the next name
+        raise AssertionError
 
     def _free_name(self, dev_eui: bytes) -> str:
         """Its old one if it was here before, for its readings hang on it; else the first that nobody has or had."""

@@ -264,8 +264,9 @@ def _words(error: BaseException) -> str:
     said: list[str] = []
     at: BaseException | None = error
     while at is not None and len(said) < 5:
-        number = f"[Errno {at.errno}] " if isinstance(at, OSError) and at.errno else ""
-        said.append(f"{number}{at}" if str(at) else type(at).__name__)
+        first = at.args[0] if at.args else None
+        number = at.errno if isinstance(at, OSError) else first if isinstance(first, int) else None  # termios.error
+        said.append(f"{f'[Errno {number}] ' if number else ''}{str(at) or type(at).__name__}")
         at = at.__cause__ or at.__context__
     return "\n".join(said)
 
