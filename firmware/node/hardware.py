@@ -11,8 +11,14 @@ from payload.encode import FAILED
 
 # chip: module, class, its own pins
 _RADIOS = {"sx1262": ("radio.sx126x", "SX126x", ("busy", "dio1")), "sx1276": ("radio.sx127x", "SX127x", ("dio0",))}
+# ESP32-S3, USB OTG, which MicroPython's own USB uses: DSTS, field SOFFN, the number of the last frame that a computer
+# began (one each ms, never while none is there)
+_USB_STATUS = const(0x60080808)
+_USB_FRAME = const(0x3FFF00)
+_FRAME_MS = const(3)
 _RX_BYTES = const(512)  # of a serial line, until a driver reads them
 _SUPPLY_MS = const(3)  # a regulator of an amplifier: 1 (Heltec V4); a TCXO: 2
+_START_MS = const(15)  # a radio's supply: the SX1276 is ready 10 ms after it (data sheet 7.2.1)
 
 
 class Hardware:
@@ -25,22 +31,28 @@ class Hardware:
         self._time = time
         self._radio = None
         self._i2c = None
+        self._pmu = None
         self._serial = []  # (UART, its pin TX): what is open
         self._enable_level = None
         self.sleep_ms = time.sleep_ms
         self.woke_from_sleep = machine.reset_cause() == machine.DEEPSLEEP_RESET
         pin = machine.Pin
         esp32.gpio_deep_sleep_hold(False)
+        radio = config["radio"]
+        self._switched = "pmu" in config or "supply" in radio  # the radio has no power yet: nothing feeds it by a pin
         # first of all: a floating NSS wakes the radio
-        self._cs = pin(config["radio"]["cs"], pin.OUT, value=1, hold=False)
+        self._cs = pin(radio["cs"], pin.OUT, value=0 if self._switched else 1, hold=False)
         self._held = [self._cs]  # what must not float while the processor sleeps
+        self._supply = None
+        self._enabled = False
         self._held_awake = []  # nor these in light sleep
         self._vext = self._output("vext")
         self._led = self._output("led")
         button = config.get("button")
-        self._button = (
-            pin(button["pin"], pin.IN, pin.PULL_UP if button["pressed"] == 0 else pin.PULL_DOWN) if button else None
-        )
+        self._button = None
+        if button:
+            pull = pin.PULL_UP if button["pressed"] == 0 else pin.PULL_DOWN
+            self._button = pin(button["pin"], pin.IN, pull if button.get("pull", True) else None)
         self.found_sensors = self.woke_from_sleep  # looked for, since the start
         self.pulses = None
         for entry in config.get("sensors") or ():
@@ -73,12 +85,28 @@ class Hardware:
     def usb_attached(self):
         """Whether a computer seems to be there; a board without native USB can only guess by its charger."""
         usb = self._config.get("usb") or {}
+        if usb.get("sense") == "pmu":
+            try:
+                return self.pmu().usb()
+            except OSError:  # said when the radio is wanted
+                return False
+        if usb.get("sense") == "usb-frames":
+            frame = self._usb_frame()
+            self.sleep_ms(_FRAME_MS)
+            return self._usb_frame() != frame
         return usb.get("sense") == "battery-above" and charging(self.battery(), usb)
+
+    def _usb_frame(self):
+        return self._machine.mem32[_USB_STATUS] & _USB_FRAME
 
     # Sensors
 
     def sensor_power(self, on):
         """The supply of outside sensors, where the board can switch it; returns when it is up."""
+        if on:
+            self.pmu()
+            if self._config["radio"].get("supply_sensors"):
+                self._power_radio()
         if self._vext:
             vext = self._config["vext"]
             self._vext.value(vext["on"] if on else 1 - vext["on"])
@@ -140,9 +168,22 @@ class Hardware:
             bus = self._config.get("i2c")
             if not bus:
                 raise OSError("no I2C in config.json")
-            pin = self._machine.Pin
-            self._i2c = self._machine.I2C(bus["id"], scl=pin(bus["scl"]), sda=pin(bus["sda"]), freq=bus["freq"])
+            self._i2c = self._bus(bus)
         return self._i2c
+
+    def _bus(self, bus):
+        pin = self._machine.Pin
+        return self._machine.I2C(bus["id"], scl=pin(bus["scl"]), sda=pin(bus["sda"]), freq=bus["freq"])
+
+    def pmu(self):
+        """The board's power chip, set up; None for a board without one. Raises OSError when it does not answer."""
+        entry = self._config.get("pmu")
+        if self._pmu is None and entry:
+            from node.pmu import Pmu
+
+            bus = entry.get("i2c")
+            self._pmu = Pmu(self._bus(bus) if bus else self.i2c(), entry, self.sleep_ms)
+        return self._pmu
 
     def battery(self):
         """Volts; FAILED; or None for a board that cannot measure it."""
@@ -153,6 +194,8 @@ class Hardware:
 
         divider = None
         try:
+            if entry.get("pmu"):
+                return self.pmu().battery()
             divider = self._connect_divider(entry)
             return battery.read(self._adc(entry["adc"], entry["atten_db"]), entry["ratio"], entry.get("trim", 1))
         except Exception as error:  # a battery that cannot be measured must not cost the other values
@@ -186,6 +229,7 @@ class Hardware:
             if chip != "probe" and chip not in _RADIOS:
                 raise ValueError("unknown radio " + chip)
             pin = self._machine.Pin
+            self._power_radio()
             bus = config["spi"]
             spi = self._machine.SPI(
                 bus["id"],
@@ -207,11 +251,38 @@ class Hardware:
             self._radio = driver(spi, self._cs, reset, *[pin(config[part], pin.IN) for part in own], config, self._time)
         return self._radio
 
+    def _power_radio(self):
+        """Feed a radio whose supply is switched; NSS is high from then on."""
+        if self._config.get("pmu"):
+            self.pmu().radio(True)
+        elif self._switched and self._supply is None:
+            number, level = self._config["radio"]["supply"]
+            pin = self._machine.Pin
+            self._supply = pin(number, pin.OUT, value=level, hold=False)
+            self._held.append(self._supply)
+            self.sleep_ms(_START_MS)
+        self._cs.value(1)
+
+    def _unpower_radio(self):
+        """The level that NSS is held at in deep sleep: a radio without power must not be fed by it."""
+        if not self._switched:
+            return 1
+        try:
+            if self._config.get("pmu"):
+                self.pmu().radio(False)
+            elif self._supply:
+                self._supply.value(1 - self._config["radio"]["supply"][1])
+        except OSError as error:
+            print(f"the radio keeps its power: {error}")
+            return 1
+        return 0
+
     def _supply_radio(self, enable):
         """Set the pins that a TCXO, an amplifier or a switch at the antenna needs, one after the other, each with the
         time to come up. They stay so, held in light sleep too, until deep sleep."""
-        if len(self._held) > 1:
+        if self._enabled:
             return
+        self._enabled = True
         pin = self._machine.Pin
         for number, level in enable:
             self._held.append(pin(number, pin.OUT, value=level, hold=False))
@@ -232,17 +303,26 @@ class Hardware:
     def deepsleep(self, ms, touched=True):
         """Everything off that costs current, then sleep; the node starts again with main.py after `ms`.
 
-        touched: False when nobody has spoken to the radio since the last deep sleep: it sleeps still.
+        touched: False when nobody has spoken to the radio since the last deep sleep: it sleeps still, or has no power.
+
+        A supply that the board can switch is switched off: its regulator alone takes more than the radio asleep
+        (0.2 uA), and the next start is one from nothing after cold sleep, too.
         """
-        try:
-            if touched:
-                self.radio().sleep(warm=False)
-        except Exception as error:  # a broken radio must not keep the node awake
-            print(f"the radio does not go to sleep: {type(error).__name__}: {error}")
+        nss = 0 if self._switched else 1
+        if touched:
+            try:
+                if self._radio or not self._switched:
+                    self.radio().sleep(warm=False)
+            except Exception as error:  # a broken radio must not keep the node awake
+                print(f"the radio does not go to sleep: {type(error).__name__}: {error}")
+            nss = self._unpower_radio()
         self.sensor_power(False)
         self.light(False)
-        for pin in self._held:  # NSS high; TCXO, amplifier and switch off
-            pin.init(self._machine.Pin.OUT, value=1 if pin is self._cs else 0, hold=True)
+        for pin in self._held:  # NSS high, or low without power; TCXO, amplifier, switch and supply off
+            level = nss if pin is self._cs else 0
+            if pin is self._supply:
+                level = 1 - self._config["radio"]["supply"][1]
+            pin.init(self._machine.Pin.OUT, value=level, hold=True)
         self._esp32.gpio_deep_sleep_hold(True)
         if self.pulses:
             self.pulses.before_deepsleep(ms)

@@ -78,7 +78,10 @@ def test_heltec_v4_takes_the_stronger_amplifier_off() -> None:
 
 
 def test_every_file_of_the_catalogue_is_in_order() -> None:
-    assert board_names() == ["heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "t3-s3"]
+    assert board_names() == [
+        "esp32-rfm95w", "heltec-v2", "heltec-v3", "heltec-v4", "lora32-v2-1-6", "rak11200", "rak3312", "t-beam",
+        "t-beam-supreme", "t3-s3", "xiao-s3-wio",
+    ]  # fmt: skip
     assert {"bme280", "bmp280", "rain", "soil"} <= set(list_sensors())
     for name in board_names():
         assert load_board(name).name == name

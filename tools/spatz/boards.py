@@ -19,7 +19,7 @@ from nest.resources import boards_dir
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, TAKEN_SETTINGS, Board, Chip, Sensor, Setting
+from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, TAKEN_SETTINGS, Board, Chip, Pmu, Sensor, Setting
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -32,6 +32,9 @@ _PINS: tuple[tuple[Location, str], ...] = (
     (("radio", "busy"), "input"),
     (("radio", "dio1"), "input"),
     (("radio", "dio0"), "input"),
+    (("radio", "supply", "pin"), "output"),
+    (("pmu", "i2c", "sda"), "output"),
+    (("pmu", "i2c", "scl"), "output"),
     (("battery", "adc"), "adc"),
     (("battery", "enable_pin"), "output"),
     (("vext", "pin"), "output"),
@@ -199,6 +202,13 @@ def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
     yield from _radio_problems(board)
     yield from _source_problems(board)
     battery = board.battery
+    if battery:
+        for key in ("adc", "ratio", "atten_db", "enable_pin", "enable_level"):
+            value = getattr(battery, key)
+            if battery.pmu and value is not None:
+                yield ("battery", key), shown(value), tr("nothing beside pmu = true: the power chip measures by itself")
+            elif not battery.pmu and value is None and not key.startswith("enable"):
+                yield ("battery", key), tr("missing"), tr("a value, this key must be there")
     if battery and (battery.enable_pin is None) != (battery.enable_level is None):
         missing = "enable_level" if battery.enable_level is None else "enable_pin"
         yield ("battery", missing), tr("missing"), tr("both enable_pin and enable_level, or neither")
@@ -207,6 +217,26 @@ def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
             yield ("usb", "mv"), tr("missing"), tr("the voltage above which a computer must be there")
         if battery is None:
             yield ("usb", "sense"), shown(board.usb.sense), tr('a [battery] to measure, or sense = "none"')
+    if board.pmu:
+        yield from _pmu_problems(board, board.pmu)
+    elif (battery and battery.pmu) or board.usb.sense == "pmu":
+        yield ("pmu",), tr("missing"), tr("a table of the power chip, because [battery] or [usb] asks it")
+
+
+def _pmu_problems(board: Board, pmu: Pmu) -> Iterator[tuple[Location, str, str]]:
+    if not pmu.chips:
+        yield ("pmu",), tr("empty"), tr("a table axp192 or axp2101, or both when the board is sold with either")
+    if pmu.i2c is None and board.i2c is None:
+        yield ("pmu", "i2c"), tr("missing"), tr("the bus that the power chip is on, when there is no [i2c]")
+    if pmu.i2c and board.i2c and pmu.i2c.id == board.i2c.id:
+        yield ("pmu", "i2c", "id"), str(pmu.i2c.id), tr("another one than that of [i2c]")
+    for name, chip in pmu.chips.items():
+        seen = [chip.radio]
+        for key in ("on", "off"):
+            for rail in getattr(chip, key):
+                if rail in seen:
+                    yield ("pmu", name, key), shown(rail), tr("a rail that is named once")
+                seen.append(rail)
 
 
 def _sensor_problems(sensor: Sensor) -> Iterator[tuple[Location, str, str]]:

@@ -83,6 +83,14 @@ class Supply(Table):
     level: Level
 
 
+class RadioSupply(Table):
+    """A pin that feeds the radio as a whole. Off in deep sleep, and NSS low then; sensors: what hangs outside, too."""
+
+    pin: Gpio
+    level: Level
+    sensors: bool = False
+
+
 class Gain(Table):
     """What an amplifier between the chip and the antenna adds, up to an output of the chip."""
 
@@ -108,6 +116,7 @@ class Radio(Table):
     tcxo: bool | None = None  # a TCXO instead of a plain crystal
     pa_boost: bool | None = None  # false: the antenna is at the pin RFO
     # around the chip
+    supply: RadioSupply | None = None
     enable: Annotated[list[Supply], Field(min_length=1)] | None = None  # in this order
     amplifier: Annotated[list[Gain], Field(min_length=1)] | None = None  # by rising power; above the last never used
     sources: Sources
@@ -136,13 +145,57 @@ class Timing(Table):
     sources: Sources
 
 
-class Battery(Table):
-    """The voltage divider at the battery."""
+class PowerBus(Table):
+    """The I2C bus of a power chip that has one of its own."""
 
-    adc: Gpio
-    ratio: Annotated[float, Field(ge=1, le=20)]
+    id: Literal[0, 1]
+    sda: Gpio
+    scl: Gpio
+    freq: Annotated[int, Field(ge=10_000, le=400_000)]
+
+
+class Axp192(Table):
+    """What its rails feed. What the processor needs (DCDC1, DCDC3) is no name here: nobody can switch it off."""
+
+    radio: Literal["ldo2", "ldo3"]
+    on: list[Literal["ldo2", "ldo3"]] = Field(default_factory=list)  # always
+    off: list[Literal["ldo2", "ldo3"]] = Field(default_factory=list)  # what a node does not need: GNSS
+
+
+AldoBldo = Literal["aldo1", "aldo2", "aldo3", "aldo4", "bldo1", "bldo2"]
+
+
+class Axp2101(Table):
+    """What its rails feed. What the processor needs (DC1) is no name here."""
+
+    radio: AldoBldo
+    on: list[AldoBldo] = Field(default_factory=list)
+    off: list[AldoBldo] = Field(default_factory=list)
+
+
+class Pmu(Table):
+    """A power chip at I2C address 0x34: one table for each that the board may have, the node asks which it is."""
+
+    i2c: PowerBus | None = None  # without it: on the bus of the sensors
+    axp192: Axp192 | None = None
+    axp2101: Axp2101 | None = None
+    sources: Sources
+
+    @property
+    def chips(self) -> dict[str, Axp192 | Axp2101]:
+        """Those that the board may have, by name."""
+        both = {"axp192": self.axp192, "axp2101": self.axp2101}
+        return {name: table for name, table in both.items() if table}
+
+
+class Battery(Table):
+    """The voltage divider at the battery; or pmu = true and nothing else: the power chip measures it."""
+
+    pmu: Literal[True] | None = None
+    adc: Gpio | None = None
+    ratio: Annotated[float, Field(ge=1, le=20)] | None = None
     trim: Annotated[float, Field(ge=0.5, le=2)] = 1.0
-    atten_db: Annotated[float, AfterValidator(_attenuation)]
+    atten_db: Annotated[float, AfterValidator(_attenuation)] | None = None
     enable_pin: Gpio | None = None
     enable_level: Literal[0, 1, "sense"] | None = None  # "sense": the opposite of the pin's idle level
     settle_ms: Annotated[int, Field(ge=0, le=1000)] = 10
@@ -207,7 +260,7 @@ class Usb(Table):
     """The board at a computer's USB socket: as what it shows itself, and how the node notices that a computer is there."""
 
     ids: Annotated[list[UsbId], Field(min_length=1)]  # "10c4:ea60"; the first is the usual one
-    sense: Literal["battery-above", "none"]
+    sense: Literal["battery-above", "pmu", "usb-frames", "none"]
     mv: Annotated[int, Field(ge=3000, le=6000)] | None = None
     sources: Sources
 
@@ -234,6 +287,7 @@ class Board(Table):
     radio: Radio
     antenna: Antenna
     timing: Timing
+    pmu: Pmu | None = None
     battery: Battery | None = None
     vext: Vext | None = None
     led: Led | None = None

@@ -13,7 +13,7 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.boards import least_eirp_dbm, load_board
-from spatz.catalogue import ANTENNA_GAIN_DBI, Board, Radio
+from spatz.catalogue import ANTENNA_GAIN_DBI, CHIPS, Board, Radio
 from spatz.wiring import Wish, wire
 
 CONFIG_FORMAT = 1
@@ -97,16 +97,24 @@ def compile_config(
         config["parity"] = parity
     if certification:
         config["certification"] = certification
-    for part in ("i2c", "battery", "vext", "led", "button", "usb"):
+    for part in ("i2c", "pmu", "battery", "vext", "led", "button", "usb"):
         table = getattr(board, part)
         if table is not None:
             config[part] = table.model_dump(exclude={"sources", "ids"}, exclude_none=True)
+    if board.button and board.button.pin in CHIPS[board.module.chip].input_only:
+        config["button"]["pull"] = False  # such a pin has no resistor of its own: the board must have one
+    if board.battery and board.battery.pmu:
+        config["battery"] = {"pmu": True}
     return config
 
 
 def _radio(radio: Radio) -> dict[str, Any]:
     """The radio as the firmware reads it: small tables as lists of pairs."""
-    result = radio.model_dump(exclude={"sources", "enable", "amplifier"}, exclude_none=True)
+    result = radio.model_dump(exclude={"sources", "supply", "enable", "amplifier"}, exclude_none=True)
+    if radio.supply:
+        result["supply"] = [radio.supply.pin, radio.supply.level]
+        if radio.supply.sensors:
+            result["supply_sensors"] = True
     if radio.enable:
         result["enable"] = [[supply.pin, supply.level] for supply in radio.enable]
     if radio.amplifier:

@@ -1,4 +1,4 @@
-"""The real main.py on boards with an SX1276 and with a weak supply, boot after boot in virtual time."""
+"""The real main.py on every board of the catalogue, and with a weak supply, boot after boot in virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spatz.boards import load_board
+from spatz.boards import list_boards, load_board
+from spatz.catalogue import Board
 from spatz.config import compile_config
 from spatz.sim import nodes
 from spatz.sim.micropython import command
@@ -18,12 +19,12 @@ ROOT = Path(__file__).parents[3]
 SEARCH = [ROOT / "tools/spatz/sim/device", ROOT / "firmware", ROOT / "tests/firmware/common"]
 
 
-def run(tmp_path: Path, boots: int, board_name: str, **world: Any) -> dict[str, Any]:
+def run(tmp_path: Path, boots: int, board_name: str, seed: int = 1, **world: Any) -> dict[str, Any]:
     """What boots.py saw of a node on this board."""
     board = load_board(board_name)
     config = compile_config(board, ["bme280"], "amsel", interval_s=600, safe_window_s=0)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    chips = nodes.chips(board, seed=1)
+    chips = nodes.chips(board, seed=seed)
     plan = {"boots": boots, "world": {"clock": "virtual", "module": board.module.chip, "chips": chips, **world}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     done = subprocess.run(
@@ -39,6 +40,24 @@ def run(tmp_path: Path, boots: int, board_name: str, **world: Any) -> dict[str, 
     assert result, done.stdout + done.stderr
     assert "Traceback" not in text, text
     return json.loads(result)
+
+
+def variants(board: Board) -> list[int]:
+    """Seeds by which nodes.chips() gives each radio and each power chip once."""
+    radios = 2 if board.radio.chip == "probe" else 1
+    powers = len(board.pmu.chips) if board.pmu else 1
+    return [radio + 2 * power for radio in range(radios) for power in range(powers)]
+
+
+@pytest.mark.parametrize(
+    ("board", "seed"), [pytest.param(b.name, seed, id=f"{b.name}-{seed}") for b in list_boards() for seed in variants(b)]
+)
+def test_a_node_joins_sends_and_sleeps(tmp_path: Path, board: str, seed: int) -> None:
+    seen = run(tmp_path, 2, board, seed=seed)
+    assert [end["event"] for end in seen["ends"]] == ["deepsleep"] * 2
+    assert [frame["join"] for frame in seen["sent"]].count(True) == 1
+    assert [frame["fcnt"] for frame in seen["sent"] if not frame["join"]] == [0, 1]
+    assert all(frame["flaws"] == [] and frame["eirp"] <= 16 for frame in seen["sent"])
 
 
 @pytest.mark.parametrize("board", ["lora32-v2-1-6", "heltec-v2", "t3-s3"])

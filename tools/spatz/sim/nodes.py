@@ -258,14 +258,22 @@ def _weather(node: VirtualNode, town_seed: int | None) -> dict[str, int]:
 def chips(board: Board, seed: int = 0, sensors: Sequence[Wish] = SENSORS) -> dict[str, Any]:
     """The chips on a board and their wiring, from the same files that the node's configuration is compiled from.
 
-    Of a board that is sold with either radio, `seed` says which one this is. An I2C sensor is left out on a board that
+    Of a board that is sold with either radio or power chip, `seed` says which one this is. An I2C sensor is left out on a board that
     has no such bus.
     """
     result: dict[str, Any] = {"radio": _radio(board, seed), "sensors": []}
     carried = sensors if board.i2c else [wish for wish in sensors if sensor_of(wish).bus.kind != "i2c"]
     for wish, entry in zip(carried, wire(board, carried)["sensors"], strict=True):
         result["sensors"].append(_sensor(board, sensor_of(wish).name, entry))
-    if board.battery:
+    if board.pmu:
+        names = list(board.pmu.chips)
+        name = names[seed // 2 % len(names)]
+        bus = board.pmu.i2c or board.i2c
+        assert bus  # noqa: S101  # the catalogue refuses a power chip without one
+        rails = board.pmu.chips[name]
+        where = {"i2c": bus.id, "address": 0x34, "sda": bus.sda, "scl": bus.scl}
+        result["pmu"] = {"chip": name, **where, "radio": rails.radio, "stays": rails.on}
+    if board.battery and board.battery.ratio:
         # `trim` is what the firmware corrects the printed resistors by, so it belongs to the real ratio.
         level = board.battery.enable_level
         result["battery"] = {
@@ -274,6 +282,8 @@ def chips(board: Board, seed: int = 0, sensors: Sequence[Wish] = SENSORS) -> dic
             "enable_pin": board.battery.enable_pin,
             "enable_level": 0 if level == "sense" else level,
         }
+    if board.button:
+        result["button"] = {"pin": board.button.pin, "idle": 1 - board.button.pressed}
     if board.vext:
         result["vext"] = {"pin": board.vext.pin, "on": board.vext.on}
     return result
@@ -307,6 +317,8 @@ def _radio(board: Board, seed: int) -> dict[str, Any]:
         "enable": [[supply.pin, supply.level] for supply in radio.enable or ()],
         "amplifier": [[gain.up_to_dbm, gain.gain_db] for gain in radio.amplifier or ()],
     }
+    if radio.supply:
+        wiring["supply"] = [radio.supply.pin, radio.supply.level]
     if chip == "sx1262":
         wiring |= {"busy": radio.busy, "dio1": radio.dio1, "tcxo_mv": radio.tcxo_mv}
     else:

@@ -25,7 +25,8 @@ module's own memory takes besides), "brown_out_at" (supply.py).
 A board with an SX1276: "radio": {"chip": "sx1276", "spi", "sck", "mosi", "miso", "cs", "reset", "dio0", "dio1" (may be
 left out), "tcxo" (true: the board has one), "pa_boost" (false: the antenna is at the pin RFO), "antenna_gain_dbi"}.
 For either radio: "enable": [[GPIO, level], ...] of what must be fed to send and hear (a TCXO, an amplifier), and
-"amplifier": [[up to dBm of the chip, gain in dB], ...].
+"amplifier": [[up to dBm of the chip, gain in dB], ...]; "supply": [GPIO, level] of what feeds the radio as a whole,
+which is dead without it. "pmu": a power chip, see axp.py.
 
 A test may let the supply fail, at a flash operation, at a moment, or when something happens: supply.py.
 """
@@ -127,6 +128,7 @@ class Board(Supply):
         for number, level in kept.get("held", {}).items():
             self.pad(int(number)).held = level
         self.radio = None
+        self.pmu = None
         self.air = None
         self._weather = None
         self.spi_wiring = {}
@@ -151,6 +153,9 @@ class Board(Supply):
             enable.idle = 1 - self.battery.get("enable_level", 0)
             enable.watchers.append(self._battery_switched)
         self._battery_since = 0
+        button = chips.get("button")
+        if button is not None:
+            self.pad(button["pin"]).idle = button["idle"]  # a resistor of the board
         self.vext = chips.get("vext")
         self._vext_since = None
         if self.vext is not None:
@@ -168,6 +173,15 @@ class Board(Supply):
 
             self.air = AirLink(self, world["air"])
             self.clock.link = self.air
+        pmu = chips.get("pmu")
+        if pmu is not None:
+            if pmu["chip"] == "axp192":
+                from axp192 import Axp192 as Pmu
+            elif pmu["chip"] == "axp2101":
+                from axp2101 import Axp2101 as Pmu
+            else:
+                raise SimFault("the emulator does not model the power chip {}".format(pmu["chip"]))
+            self.pmu = Pmu(self, pmu, kept.get("pmu"))
         radio = chips.get("radio")
         if radio is not None:
             if radio["chip"] == "sx1262":
@@ -178,6 +192,7 @@ class Board(Supply):
                 raise SimFault("the emulator does not model the radio {}".format(radio["chip"]))
             self.spi_wiring[radio["spi"]] = radio
             self.radio = Radio(self, radio, kept.get("radio"))
+            self._connect_radio(radio)
         for config in chips.get("sensors", ()):
             # it may ask for its power while it is made
             self.sensors.append((config, None))
@@ -231,6 +246,8 @@ class Board(Supply):
                 kept["held"][str(number)] = pad.held
         if self.radio is not None:
             kept["radio"] = self.radio.keep()
+        if self.pmu is not None:
+            kept["pmu"] = self.pmu.keep()
         if self.wake_reason:
             kept["wake_reason"] = self.wake_reason
         self.write("retained.json", json.dumps(kept).encode())
@@ -309,7 +326,8 @@ class Board(Supply):
 
     def i2c_chip(self, scl, sda, address):
         """The chip at this address of the bus on these pins, or None."""
-        for config, chip in self.sensors:
+        pmu = [(self.pmu.config, self.pmu)] if self.pmu is not None else []
+        for config, chip in self.sensors + pmu:
             if "i2c" in config and config["address"] == address:
                 if (config["scl"], config["sda"]) != (scl, sda):
                     raise SimFault(
@@ -317,6 +335,23 @@ class Board(Supply):
                     )
                 return chip
         return None
+
+    def _connect_radio(self, radio):
+        """A radio whose supply is switched, by the power chip or by a pin: "supply": [pin, level]."""
+        self._radio_supply = radio.get("supply")
+        if self._radio_supply:
+            pad = self.pad(self._radio_supply[0])
+            pad.idle = 1 - self._radio_supply[1]
+            pad.watchers.append(lambda level: self.feed_radio())
+        self.feed_radio()
+
+    def feed_radio(self):
+        if self.radio is None:
+            return
+        on = self.pmu is None or self.pmu.feeds_radio()
+        if self._radio_supply:
+            on = on and self.pad(self._radio_supply[0]).level() == self._radio_supply[1]
+        self.radio.feed(on)
 
     def _vext_switched(self, level):
         on = level == self.vext["on"]

@@ -64,7 +64,20 @@ class LoraChip:
         self._ledger_at = now
         self.mode = mode
         self.session += 1
-        self.board.energy.enter("radio", self.draws())
+        self.board.energy.enter("radio", None if mode == "off" else self.draws())
+
+    # power
+
+    def feed(self, on):
+        """The chip's own supply, on a board that switches it. Without it all is forgotten, and its lines are low."""
+        if on == (self.mode != "off"):
+            return
+        if on:
+            self._power_on()
+        else:
+            self._forget()
+            self._reset_at = None
+            self._enter("off")
 
     # around the chip
 

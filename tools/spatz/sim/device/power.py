@@ -30,6 +30,15 @@ def _check(time_ms):
         raise SimFault(f"a sleep of {time_ms} ms never ends: the port takes it as an unsigned 64 bit number")
 
 
+def _feeds_nothing(b):
+    """A pin that is high feeds a radio without power through its protection diode: it neither sleeps nor works."""
+    radio = b.world["chips"]["radio"]
+    for name in ("cs", "reset"):
+        pad = b.pad(radio[name])
+        if pad.held == 1 or (pad.is_output() and pad.held is None and pad.output == 1 and name == "cs"):
+            raise SimFault(f"sleep with {name} (pin {radio[name]}) high and the radio without power: it is fed by it")
+
+
 def lightsleep(time_ms=None):
     """Light sleep; edges on pins are lost meanwhile (see pins.py), only a wake source ends it early.
 
@@ -38,7 +47,9 @@ def lightsleep(time_ms=None):
     """
     b = board.need()
     _check(time_ms)
-    if b.clock.halted is None and b.radio is not None and b.esp["isolates"]:
+    if b.clock.halted is None and b.radio is not None and b.radio.mode == "off":
+        _feeds_nothing(b)
+    elif b.clock.halted is None and b.radio is not None and b.esp["isolates"]:
         number = b.world["chips"]["radio"]["cs"]
         if b.pad(number).is_output() and b.pad(number).held != 1:
             raise SimFault(f"light sleep with NSS (pin {number}) not held high: it floats, and an edge wakes the radio")
@@ -73,7 +84,9 @@ def deepsleep(time_ms=None):
     """Ends this boot; the invariants of reference 4.3 (radio asleep, NSS high and held) are checked first."""
     b = board.need()
     _check(time_ms)
-    if b.clock.halted is None and b.radio is not None:
+    if b.clock.halted is None and b.radio is not None and b.radio.mode == "off":
+        _feeds_nothing(b)
+    elif b.clock.halted is None and b.radio is not None:
         if not b.radio.asleep():
             raise SimFault(f"deep sleep with the radio in mode {b.radio.mode}: it must sleep first (10 mA otherwise)")
         number = b.world["chips"]["radio"]["cs"]
@@ -209,16 +222,19 @@ class WDT:
 
 
 class Memory32:
-    """machine.mem32: only the frame counter of the S3's USB-Serial-JTAG, which counts while a host is attached."""
+    """machine.mem32: only the S3's counters of USB frames, which count while a host is attached: of the USB-Serial-JTAG,
+    and SOFFN in DSTS of the USB OTG, which MicroPython uses."""
 
     USB_FRAME = 0x60038024
+    OTG_STATUS = 0x60080808
 
     def __getitem__(self, address):
         b = board.need()
-        if address != self.USB_FRAME:
+        if address not in (self.USB_FRAME, self.OTG_STATUS):
             raise SimFault(f"the emulator does not model the register at 0x{address:08x}")
         b.clock.spend(1)
-        return (b.clock.now // 1000) & 0x7FF if b.world["usb"] else 0
+        frame = (b.clock.now // 1000) & 0x7FF if b.world["usb"] else 0
+        return frame << 8 if address == self.OTG_STATUS else frame
 
     def __setitem__(self, address, value):
         raise SimFault(f"the emulator does not model the register at 0x{address:08x}")

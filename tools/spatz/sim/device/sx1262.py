@@ -125,7 +125,7 @@ class Sx1262(Transceiver):
 
     def keep(self):
         """The chip's state for the next process while it stays powered."""
-        mode = self.mode if self.mode in ("sleep_warm", "sleep_cold") else "stdby_rc"
+        mode = self.mode if self.mode in ("sleep_warm", "sleep_cold", "off") else "stdby_rc"
         return {
             "mode": mode,
             "registers": [[a, v] for a, v in self.registers.items() if v != t.REGISTERS[a]],
@@ -139,10 +139,12 @@ class Sx1262(Transceiver):
             value = kept["values"][name]
             setattr(self, name, tuple(value) if isinstance(value, list) else value)
         self.mode = kept["mode"]
-        self.board.energy.enter("radio", self.draws())
+        self.board.energy.enter("radio", None if self.mode == "off" else self.draws())
 
     def _reset_changed(self, level):
         now = self.clock.now
+        if self.mode == "off":
+            return
         if level == 0:
             self._reset_at = now
             self._enter("reset")
@@ -157,7 +159,7 @@ class Sx1262(Transceiver):
         """Level of the BUSY line: high in reset, in sleep, and while a command or a mode change is under way."""
         if self.mode in ("sleep_warm", "sleep_cold", "reset"):
             return 1
-        return 1 if self.clock.now < self.busy_until else 0
+        return 1 if self.mode != "off" and self.clock.now < self.busy_until else 0
 
     def asleep(self):
         return self.mode in ("sleep_warm", "sleep_cold")
@@ -176,7 +178,9 @@ class Sx1262(Transceiver):
     # SPI
 
     def _nss_changed(self, level):
-        if level == 0:
+        if self.mode == "off":
+            self._selected = False
+        elif level == 0:
             self._selected = True
             self._frame = bytearray()
             self._answer = None
@@ -209,6 +213,8 @@ class Sx1262(Transceiver):
 
     def transfer(self, data):
         """Bytes clocked in while NSS is low; gives the bytes clocked out."""
+        if self.mode == "off":
+            return bytes(len(data))
         if self.mode == "reset":
             raise SimFault("SX1262: SPI while NRESET is low")
         frame = self._frame

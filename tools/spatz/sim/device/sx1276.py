@@ -35,8 +35,8 @@ class Sx1276(Transceiver):
         self._dio = ()
         self._forget()
         if retained is None:
-            self._enter("standby")
-            self.ready_at = self.clock.now - board.world["boot_us"] + t.POWER_ON_US
+            self._power_on()
+            self.ready_at -= board.world["boot_us"]
         else:
             self._restore(retained)
         self._wire(config)
@@ -75,9 +75,15 @@ class Sx1276(Transceiver):
         self._awake_at = 0
         self._latch_frequency()
 
+    def _power_on(self):
+        self._forget()
+        self._enter("standby")
+        self.ready_at = self.clock.now + t.POWER_ON_US
+
     def keep(self):
         """The chip's state for the next process while it stays powered."""
         return {
+            "off": self.mode == "off",
             "asleep": self.mode == "sleep",
             "op": self.op,
             "irq": self.irq,
@@ -93,11 +99,13 @@ class Sx1276(Transceiver):
         self.irq = kept["irq"]
         for name in _KEPT:
             setattr(self, name, kept["values"][name])
-        self.mode = "sleep" if kept["asleep"] else "standby"
-        self.board.energy.enter("radio", self.draws())
+        self.mode = "off" if kept.get("off") else "sleep" if kept["asleep"] else "standby"
+        self.board.energy.enter("radio", None if self.mode == "off" else self.draws())
 
     def _reset_changed(self, level):
         now = self.clock.now
+        if self.mode == "off":
+            return
         if level == 0:
             self._reset_at = now
             self._enter("reset")
@@ -116,7 +124,7 @@ class Sx1276(Transceiver):
     # lines
 
     def _line(self, shift, events):
-        if not self.op & t.LONG_RANGE:
+        if not self.op & t.LONG_RANGE or self.mode == "off":
             return 0
         return 1 if self.irq & events[self.registers[t.DIO_1] >> shift & 3] else 0
 
@@ -135,6 +143,8 @@ class Sx1276(Transceiver):
 
     def transfer(self, data):
         """Bytes clocked in while NSS is low; gives the bytes clocked out."""
+        if self.mode == "off":
+            return bytes(len(data))
         if self.mode == "reset":
             raise SimFault("SX1276: SPI while NRESET is low")
         if self.clock.now < self.ready_at:
