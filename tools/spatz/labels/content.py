@@ -15,9 +15,8 @@ PROFILE_ID = "00000000"
 """Vendor and profile: 0000 is nobody's, a made-up number would be somebody's."""
 
 ENCODING = "windows-1252"  # of the fonts that every PDF reader brings
-_SPELLED = str.maketrans(
-    {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "ı": "i"}
-)  # what has no accent to leave away
+# letters without an accent that could be left away
+_SPELLED = str.maketrans({"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "ı": "i"})
 
 
 @dataclass(frozen=True, slots=True)
