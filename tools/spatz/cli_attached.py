@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -15,6 +16,7 @@ from nest.errors import EXIT_USER_ERROR, UserError
 from nest.i18n import tr
 
 if TYPE_CHECKING:
+    from spatz.attached.identify import Who
     from spatz.attached.updating import Request, Result
     from spatz.usb import Port
 
@@ -199,6 +201,112 @@ def _told(result: Result) -> list[str]:
     return lines
 
 
+# --- spatz shell, logs, identify --------------------------------------------------------------------------------------
+
+
+def shell(port: PortArgument = None) -> None:
+    """MicroPython's prompt on a node."""
+    from spatz.attached.shell import shell as library
+
+    (chosen,) = _one(port, as_json=False)
+    typer.echo(tr("Leave with Ctrl-]. Ctrl-C interrupts the node's program, Ctrl-D starts it again."))
+    raise typer.Exit(library(chosen))
+
+
+def logs(
+    port: PortArgument = None,
+    follow: Annotated[bool, typer.Option("--follow", help=tr("What the node prints (the default)."))] = False,
+    is_stored: Annotated[
+        bool, typer.Option("--stored", help=tr("The readings that the node has written down, heard or not."))
+    ] = False,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help=tr("End after this time."))] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help=tr("With --stored: a table for spreadsheets."))] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a node prints, or has written down."""
+    if is_stored and (follow or seconds is not None):
+        raise UserError(tr("--stored ends by itself."), tr("Leave --follow and --seconds out."))
+    (chosen,) = _one(port, as_json=as_json or as_csv)
+    if is_stored:
+        _show_stored(chosen, as_csv=as_csv, as_json=as_json)
+        return
+    from spatz.attached import logs as library
+
+    for line in library.follow(chosen, seconds):
+        if as_json:
+            moment = line.at.isoformat(timespec="milliseconds")
+            print(json.dumps({"time": moment, "line": line.text}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{line.at:%H:%M:%S}  {line.text}", flush=True)
+
+
+def _show_stored(port: Port, *, as_csv: bool, as_json: bool) -> None:
+    from spatz.attached import logs as library
+    from spatz.attached import stored_table
+
+    with _Progress([port], as_json or as_csv) as progress:
+        name, found = library.read_stored(port, say=progress.say(port), progress=progress.bar(port))
+    if as_json:
+        print(json.dumps({"name": name, "readings": [reading.to_json() for reading in found]}, ensure_ascii=False))
+    elif as_csv:
+        sys.stdout.write(stored_table.csv_of(found))
+    else:
+        stored_table.show(name, found)
+
+
+def identify(
+    ports: PortArguments = None,
+    all_: Annotated[bool, typer.Option("--all", help=tr("Every board, one after the other."))] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help=tr("Stop after this time."))] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Let the light of a board flicker."""
+    from spatz.attached import identify as library
+
+    failed = False
+    for port in _chosen(ports or [], all_=all_, as_json=as_json):
+        enter = _Enter()
+
+        def met(who: library.Who) -> None:
+            print(json.dumps(who.to_json(), ensure_ascii=False) if as_json else _introduced(who), flush=True)
+
+        try:
+            library.identify(port, met, enter.pressed, for_s=seconds, say=functools.partial(print, file=sys.stderr))
+        except UserError as error:
+            if not all_:
+                raise
+            failed = True
+            if as_json:
+                print(json.dumps(_failed_json(port, error)), flush=True)
+            else:
+                print(f"{port.device}: {error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _introduced(who: Who) -> str:
+    name = " ".join(part for part in (who.name or tr("a board without a name"), who.code) if part)
+    if not who.light:
+        return tr("{name} at {port}: it has no light that can be switched.", name=name, port=who.port)
+    return tr("{name} at {port}: its light flickers now. Found it? Press Enter.", name=name, port=who.port)
+
+
+class _Enter:
+    """Whether Enter was pressed since it was made; nobody does where standard input is no terminal."""
+
+    def __init__(self) -> None:
+        self._seen = threading.Event()
+        if sys.stdin.isatty():
+            threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        if sys.stdin.readline():
+            self._seen.set()
+
+    def pressed(self) -> bool:
+        return self._seen.is_set()
+
+
 # --- what they share --------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +315,13 @@ def _chosen(typed: Sequence[str], *, all_: bool, as_json: bool) -> list[Port]:
     from spatz.attached.select import choose_ports
 
     return choose_ports(typed, all_=all_, ask=False if as_json else None, named=name_of)
+
+
+def _one(typed: str | None, *, as_json: bool) -> list[Port]:
+    chosen = _chosen([typed] if typed else [], all_=False, as_json=as_json)
+    if len(chosen) > 1:
+        raise UserError(tr("This is done with one board at a time."), tr("Name one of them."))
+    return chosen
 
 
 def _each(ports: Sequence[Port], job: Callable[[Port], Done]) -> Iterator[tuple[Port, Done | UserError]]:
@@ -249,5 +364,18 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str, tuple[str, ...]], ...] = (
             "spatz update amsel --sensor bme280 --sensor rain",
             "spatz update --all --town ./town --json",
         ),
+    ),
+    ("shell", shell, tr("MicroPython's prompt on a node."), ("spatz shell", "spatz shell amsel")),
+    (
+        "logs",
+        logs,
+        tr("What a node prints, with the time; or the readings that it has written down."),
+        ("spatz logs", "spatz logs --stored", "spatz logs amsel --stored --csv > amsel.csv"),
+    ),
+    (
+        "identify",
+        identify,
+        tr("Which board is it? Its light flickers, and you see its name and the short code of its label."),
+        ("spatz identify", "spatz identify --all", "spatz identify amsel --seconds 10"),
     ),
 )

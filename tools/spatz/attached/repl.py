@@ -17,6 +17,7 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz import usb
+from spatz.attached import snippets
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
 
@@ -29,6 +30,8 @@ SAFE_WINDOW_S = 60  # of a node that does not say its own
 _PATIENCE_S = 4.0  # of tries with Ctrl-C, before the reset line and the person are bothered
 _LOOK_S = 0.01
 _TRY_S = 0.8  # for one answer to Ctrl-C, Ctrl-A
+_START_S = 3.0  # of the node's program
+_MOUNTS = 2
 _STUCK_S = 2.0  # of silence in the middle of an answer
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
 ALIVE = "Funkspatz node "
@@ -159,6 +162,15 @@ class Repl:
 
     def enter(self, say: Say, wait_s: float) -> None:
         """Into the raw REPL, with more and more force. Raises Trouble."""
+        self._reach(say, wait_s)
+        for _ in range(_MOUNTS):
+            if self.ask(snippets.COUNT):
+                return
+            self.restart()  # interrupted before its filesystem was there
+            self.first_lines(_START_S)
+            self._reach(say, wait_s)
+
+    def _reach(self, say: Say, wait_s: float) -> None:
         if self._reached(_PATIENCE_S) or (self._press_reset() and self._reached(_PATIENCE_S)):
             return
         say(tr("The node does not answer. Press {reset} once; this goes on by itself.", reset=self.reset_button))
@@ -232,7 +244,7 @@ class Repl:
         with contextlib.suppress(Exception):  # it may be gone: then it starts by itself
             if self._busy:
                 self._interrupt()
-            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+            self._transport.exec_raw_no_follow(snippets.RESTART)
 
     def first_lines(self, within_s: float) -> list[str]:
         """After `restart`: what the node says until it has said its name, or as much as it says in that time. On a

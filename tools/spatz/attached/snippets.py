@@ -133,3 +133,56 @@ except (ImportError, OSError):
 print(json.dumps(_said))
 """
 """Who the node is: {name, board, led, safe_window_s, dev_eui}, what is known of it."""
+
+LIST_LOG = """
+import json, os
+try:
+    print(json.dumps(["log/" + name for name in os.listdir("log")]))
+except OSError:
+    print("[]")
+"""
+"""The files of the node's log: [path]."""
+
+READ = """
+import binascii, json
+with open(path, "rb") as file:
+    print(json.dumps(binascii.b2a_base64(file.read()).decode().strip()))
+"""
+"""A file of at most some kB. path. Prints base64."""
+
+FLICKER = """
+import time
+from machine import Pin
+_light = Pin({pin}, Pin.OUT)
+for _ in range(8):
+    _light.value({on})
+    time.sleep_ms(50)
+    _light.value(1 - {on})
+    time.sleep_ms(50)
+time.sleep_ms(400)
+"""
+"""One round of the pattern by which a board is found: nothing else flickers."""
+
+RESTART = """
+import machine
+try:
+    from node.memory import Memory
+    _memory = Memory(machine.RTC())
+    if _memory.found and _memory.cut_off:
+        _memory.cut_off -= 1
+        _memory.save()
+except Exception:
+    pass
+machine.reset()
+"""
+"""Begins the node's program anew. That it was interrupted shall not count as a weak battery, which the node would wait
+for (firmware/node/cycle.py)."""
+
+COUNT = """
+import json, os
+try:
+    print(json.dumps(len(os.listdir())))
+except OSError:
+    print(0)
+"""
+"""How many files there are: none when the node was interrupted before its filesystem was mounted."""
