@@ -46,7 +46,6 @@ def quantities_of(readings: Sequence[Stored]) -> list[str]:
     for reading in readings:
         names |= dict.fromkeys([*reading.values, *reading.failed, *reading.out_of_range])
     return list(names)
-    )
 
 
 def _cells(reading: Stored, quantities: Sequence[str], nothing: str) -> list[str]:
