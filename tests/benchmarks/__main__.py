@@ -20,6 +20,7 @@ from tests.benchmarks import (
     flock,
     fuzz_gateways,
     healing,
+    images,
     ingest,
     journal_cost,
     law,
@@ -70,6 +71,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "redecode": redecode.rows,
     "registering": registering.rows,
     "archive": archive_size.rows,
+    "images": images.rows,
 }
 
 

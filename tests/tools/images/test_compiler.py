@@ -15,10 +15,11 @@ from spatz.images.compiler import compiled
 from spatz.images.filesystem import firmware_files
 
 SOURCES = {f"a/m{at}.py": f"def f(x):\n    return x + {at}\n".encode() for at in range(8)}
-HASHES = """
+COMPILE = """
 import hashlib
-from spatz.images.filesystem import firmware_files
-print(hashlib.sha256(repr(sorted(firmware_files().items())).encode()).hexdigest())
+from spatz.images.compiler import compiled
+sources = {sources!r}
+print(hashlib.sha256(repr(sorted(compiled(sources).items())).encode()).hexdigest())
 """
 
 
@@ -86,15 +87,16 @@ def test_what_is_not_python_is_said_with_its_name() -> None:
 
 
 def test_ten_at_once_give_the_same_bytes_and_a_whole_cache(cache: Path, starts: list[str]) -> None:
+    program = COMPILE.format(sources=SOURCES)
     running = [
-        subprocess.Popen([sys.executable, "-c", HASHES], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)
     ]
     told = [(*one.communicate(timeout=60), one.returncode) for one in running]
     assert {status for *_, status in told} == {0}, told
     assert len({out for out, *_ in told}) == 1
     assert not list(cache.glob(".new-*"))
-    here = hashlib.sha256(repr(sorted(firmware_files().items())).encode()).hexdigest()
+    here = hashlib.sha256(repr(sorted(compiled(SOURCES).items())).encode()).hexdigest()
     assert {out.strip() for out, *_ in told} == {here}
     assert starts == []  # what ten have written is whole
 

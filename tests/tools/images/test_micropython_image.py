@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import struct
 from pathlib import Path
@@ -47,11 +48,11 @@ def test_a_made_up_image_is_whole_and_says_its_version(chip: str) -> None:
 
 
 def test_esptool_reads_the_same_in_the_real_image() -> None:
-    from esptool.bin_image import LoadFirmwareImage
+    from esptool.bin_image import ESP32FirmwareImage
 
     image = read_image(real_image())
     for at, size in ((0, image.bootloader_bytes), (APP_AT - image.start, image.app_bytes)):
-        theirs = LoadFirmwareImage("esp32", image.data[at:])
+        theirs = ESP32FirmwareImage(io.BytesIO(image.data[at:]))
         assert theirs.chip_id == 0
         assert theirs.checksum == theirs.calculate_checksum()
         assert theirs.stored_digest == theirs.calc_digest

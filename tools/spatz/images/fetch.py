@@ -141,7 +141,7 @@ def _attempt(client: httpx.Client, url: str, part: Path, at: int, progress: Prog
             file.seek(begin)
             done = begin
             progress(done, total)
-            for block in answer.iter_bytes(1 << 16):
+            for block in answer.iter_bytes():  # as it comes: what is held back would be lost with the connection
                 if done == 0 and block[:1] != _MAGIC:
                     raise _web_page(part.stem)
                 done += len(block)
