@@ -6,6 +6,7 @@ This file starts the nest and puts the groups of commands together; each group h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -117,7 +118,8 @@ def run(
         nest = Nest(town.load(folder), announce)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, nest.stop)
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends it by KeyboardInterrupt
+                loop.add_signal_handler(number, nest.stop)
         await nest.run()
 
     with asyncio.Runner() as runner:

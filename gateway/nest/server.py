@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import gc
 import importlib
 import json
 import logging
-import os
 import socket
 import time
 from collections import Counter
@@ -39,6 +37,7 @@ from nest.gateways import GatewayRegistry, noted
 from nest.i18n import tr
 from nest.keeper import EVERY_S, Keeper
 from nest.live import Live
+from nest.locks import locked
 from nest.model import Downlink
 from nest.moments import now_ms
 from nest.network import Network
@@ -411,18 +410,13 @@ def _reachable_as(host: str) -> str:
 def _only_one(folder: Path) -> Iterator[None]:
     """Two nests on one town would use the same downlink counters twice. The lock ends with the process, however it
     ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            tr("This town is running already: {folder}", folder=folder),
-            tr("Look at it with: nest status {folder}", folder=folder),
-        ) from error
-    else:
+    with locked(folder) as free:
+        if not free:
+            raise UserError(
+                tr("This town is running already: {folder}", folder=folder),
+                tr("Look at it with: nest status {folder}", folder=folder),
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

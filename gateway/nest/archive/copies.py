@@ -14,7 +14,6 @@ A new `generation` tells a nest that runs on that database to forget what it has
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import os
@@ -36,6 +35,7 @@ from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.database_url import DatabaseServer
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.locks import locked
 
 COUNTER_MARGIN = 4096  # downlinks; a node gets a few a day
 NONCE_MARGIN = 1024  # joins; a node joins a few times a year
@@ -113,8 +113,11 @@ def _backup(folder: Path, target: Path, progress: Progress | None, server: Datab
     files = [*_small_files(folder)]
     if len(files) >= MOST_FILES:
         raise UserError(
-            tr("There are too many files beside the database in {folder}: more than {most}.",
-               folder=folder, most=MOST_FILES),
+            tr(
+                "There are too many files beside the database in {folder}: more than {most}.",
+                folder=folder,
+                most=MOST_FILES,
+            ),
             tr("Move what does not belong to the town to another place, then try again."),
         )
     with appearing(target) as part, _scratch(target.parent) as scratch:
@@ -271,9 +274,10 @@ def _put_in_place(
         if server:
             postgres_copies.bring_in(staged / town.DATABASE_FILE, server, progress)
         elif there:
-            with contextlib.closing(connect(staged / town.DATABASE_FILE)) as new, contextlib.closing(
-                connect(live, patience_ms=30_000)
-            ) as old:
+            with (
+                contextlib.closing(connect(staged / town.DATABASE_FILE)) as new,
+                contextlib.closing(connect(live, patience_ms=30_000)) as old,
+            ):
                 new.backup(old, pages=-1, progress=snapshots.share(progress))  # one transaction: all of it, or nothing
         else:
             with nobody_runs(folder, _damaged(folder)):
@@ -316,14 +320,10 @@ def _damaged(folder: Path) -> UserError:
 @contextlib.contextmanager
 def nobody_runs(folder: Path, else_: UserError) -> Iterator[None]:
     """No nest runs on the town in `folder` meanwhile. Raises `else_`: one does."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with locked(folder) as free:
+        if not free:
+            raise else_
         yield
-    except BlockingIOError as error:
-        raise else_ from error
-    finally:
-        os.close(handle)
 
 
 def _make_safe(connection: sqlite3.Connection, replaced: Path | None) -> None:
@@ -397,20 +397,12 @@ def _scratch(beside: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Say that a folder is in use; False: another program has said so, or the folder is gone."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
-    except OSError:
-        free = False
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            free = stack.enter_context(locked(folder, follow=False))
+        except OSError:
+            free = False
         yield free
-    finally:
-        os.close(handle)
 
 
 def _reason(error: Exception) -> str:
