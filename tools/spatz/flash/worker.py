@@ -41,6 +41,8 @@ SLOW = 115200
 _ANSWER_S = 0.5  # at a new speed
 _WAIT_S = 60.0
 _BETWEEN_S = 0.2
+_BUSY_S = 2.0  # a program that has just ended may hold the port still
+_PATIENT_SYNC_S = 0.4  # from the second try on; esptool's 0.1 are short for a busy computer
 _ATTEMPTS = 2  # of esptool, each time
 
 
@@ -55,6 +57,7 @@ class Worker:
         self._out = out
         self._asked: queue.Queue[dict[str, Any]] = queue.Queue()
         self._esp: Any = None
+        self._port: Any = None
         self._mac = b""
         self._bauds: list[int] = [SLOW]
         self._start: dict[str, Any] = {}
@@ -106,8 +109,13 @@ class Worker:
 
         EspLog.instance = _logger(self)  # before esptool makes its own
         import esptool.cmds
+        import esptool.loader
 
+        # esptool makes a hex dump of all that goes over the wire, though nobody traces it: a third of its time
+        if formatter := getattr(esptool.loader, "HexFormatter", None):
+            formatter.__str__ = lambda _: ""
         self._cmds = esptool.cmds
+        self._loader: Any = esptool.loader
         from esptool.util import FatalError
 
         self._errors = (FatalError, OSError)  # pyserial's are OSErrors
@@ -123,7 +131,8 @@ class Worker:
 
     def _connect(self, within_s: float) -> None:
         """To the boot loader, with the stub, at the first speed that works."""
-        until = time.monotonic() + within_s
+        began = time.monotonic()
+        until = began + within_s
         told = ""
         for mode in itertools.cycle(("default-reset", "no-reset")):
             try:
@@ -140,15 +149,20 @@ class Worker:
             except self._errors as error:
                 kind, said = "", _words(error)
             self._close()
-            if time.monotonic() >= until or _hopeless(said):
+            now = time.monotonic()
+            if now >= until or (_hopeless(said) and now >= began + _BUSY_S):
                 raise Refused(kind, said)
+            self._loader.SYNC_TIMEOUT = _PATIENT_SYNC_S
             if told != kind + said:
                 told = kind + said
                 self.say("waiting", kind=kind, said=said)
             time.sleep(_BETWEEN_S)
 
     def _open(self, device: str, mode: str) -> None:
-        esp: Any = self._cmds.detect_chip(device, SLOW, mode, connect_attempts=_ATTEMPTS)
+        self._port = _open_port(device)
+        esp: Any = self._cmds.detect_chip(
+            self._port, SLOW, mode, connect_attempts=_ATTEMPTS
+        )
         self._esp = esp
         if not getattr(esp, "sync_stub_detected", False):
             esp = self._esp = self._cmds.run_stub(esp)
@@ -183,10 +197,11 @@ class Worker:
         self._connect(_WAIT_S / 4)
 
     def _close(self) -> None:
-        if self._esp is not None:
+        self._esp = None
+        if self._port is not None:
             with contextlib.suppress(Exception):
-                self._esp._port.close()
-            self._esp = None
+                self._port.close()
+            self._port = None
 
     def _reset(self) -> None:
         with contextlib.suppress(*self._errors):  # USB of the chip itself goes away while it restarts
@@ -257,6 +272,18 @@ def keep_nvs_whole(
             raise Refused("unknown", f"{start:#x} lies in the keys")
     if erase_all and not any(start <= at and at + size <= start + len(data) for start, data in parts if keys):
         raise Refused("unknown", "no keys after erasing")
+
+
+def _open_port(device: str) -> Any:
+    """As esptool opens it; but this process has it, and can let go of it when esptool has failed."""
+    import serial
+
+    port = serial.serial_for_url(device, exclusive=True, do_not_open=True)
+    if sys.platform == "win32":  # else opening resets the board
+        port.rts = False
+        port.dtr = False
+    port.open()
+    return port
 
 
 def _words(error: BaseException) -> str:
