@@ -17,6 +17,8 @@ from tests.benchmarks import (
     crashes,
     energy,
     first_reading,
+    flash_cuts,
+    fleet,
     flock,
     fuzz_gateways,
     healing,
@@ -71,6 +73,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "redecode": redecode.rows,
     "registering": registering.rows,
     "archive": archive_size.rows,
+    "fleet": fleet.rows,
+    "flash cuts": flash_cuts.rows,
     "images": images.rows,
 }
 

@@ -192,6 +192,8 @@ class Trials:
 
     def _found(self, who: str, what: str) -> None:
         self._tally.findings.append(f"{who}: {what}")
+        if os.environ.get("FLASH_LOUD"):
+            print(f"{who}: {what}", flush=True)
 
 
 def next_dev_nonce(values: dict[tuple[str, str], int | bytes]) -> int:
