@@ -237,6 +237,7 @@ def _at(thing: dict[str, Any], path: str) -> Iterator[tuple[Any, list[str]]]:
 def _handler(stack: TheThingsStack) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet; else each answer waits 40 ms for an acknowledgement
 
         def _do(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
