@@ -304,7 +304,7 @@ def test_the_list_says_what_is_here_and_what_is_missing(folder: Path) -> None:
 def test_the_command_tells_what_it_fetched(server: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_firmware, "_wanted", lambda names: [wanted(server.url)])
     first = CliRunner().invoke(firmware_app, ["fetch", "heltec-v3"])
-    assert f"{NAME} is here now (0.3 MB)." in first.stdout
+    assert f"{NAME} is here now (0.4 MB)." in first.stdout
     assert sha256(IMAGE) in first.stdout  # nobody has published it
     assert f"{NAME} was here already." in CliRunner().invoke(firmware_app, ["fetch"]).stdout
     told = json.loads(CliRunner().invoke(firmware_app, ["fetch", "--json"]).stdout)

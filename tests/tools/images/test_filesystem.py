@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -214,11 +215,30 @@ def test_what_is_no_filesystem_is_said_so(image: bytes, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == ""
 
 
-def test_a_filesystem_of_another_size_is_read_or_refused_but_never_wrongly() -> None:
-    image = filesystem_image({"a": b"1"}, MIB)
-    assert read_filesystem(image + b"\xff" * MIB, 2 * MIB) == {"a": b"1"}
+@pytest.mark.parametrize("size", [MIB // 2, 2 * MIB])
+def test_a_filesystem_of_another_size_is_said_so(size: int) -> None:
+    image = filesystem_image({"a": b"1"}, MIB).ljust(size, b"\xff")
     with pytest.raises(FilesystemDamaged):
-        read_filesystem(filesystem_image({"a": b"1" * 600_000}, MIB)[: MIB // 2], MIB // 2)
+        read_filesystem(image, size)
+
+
+def test_a_crafted_superblock_ends_no_process() -> None:
+    """A number of blocks of 0, with the right checksum: littlefs would divide by it."""
+    image = bytearray(filesystem_image({"a": b"1"}, MIB))
+    for block in (image[:4096], image[4096:8192]):
+        number = block.index(b"littlefs") + 8 + 4 + 8  # behind the name, the next tag, version and block size
+        assert int.from_bytes(block[number : number + 4], "little") == MIB // 4096
+        sum_at = next(at for at in range(number, 4092) if block[at : at + 4] == lfs_sum(block[:at]))
+        block[number : number + 4] = bytes(4)
+        block[sum_at : sum_at + 4] = lfs_sum(block[:sum_at])
+        image = block + image[4096:] if image[:4] == block[:4] else image[:4096] + block + image[8192:]
+    with pytest.raises(FilesystemDamaged):
+        read_filesystem(bytes(image), MIB)
+
+
+def lfs_sum(data: bytes) -> bytes:
+    """littlefs's checksum of a commit."""
+    return (zlib.crc32(data) ^ 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def test_damage_gives_files_or_one_clear_error() -> None:

@@ -127,7 +127,9 @@ def read_filesystem(
     context = _Reader(image if callable(image) else _slices(image), size)
     wanted = tuple(only)
     try:
-        fs = LittleFS(cast("UserContext", context), mount=False, block_size=SECTOR, block_count=0, **_PARAMETERS)
+        fs = LittleFS(
+            cast("UserContext", context), mount=False, block_size=SECTOR, block_count=size // SECTOR, **_PARAMETERS
+        )
         fs.mount()
         files = {path: _read(fs, path) for path in _paths(fs, wanted)}
     except (LittleFSError, OSError, ValueError) as error:
