@@ -10,18 +10,19 @@ from nest.errors import UserError
 from nest.i18n import language_of_locale
 from nest.resources import boards_dir
 from spatz.boards import (
-    boards_app,
+    board_names,
     candidates,
     check,
     least_eirp_dbm,
-    board_names,
     list_sensors,
     load_board,
     load_sensor,
     pins,
     strapping_notes,
 )
-from spatz.catalogue import CHIPS, Board
+from spatz.catalogue import Board
+from spatz.chips import CHIPS
+from spatz.cli_boards import boards_app
 from typer.testing import CliRunner
 
 HELTEC = (boards_dir() / "heltec-v3.toml").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ import pytest
 from nest.errors import UserError
 from nest.i18n import language_of_locale
 from spatz.boards import board_names, list_sensors, load_board, load_sensor, pins
-from spatz.catalogue import CHIPS, Calibration, Sensor, Setting
+from spatz.catalogue import Calibration, Sensor, Setting
+from spatz.chips import CHIPS
 from spatz.wiring import Wish, wire
 
 

@@ -1,4 +1,4 @@
-"""The hardware catalogue: board and sensor files of `boards/`, checked and loaded; `spatz boards`.
+"""The hardware catalogue: board and sensor files of `boards/`, checked and loaded.
 
 A board file is data that a node's config is compiled from (`spatz.config`), so it is checked like code: unknown keys,
 pins that the chip does not have, pins used twice, and facts without a source are refused.
@@ -7,19 +7,16 @@ pins that the chip does not have, pins used twice, and facts without a source ar
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.resources import boards_dir
-from rich.console import Console
-from rich.table import Table as RichTable
 
-from spatz.catalogue import BUS_KEYS, CHIPS, RADIO_KEYS, TAKEN_SETTINGS, Board, Chip, Pmu, Sensor, Setting
+from spatz.catalogue import BUS_KEYS, RADIO_KEYS, TAKEN_SETTINGS, Board, Pmu, Sensor, Setting
+from spatz.chips import CHIPS, Chip
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -362,86 +359,3 @@ def load_sensor(name: str) -> Sensor:
     entry = check(boards_dir() / "sensors" / f"{name}.toml")
     assert isinstance(entry, Sensor)  # noqa: S101
     return entry
-
-
-# --- spatz boards -----------------------------------------------------------------------------------------------------
-
-boards_app = typer.Typer(no_args_is_help=True, help=tr("The boards and sensors that Funkspatz knows."))
-JsonFlag = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
-
-
-def _examples(*commands: str) -> str:
-    return "\n\n".join([tr("Examples:"), *(f"[bold]{command}[/bold]" for command in commands)])
-
-
-@boards_app.command(
-    "list", help=tr("List boards and sensors."), epilog=_examples("spatz boards list", "spatz boards list --json")
-)
-def list_command(as_json: JsonFlag = False) -> None:
-    """List boards and sensors."""
-    entries = list_boards() + [load_sensor(name) for name in list_sensors()]
-    if as_json:
-        rows = [{"kind": _kind(entry), "name": entry.name, "title": entry.title} for entry in entries]
-        _print_json({"entries": rows})
-        return
-    table = RichTable(tr("Name"), tr("What it is"), tr("Kind"), box=None)
-    for entry in entries:
-        table.add_row(entry.name, entry.title, tr(_kind(entry)))
-    Console().print(table)
-
-
-@boards_app.command(
-    "show",
-    help=tr("Show everything known about a board or a sensor, with the sources."),
-    epilog=_examples("spatz boards show heltec-v3", "spatz boards show bme280 --json"),
-)
-def show_command(name: str, as_json: JsonFlag = False) -> None:
-    """Show everything known about a board or a sensor, with the sources."""
-    entry: Board | Sensor = load_sensor(name) if name in list_sensors() else load_board(name)
-    if as_json:
-        _print_json({"kind": _kind(entry), **entry.model_dump(exclude_none=True)})
-        return
-    console = Console(highlight=False)
-    console.print(f"[bold]{entry.name}[/bold]  {entry.title}")
-    for section, values in entry.model_dump(exclude_none=True).items():
-        if section in ("format", "name", "title", "notes", "sources"):
-            continue
-        console.print(f"  [cyan]{section}[/cyan]: {_flat(values)}", soft_wrap=True)
-    for note in [*entry.notes, *(strapping_notes(entry) if isinstance(entry, Board) else [])]:
-        console.print(f"  * {note}", soft_wrap=True, markup=False)
-    for key, source in entry.sources.items():
-        console.print(f"  [{key}] {source}", soft_wrap=True, markup=False)
-
-
-def _flat(value: object) -> str:
-    """A part of a board file in one line, as a person would write it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_flat(part)}" for key, part in value.items() if key != "sources")
-    if isinstance(value, list):
-        return "; ".join(_flat(part) for part in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-@boards_app.command(
-    "check",
-    help=tr("Check a board or sensor file of your own."),
-    epilog=_examples("spatz boards check boards/my-board.toml"),
-)
-def check_command(file: Path, as_json: JsonFlag = False) -> None:
-    """Check a board or sensor file of your own."""
-    entry = check(file)
-    notes = strapping_notes(entry) if isinstance(entry, Board) else []
-    if as_json:
-        _print_json({"ok": True, "kind": _kind(entry), "name": entry.name, "notes": notes})
-        return
-    typer.echo(tr("{file} is in order.", file=file))
-    for note in notes:
-        typer.echo(f"* {note}")
-
-
-def _kind(entry: Board | Sensor) -> str:
-    return "board" if isinstance(entry, Board) else "sensor"
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

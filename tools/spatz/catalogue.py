@@ -1,10 +1,11 @@
-"""What a board file and a sensor file hold (`boards/`), as models; and what the chips on the boards can do."""
+"""What a board file and a sensor file hold (`boards/`), as models."""
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from typing import Annotated, Literal
 
+from nest.i18n import tr
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -17,7 +18,7 @@ Text = Annotated[str, Field(min_length=1)]
 Gpio = Annotated[int, Field(ge=0, le=127)]
 Level = Literal[0, 1]
 ATTENUATIONS_DB = (0, 2.5, 6, 11)  # of the ESP32's ADC
-UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
+HOW_WORDS = 15
 Sources = Annotated[list[str], Field(min_length=1)]
 
 
@@ -25,6 +26,50 @@ def _attenuation(decibel: float) -> float:
     if decibel not in ATTENUATIONS_DB:
         raise PydanticCustomError("literal_error", "one of {expected}", {"expected": "0, 2.5, 6, 11"})
     return decibel
+
+
+def _wanted(what: str) -> PydanticCustomError:
+    """What is expected instead, in the user's language."""
+    return PydanticCustomError("wanted", "{what}", {"what": what})
+
+
+def _usb_id(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", text):
+        raise _wanted(tr('two numbers of four digits, 0 to 9 and a to f, like "10c4:ea60" (lsusb shows them)'))
+    return text
+
+
+def _build(text: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9_]+(-[A-Z0-9_]+)?", text):
+        raise _wanted(tr('its name at micropython.org/download, like "ESP32_GENERIC_S3"'))
+    return text
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9]+)?", text):
+        raise _wanted(tr('a version like "1.29.0"'))
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https://[^ ]+\.bin", text):
+        raise _wanted(tr("the address of the file, from https:// to .bin"))
+    return text
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"([0-9a-f]{64})?", text):
+        raise _wanted(tr('64 digits, 0 to 9 and a to f; or "" when nobody says it'))
+    return text
+
+
+def _short(sentence: str) -> str:
+    if len(sentence.split()) > HOW_WORDS:
+        raise _wanted(tr("at most {limit} words", limit=HOW_WORDS))
+    return sentence
+
+
+UsbId = Annotated[str, AfterValidator(_usb_id)]
 
 
 class Module(Table):
@@ -39,20 +84,11 @@ class Module(Table):
 class Micropython(Table):
     """The MicroPython that this board runs: the file that `spatz firmware fetch` gets from its makers."""
 
-    build: Annotated[str, Field(pattern=r"^[A-Z0-9_]+(-[A-Z0-9_]+)?$")]  # ESP32_GENERIC, ESP32_GENERIC-SPIRAM
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")]
-    url: Annotated[str, Field(pattern=r"^https://[^ ]+\.bin$")]
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # "": not known here; said when it is fetched
+    build: Annotated[str, AfterValidator(_build)]  # ESP32_GENERIC, ESP32_GENERIC-SPIRAM
+    version: Annotated[str, AfterValidator(_version)]
+    url: Annotated[str, AfterValidator(_url)]
+    sha256: Annotated[str, AfterValidator(_sha256)] = ""  # "": not known here; said when it is fetched
     sources: Sources
-
-
-HOW_WORDS = 15
-
-
-def _short(sentence: str) -> str:
-    if len(sentence.split()) > HOW_WORDS:
-        raise PydanticCustomError("literal_error", "at most {expected} words", {"expected": HOW_WORDS})
-    return sentence
 
 
 class Bootloader(Table):
@@ -257,7 +293,7 @@ class Ports(Table):
 
 
 class Usb(Table):
-    """The board at a computer's USB socket: as what it shows itself, and how the node notices that a computer is there."""
+    """At a computer's USB socket: as what the board shows itself, and how the node notices that a computer is there."""
 
     ids: Annotated[list[UsbId], Field(min_length=1)]  # "10c4:ea60"; the first is the usual one
     sense: Literal["battery-above", "pmu", "usb-frames", "none"]
@@ -392,38 +428,3 @@ class Sensor(Table):
     power: Power
     rhythm: Rhythm = Rhythm()
     calibration: Calibration = Calibration()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Chip:
-    """The pins of a chip (Espressif data sheets: pin overview, strapping pins, ADC)."""
-
-    title: str
-    gpios: frozenset[int]
-    flash: frozenset[int]  # taken by the flash chip
-    input_only: frozenset[int]
-    strapping: frozenset[int]
-    adc: frozenset[int]  # ADC1 only: ADC2 is lost while Wi-Fi is on
-    rtc: frozenset[int]  # those that can wake it from deep sleep
-
-
-CHIPS = {
-    "esp32": Chip(
-        "ESP32",
-        gpios=frozenset({*range(20), 21, 22, 23, 25, 26, 27, *range(32, 40)}),
-        flash=frozenset(range(6, 12)),
-        input_only=frozenset(range(34, 40)),
-        strapping=frozenset({0, 2, 5, 12, 15}),
-        adc=frozenset(range(32, 40)),
-        rtc=frozenset({0, 2, 4, 12, 13, 14, 15, 25, 26, 27, *range(32, 40)}),
-    ),
-    "esp32s3": Chip(
-        "ESP32-S3",
-        gpios=frozenset({*range(22), *range(26, 49)}),
-        flash=frozenset(range(26, 33)),
-        input_only=frozenset(),
-        strapping=frozenset({0, 3, 45, 46}),
-        adc=frozenset(range(1, 11)),
-        rtc=frozenset(range(22)),
-    ),
-}

@@ -12,7 +12,8 @@ from nest.errors import UserError, run_command
 from nest.i18n import take_language, tr
 
 from spatz import cli_attached, cli_labels
-from spatz.boards import boards_app
+from spatz.boards import load_board
+from spatz.cli_boards import boards_app
 from spatz.cli_firmware import firmware_app
 from spatz.cli_flash import add_flash
 
@@ -39,6 +40,12 @@ Nodes = Annotated[int, typer.Option("--nodes", help=tr("How many virtual nodes."
 Seed = Annotated[int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))]
 Interval = Annotated[int, typer.Option("--interval", help=tr("Seconds between two readings of a node."))]
 AsJson = Annotated[bool, typer.Option("--json", help=tr("A machine-readable summary at the end, nothing else."))]
+Boards = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--board", help=tr('Of which board the nodes are; may be given again, they take turns ("spatz boards").')
+    ),
+]
 Keep = Annotated[
     Path | None,
     typer.Option("--keep", metavar="DIR", help=tr("Keep everything in this folder instead of a temporary one.")),
@@ -85,13 +92,14 @@ def demo(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help=tr("Open the page in the browser."))] = True,
     interval: Interval = 10,
     seed: Seed = 1,
+    board: Boards = None,
     keep: Keep = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole of Funkspatz on this computer."""
     from spatz.sim import demo as library
 
-    plan = _plan(nodes, seed, interval)
+    plan = _plan(nodes, seed, interval, boards=board)
     _check("--seconds", seconds, 0, 31_536_000)
     _check("--port", port, 0, 65_535)
     request = library.Request(plan, seconds or None, port, browser, keep, as_json)
@@ -152,6 +160,7 @@ def simulate(
     gateways: Annotated[int, typer.Option("--gateways", help=tr("How many virtual gateways."))] = 1,
     loss: Annotated[float, typer.Option("--loss", help=tr("Share of the frames that get lost, 0 to 1."))] = 0.0,
     confirmed: Annotated[bool, typer.Option("--confirmed", help=tr("Nodes ask for an acknowledgement."))] = False,
+    board: Boards = None,
     keys: Annotated[
         Path | None,
         typer.Option("--keys", metavar="FILE", help=tr("Write DevEUI, JoinEUI and AppKey of the nodes to this file.")),
@@ -176,7 +185,7 @@ def simulate(
     _check("--gateways", gateways, 1, 100)
     _check("--loss", loss, 0, 1)
     _check("--seconds", seconds, 0, 31_536_000)
-    plan = _plan(nodes, seed, interval, gateways=gateways, loss=loss, confirmed=confirmed)
+    plan = _plan(nodes, seed, interval, gateways=gateways, loss=loss, confirmed=confirmed, boards=board)
     if protocol is None:
         protocol = Protocol.STATION if station else Protocol.UDP
     needed, other = ("--station", server) if protocol is Protocol.STATION else ("--server", station)
@@ -295,13 +304,21 @@ def decoder(
 
 
 def _plan(
-    nodes: int, seed: int, interval: int, *, gateways: int = 1, loss: float = 0.0, confirmed: bool = False
+    nodes: int,
+    seed: int,
+    interval: int,
+    *,
+    gateways: int = 1,
+    loss: float = 0.0,
+    confirmed: bool = False,
+    boards: list[str] | None = None,
 ) -> Plan:
     from spatz.sim.simulation import Plan
 
     _check("--nodes", nodes, 1, 1000)
     _check("--interval", interval, 5, 86_400)
-    return Plan(nodes, seed, interval, gateways, loss, confirmed)
+    names = tuple(load_board(name).name for name in boards or ())  # who misspells one hears it before anything starts
+    return Plan(nodes, seed, interval, gateways, loss, confirmed, boards=names)
 
 
 def _check(option: str, value: float | None, low: float, high: float) -> None:

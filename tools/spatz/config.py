@@ -13,7 +13,8 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.boards import least_eirp_dbm, load_board
-from spatz.catalogue import ANTENNA_GAIN_DBI, CHIPS, Board, Radio
+from spatz.catalogue import ANTENNA_GAIN_DBI, Board, Radio
+from spatz.chips import CHIPS
 from spatz.wiring import Wish, wire
 
 CONFIG_FORMAT = 1

@@ -17,7 +17,8 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.boards import list_sensors, load_sensor, outside, pins, wrong_port
-from spatz.catalogue import CHIPS, EVERY_S, Board, Sensor, Uart
+from spatz.catalogue import EVERY_S, Board, Sensor, Uart
+from spatz.chips import CHIPS
 
 Wish = Sensor | str | Mapping[str, Any]
 AUTO = "auto"

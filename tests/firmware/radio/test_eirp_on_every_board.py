@@ -11,7 +11,7 @@ from nest.errors import UserError
 from radio import RadioError
 from radio_wire import Wire
 from registers_wire import Registers
-from spatz.boards import least_eirp_dbm, board_names, load_board
+from spatz.boards import board_names, least_eirp_dbm, load_board
 from spatz.config import compile_config
 
 LIMIT_DBM = 16  # RP002-1.0.4 2.4.3

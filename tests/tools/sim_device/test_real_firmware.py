@@ -50,7 +50,8 @@ def variants(board: Board) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("board", "seed"), [pytest.param(b.name, seed, id=f"{b.name}-{seed}") for b in list_boards() for seed in variants(b)]
+    ("board", "seed"),
+    [pytest.param(b.name, seed, id=f"{b.name}-{seed}") for b in list_boards() for seed in variants(b)],
 )
 def test_a_node_joins_sends_and_sleeps(tmp_path: Path, board: str, seed: int) -> None:
     seen = run(tmp_path, 2, board, seed=seed)

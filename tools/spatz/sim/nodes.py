@@ -258,8 +258,8 @@ def _weather(node: VirtualNode, town_seed: int | None) -> dict[str, int]:
 def chips(board: Board, seed: int = 0, sensors: Sequence[Wish] = SENSORS) -> dict[str, Any]:
     """The chips on a board and their wiring, from the same files that the node's configuration is compiled from.
 
-    Of a board that is sold with either radio or power chip, `seed` says which one this is. An I2C sensor is left out on a board that
-    has no such bus.
+    Of a board that is sold with either radio or power chip, `seed` says which one this is. An I2C sensor is left out on
+    a board that has no such bus.
     """
     result: dict[str, Any] = {"radio": _radio(board, seed), "sensors": []}
     carried = sensors if board.i2c else [wish for wish in sensors if sensor_of(wish).bus.kind != "i2c"]

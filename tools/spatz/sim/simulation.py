@@ -39,6 +39,8 @@ class Plan:
     """The node heard best joins no faster than this: it has something to gain by ADR."""
     bad_place_loss: float = 0.0
     """So many of the data frames from and to one node are lost, the last that is not the one heard best."""
+    boards: tuple[str, ...] = ()
+    """Of which boards of the catalogue the nodes are, in turn; none: all are as `nodes.BOARD`."""
 
     @property
     def propagation(self) -> Propagation:
@@ -54,6 +56,8 @@ class Plan:
         spread_s = default_spread_s(self.nodes) if self.spread_s is None else self.spread_s
         heard_by = [station for _, station in self.gateway_stations()]
         flock = nodes.flock(self.nodes, self.seed, heard_by, self.propagation, spread_s=spread_s)
+        if self.boards:
+            flock = [replace(node, board=self.boards[at % len(self.boards)]) for at, node in enumerate(flock)]
         if self.near_join_dr is None:
             return flock
         near = nodes.best_heard(flock, heard_by, self.propagation)
