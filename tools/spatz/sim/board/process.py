@@ -33,11 +33,10 @@ from typing import Any
 
 from spatz.sim import micropython, nodes
 from spatz.sim.airserver import monotonic_us
-from spatz.sim.board import bootcheck, romtext
+from spatz.sim.board import bootcheck, rom, romtext
 from spatz.sim.board.cable import AT_THE_CABLE, Cable
 from spatz.sim.board.chip import Chip
 from spatz.sim.board.nor import NorFlash, PowerGone
-from spatz.sim.board.rom import Rom
 from spatz.sim.board.settings import Settings
 from spatz.sim.board.usbport import HungUp
 from spatz.sim.supervisor import CRASH_PAUSE_S, DEVICE_DIR, START_LEAD_US
@@ -63,7 +62,7 @@ class Board:
         self._cut_file.unlink(missing_ok=True)
         self._cable = Cable(settings, self.faults, lambda device: self._tell("registered", device=device))
         self._chip: Chip | None = None
-        self._rom: Rom | None = None
+        self._rom: rom.Rom | None = None
         self._regions: bootcheck.Started | None = None
         self._plugged, self._usb_on, self._boot_held = True, True, False
         self._anew_by_sync = False
@@ -231,7 +230,7 @@ class Board:
             self._flash.budget = json.loads(
                 self._cut_file.read_text(encoding="utf-8")
             )  # MicroPython may have spent some
-        self._rom = Rom(
+        self._rom = rom.Rom(
             self.settings.chip,
             bytes.fromhex(self.settings.mac),
             self._flash,
@@ -249,18 +248,18 @@ class Board:
         else:
             self._reset("power_on")
 
-    def _serve_rom(self, rom: Rom, data: bytes) -> None:
+    def _serve_rom(self, loader: rom.Rom, data: bytes) -> None:
         self._cable.port.watch_close(on=True)
-        for frame in rom.frames(data):
+        for frame in loader.frames(data):
             try:
-                self._cable.send(rom.receive(frame))
+                self._cable.send(loader.receive(frame))
             except PowerGone:
                 self._cut()
                 return
-            if rom.baud:
-                self._cable.baud, rom.baud = rom.baud, None
-            if rom.ended:
-                rom.ended = False
+            if loader.baud:
+                self._cable.baud, loader.baud = loader.baud, None
+            if loader.ended:
+                loader.ended = False
                 self._leave_rom()
                 return
 
@@ -410,6 +409,7 @@ class Board:
 def main() -> None:
     """Run the board in the folder that the command line names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is for the parent, which says stop
+    rom.load()
     folder = Path(sys.argv[1])
     Board(folder, Settings.read(folder)).run()
 

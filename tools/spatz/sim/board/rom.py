@@ -250,6 +250,11 @@ class Rom:
         return slip(struct.pack("<BBHI", 1, command, len(body) + len(status), 0) + body + status)
 
 
+def load() -> None:
+    """Load what this is made of, which takes a while: before anybody waits for an answer."""
+    import esp32_mock_bootloader.server  # noqa: F401
+
+
 def slip(packet: bytes) -> bytes:
     """A packet as a SLIP frame. [RFC 1055]"""
     return b"\xc0" + packet.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
