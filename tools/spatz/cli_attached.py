@@ -307,6 +307,16 @@ class _Enter:
         return self._seen.is_set()
 
 
+# --- spatz doctor -----------------------------------------------------------------------------------------------------
+
+
+def doctor(port: PortArgument = None, town: Town = None, as_json: AsJson = False) -> None:
+    """What is wrong with a node, and what to do."""
+    from spatz.cli_doctor import run
+
+    run(port, town, as_json=as_json)
+
+
 # --- what they share --------------------------------------------------------------------------------------------------
 
 
@@ -377,5 +387,11 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str, tuple[str, ...]], ...] = (
         identify,
         tr("Which board is it? Its light flickers, and you see its name and the short code of its label."),
         ("spatz identify", "spatz identify --all", "spatz identify amsel --seconds 10"),
+    ),
+    (
+        "doctor",
+        doctor,
+        tr("It does not work? Cable, driver, MicroPython, files, key, radio, sensors: what is wrong, and what to do."),
+        ("spatz doctor", "spatz doctor amsel --town ./town", "spatz doctor --json"),
     ),
 )

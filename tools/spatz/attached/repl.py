@@ -134,10 +134,15 @@ class Repl:
 
     def open(self) -> None:
         """Open the port. Raises Trouble."""
-        from mpremote.transport_serial import SerialTransport
+        from mpremote.transport_serial import SerialTransport, TransportError
+        from serial import serial_for_url
 
         with self.explained():
-            self._transport = SerialTransport(self.port.device, BAUD, timeout=_STUCK_S)
+            try:
+                self._transport = SerialTransport(self.port.device, BAUD, timeout=_STUCK_S)
+            except TransportError:
+                serial_for_url(self.port.device, BAUD, exclusive=True).close()  # says why
+                raise
 
     def close(self) -> None:
         """Let go of the port, whatever state it is in."""

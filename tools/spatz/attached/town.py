@@ -55,3 +55,14 @@ def keep(folder: Path, slug: str, wishes: Wishes) -> None:
 
     with _ONE_AT_A_TIME, database(folder) as engine:
         Registry(engine).set_wishes(slug, wishes.to_json())
+
+
+def key_mark(folder: Path, dev_eui: str) -> bytes:
+    """The fingerprint of a node's key as the town knows it, b"" for none; see nest.keys."""
+    from nest import keys
+    from nest.cli_common import database
+    from nest.registry import Registry
+
+    with _ONE_AT_A_TIME, database(folder) as engine:
+        found = Registry(engine).find(bytes.fromhex(dev_eui))
+    return keys.mark(found.dev_eui, found.app_key) if found else b""

@@ -12,7 +12,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,12 +38,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class There:
-    """What is on a node. files: path -> digest; listed: the paths that its manifest says are ours; wishes: what it was
-    made from; firmware: its version; dev_eui: 16 hex digits; mpy: version of compiled files that its MicroPython runs.
-    None, "" or empty where the node does not say."""
+    """What is on a node. files: path -> digest; manifest: the same, as it should be; wishes: what it was made from;
+    firmware: its version; dev_eui: 16 hex digits; mpy: version of compiled files that its MicroPython runs. None, "" or
+    empty where the node does not say."""
 
     files: Mapping[str, str]
-    listed: frozenset[str] = frozenset()
+    manifest: Mapping[str, str] = field(default_factory=dict)
     wishes: Wishes | None = None
     firmware: str = ""
     dev_eui: str = ""
@@ -77,7 +77,7 @@ def look(repl: Repl) -> There:
     manifest = _manifest(said.get("manifest", ""))
     return There(
         files=said["files"],
-        listed=frozenset(manifest["files"]),
+        manifest=manifest["files"],
         wishes=_wishes(manifest["wishes"]),
         firmware=str(manifest["firmware"]),
         dev_eui=said.get("dev_eui", ""),
@@ -131,12 +131,12 @@ def _goes(path: str, wanted: Mapping[str, bytes], there: There) -> bool:
     """Whether a file that is not wanted is ours to remove."""
     if path in _KEPT or path.startswith(LOG + "/"):
         return False
-    if path in there.listed:
+    if path in there.manifest:
         return True
     folders = {name.partition("/")[0] for name in wanted if "/" in name}
     name = PurePosixPath(path)
     if path.endswith(_NEW):  # left by an update that was cut
-        return path.removesuffix(_NEW) in {*wanted, *there.listed} or name.parts[0] in folders
+        return path.removesuffix(_NEW) in {*wanted, *there.manifest} or name.parts[0] in folders
     if str(name.with_suffix(".mpy")) in wanted and name.suffix == ".py":
         return True  # MicroPython would take it instead of ours
     return len(name.parts) > 1 and name.parts[0] in folders and name.parts[0] not in _THEIRS
