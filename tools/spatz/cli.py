@@ -16,6 +16,9 @@ from spatz.boards import load_board
 from spatz.cli_boards import boards_app
 from spatz.cli_firmware import firmware_app
 from spatz.cli_flash import add_flash
+from spatz.cli_nodes import nodes_app
+from spatz.cli_register import add_register
+from spatz.sim import cli_virtual
 
 if TYPE_CHECKING:
     from spatz.sim.simulation import Plan
@@ -35,6 +38,9 @@ app.command(help=tr("A sheet of labels for nodes, with QR codes and without any 
 cli_attached.add_to(app)
 app.add_typer(firmware_app, name="firmware")
 add_flash(app)
+add_register(app)
+app.add_typer(nodes_app, name="nodes")
+app.command(help=cli_virtual.HELP, epilog=cli_virtual.EPILOG)(cli_virtual.virtual)
 
 Nodes = Annotated[int, typer.Option("--nodes", help=tr("How many virtual nodes."))]
 Seed = Annotated[int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))]

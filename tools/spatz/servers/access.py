@@ -40,7 +40,8 @@ class Access:
 
 
 def access(url: str, key: str, ca_file: Path | None = None, *, port: int | None = None) -> Access:
-    """`url`: http://host[:port] or https://host[:port]; `port`: the usual one of that server, where none is said.
+    """`url`: http://host[:port] or https://host[:port]; `port`: the usual one of that server over http,
+    where none is said.
 
     Raises UserError: it is none, or the file with the certificate cannot be read.
     """
@@ -60,7 +61,7 @@ def access(url: str, key: str, ca_file: Path | None = None, *, port: int | None 
         )
     tls = parts.scheme == "https"
     ca = None if ca_file is None else _read(ca_file)
-    return Access(host, said or port or (443 if tls else 80), tls, key, ca)
+    return Access(host, said or (443 if tls else port or 80), tls, key, ca)
 
 
 def read_key(file: Path | None, variable: str) -> str:
