@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,8 @@ class VirtualBoard:
     """A board of that kind at one of this computer's sockets, from `with` to its end.
 
     folder: flash.bin and all else of it; a board that was there before goes on where it was. registry: the folder that
-    SPATZ_VIRTUAL_BOARDS is to name. `more`: battery, weather_seed, baud_limit_bytes_per_s, usb, as in Settings.
+    SPATZ_VIRTUAL_BOARDS is to name. on_event: is called with each event, in a thread of the board's own. `more`:
+    battery, weather_seed, baud_limit_bytes_per_s, usb, as in Settings.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class VirtualBoard:
         seed: int = 1,
         sensors: Sequence[Any] = ("bme280",),
         faults: dict[str, Any] | None = None,
+        on_event: Callable[[VirtualBoard, dict[str, Any]], None] = lambda board, event: None,
         **more: Any,
     ) -> None:
         self.folder = folder.absolute()
@@ -55,6 +58,7 @@ class VirtualBoard:
             name or folder.name, board, registry, mac=mac, flash_mb=flash_mb, air=air, seed=seed,
             sensors=list(sensors), faults=dict(faults or {}), **more,
         )  # fmt: skip
+        self._on_event = on_event
         self._process: subprocess.Popen[bytes] | None = None
         self._events: collections.deque[dict[str, Any]] = collections.deque(maxlen=_KEPT)
         self._numbers = 0  # how many events came since the start
@@ -196,8 +200,10 @@ class VirtualBoard:
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout  # noqa: S101  a pipe was asked for
         for line in process.stdout:
+            event = json.loads(line)
+            self._on_event(self, event)
             with self._changed:
-                self._events.append(json.loads(line))
+                self._events.append(event)
                 self._numbers += 1
                 self._changed.notify_all()
         with self._changed:
@@ -211,7 +217,7 @@ class VirtualBoard:
 
 class Fleet:
     """`n` boards at once, each at a socket of its own. Keyword arguments as for VirtualBoard; `boards` are taken in
-    turn."""
+    turn, a board's seed is `seed` and its number."""
 
     def __init__(
         self, folder: Path, n: int, *, registry: Path | None = None, boards: Sequence[str] = ("heltec-v3",),
@@ -228,14 +234,19 @@ class Fleet:
             self.boards.append(board)
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            for board in self.boards:
-                stack.enter_context(board)
-            self._stack = stack.pop_all()
+        try:
+            self._at_once(VirtualBoard.start)
+        except BaseException:
+            self._at_once(VirtualBoard.stop)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._at_once(VirtualBoard.stop)
+
+    def _at_once(self, what: Callable[[VirtualBoard], None]) -> None:
+        with ThreadPoolExecutor(max(len(self.boards), 1)) as pool:
+            list(pool.map(what, self.boards))
 
     def __iter__(self) -> Iterator[VirtualBoard]:
         return iter(self.boards)
