@@ -153,6 +153,17 @@ def test_one_bit_that_is_wrong_is_noticed_wherever_it_counts(chip: str) -> None:
             refused(bytes(changed))
 
 
+@pytest.mark.parametrize("from_end", [33, 0])
+def test_what_the_chip_checks_must_be_right_even_if_the_sha_256_is(from_end: int) -> None:
+    """Its checksum byte; and the mark in the header that there is a SHA-256."""
+    data = bytearray(small())
+    size = image_of(bytes(data), "x").app_bytes
+    changed = APP_AT + (size - from_end if from_end else 23)
+    data[changed] ^= 1
+    data[APP_AT + size - 32 :] = hashlib.sha256(data[APP_AT : APP_AT + size - 32]).digest()
+    refused(bytes(data))
+
+
 def test_one_wrong_byte_in_the_real_image_is_noticed() -> None:
     data = real_image().read_bytes()
     for place in random.Random(2).sample(places(data, 0x1000), 60):  # noqa: S311
