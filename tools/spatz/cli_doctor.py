@@ -91,6 +91,6 @@ def _print(check: Check) -> None:
         sign = plain
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         sign = f"\x1b[{_COLOURS[check.state]}m{sign}\x1b[0m"
-    print(f"{sign} {check.title:12} {check.detail}", flush=True)
+    print(f"{sign} {check.title:14} {check.detail}", flush=True)
     if check.next_step:
-        print(f"  {'':12} → {check.next_step}", flush=True)
+        print(f"  {'':14} → {check.next_step}", flush=True)
