@@ -104,7 +104,8 @@ class Hardware:
     def sensor_power(self, on):
         """The supply of outside sensors, where the board can switch it; returns when it is up."""
         if on:
-            self.pmu()
+            if self._config.get("pmu"):
+                self.pmu()  # what feeds the sensors on the board
             if self._config["radio"].get("supply_sensors"):
                 self._power_radio()
         if self._vext:
@@ -176,11 +177,13 @@ class Hardware:
         return self._machine.I2C(bus["id"], scl=pin(bus["scl"]), sda=pin(bus["sda"]), freq=bus["freq"])
 
     def pmu(self):
-        """The board's power chip, set up; None for a board without one. Raises OSError when it does not answer."""
-        entry = self._config.get("pmu")
-        if self._pmu is None and entry:
+        """The board's power chip, set up. Raises OSError when it does not answer, or config.json knows of none."""
+        if self._pmu is None:
             from node.pmu import Pmu
 
+            entry = self._config.get("pmu")
+            if not entry:
+                raise OSError("no pmu in config.json")
             bus = entry.get("i2c")
             self._pmu = Pmu(self._bus(bus) if bus else self.i2c(), entry, self.sleep_ms)
         return self._pmu
@@ -273,8 +276,9 @@ class Hardware:
             elif self._supply:
                 self._supply.value(1 - self._config["radio"]["supply"][1])
         except OSError as error:
-            print(f"the radio keeps its power: {error}")
-            return 1
+            if self._pmu:  # it was on
+                print(f"the radio keeps its power: {error}")
+                return 1
         return 0
 
     def _supply_radio(self, enable):

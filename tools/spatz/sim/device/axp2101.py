@@ -1,4 +1,4 @@
-"""A strict AXP2101, as far as a node needs it: chip id, status, the rails ALDO1 to BLDO2, TS pin, the battery's voltage.
+"""A strict AXP2101, as far as a node needs it: chip id, status, the rails ALDO1 to BLDO2, TS pin, the cell's voltage.
 
 Source: X-Powers' AXP2101 data sheet, register descriptions; the same in XPowersLib, src/REG/AXP2101Constants.h and
 XPowersAXP2101.tpp. The values after power-on of the rails are the board's, and worst cases here (axp.py).
@@ -6,7 +6,8 @@ XPowersAXP2101.tpp. The values after power-on of the rails are the board's, and 
 
 from axp import Axp
 
-STATUS, CHARGER, CHIP, ADC, VOLTS, TS, DCDC, SWITCHES, FIRST_VOLTAGE = 0x00, 0x01, 0x03, 0x30, 0x34, 0x50, 0x80, 0x90, 0x92
+STATUS, CHARGER, CHIP, ADC, VOLTS = 0x00, 0x01, 0x03, 0x30, 0x34
+TS, DCDC, SWITCHES, FIRST_VOLTAGE = 0x50, 0x80, 0x90, 0x92
 RAILS = ("aldo1", "aldo2", "aldo3", "aldo4", "bldo1", "bldo2")
 DC1 = 0x01
 
