@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -48,6 +49,22 @@ def test_the_wheel_finds_its_own_boards(installed: Path) -> None:
     assert found.is_relative_to(installed)
     assert BOARDS
     assert sorted(path.relative_to(found) for path in found.rglob("*.toml")) == BOARDS
+
+
+def test_the_wheel_makes_the_same_files_for_a_node(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spatz.images.filesystem import node_files
+    from spatz.wishes import Wishes
+
+    monkeypatch.setenv("SPATZ_CACHE", str(tmp_path))
+    code = (
+        "from spatz.images.filesystem import node_files; from spatz.wishes import Wishes; import spatz, json\n"
+        "print(json.loads(node_files(Wishes('amsel', 'heltec-v3'))['spatz.json'])['files'], spatz.__file__)"
+    )
+    made, place = in_wheel(installed, code).rsplit(" ", 1)
+    assert Path(place).is_relative_to(installed)
+    assert made == str(json.loads(node_files(Wishes("amsel", "heltec-v3"))["spatz.json"])["files"])
 
 
 def test_every_file_that_is_not_python_is_in_the_wheel(installed: Path) -> None:

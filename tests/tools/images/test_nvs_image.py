@@ -94,7 +94,7 @@ BLOBS = st.tuples(st.just("hex2bin"), st.binary(min_size=1, max_size=6000))
 STRINGS = st.tuples(st.just("string"), st.text("abc äöü", max_size=200))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.tuples(SPACES, KEYS), NUMBERS | BLOBS | STRINGS, max_size=12))
 def test_whatever_espressifs_tool_writes_is_read(wanted: dict[tuple[str, str], tuple[str, object]]) -> None:
     entries: list[Entry] = [(*place, encoding, value) for place, (encoding, value) in wanted.items()]
@@ -161,7 +161,7 @@ def test_nothing_and_garbage_hold_nothing(image: bytes) -> None:
     assert read_nvs(image) == {}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_hostile_pages_never_raise(data: st.DataObject) -> None:
     """Headers with the right checksums and anything in them."""
