@@ -36,6 +36,7 @@ LONGEST = {
     "build": "ESP32_GENERIC_S3",
     "board": "heltec-v3",
     "seconds": 60,
+    "version": "v1.19.1-preview.123",
 }
 # what hands do at a workshop: the next step has one of them
 ACTIONS = {
@@ -110,6 +111,10 @@ SAID = [
     (connecting("No serial data received."), "boot_mode"),
     (connecting("Wrong boot mode detected (0x8)! The chip needs to be in download mode."), "boot_mode"),
     (connecting("Invalid head of packet (0x08): Possible serial noise or corruption."), "stale"),
+    (
+        connecting("Invalid head of packet (0x69): Possible serial noise or corruption."),
+        "boot_mode",
+    ),  # "invalid header"
     (connecting("Download mode successfully detected, but getting no sync reply: The serial TX path …"), "stale"),
     (FatalError("Failed to start stub flasher. There was no response.\nFor …"), "stale"),
     (FatalError("No serial data received."), "boot_mode"),

@@ -91,7 +91,8 @@ _SIGNS = tuple(
         (r"by this version of esptool|Failed to autodetect chip|update esptool", "old_tool"),
         (r"will not fit in", "flash_full"),
         (r"This chip is .*, not ", "wrong_chip"),
-        # the boot loader answers, but not what it should
+        # a running program prints; else the boot loader answers, but not what it should
+        (r"(?s)Failed to connect.*Invalid head of packet \(0x(0A|0D|[2-7][0-9A-F])\)", "boot_mode"),
         (r"start stub flasher|Response doesn't match|no sync reply|Write timeout", "stale"),
         (r"(?s)Failed to connect.*(Invalid head of packet|SLIP escape|serial noise|Packet content)", "stale"),
         (r"Wrong boot mode|Failed to connect|Could not connect to an Espressif|Guru Meditation", "boot_mode"),
