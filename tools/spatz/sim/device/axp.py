@@ -1,9 +1,9 @@
 """What the two emulated power chips share: registers by I2C, rails that feed the radio, a cell, a USB socket.
 
 World: chips "pmu": {"chip": "axp192" | "axp2101", "i2c", "sda", "scl", "address": 52, "radio": the rail that feeds it,
-"stays": [rails that may never go off], "cell": false when there is none}. Anything the data sheets do not have raises SimFault: a register that is not
-modelled (said so), a read-only one, reserved bits that change, and what no board survives: the processor's own rail
-off. Rails stay as they are through resets and deep sleep; a power cut forgets them.
+"stays": [rails that may never go off], "cell": false when there is none}. Anything the data sheets do not have raises
+SimFault: a register that is not modelled (said so), a read-only one, reserved bits that change, and what no board
+survives: the processor's own rail off. Rails stay as they are through resets and deep sleep, not a power cut.
 
 Worst cases on purpose: at power-on the radio's rail is off and every rail at its lowest voltage, GNSS is fed.
 """
