@@ -236,7 +236,7 @@ def test_a_crafted_superblock_ends_no_process() -> None:
         read_filesystem(bytes(image), MIB)
 
 
-def lfs_sum(data: bytes) -> bytes:
+def lfs_sum(data: bytearray) -> bytes:
     """littlefs's checksum of a commit."""
     return (zlib.crc32(data) ^ 0xFFFFFFFF).to_bytes(4, "little")
 
