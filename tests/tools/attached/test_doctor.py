@@ -45,8 +45,8 @@ def test_a_node_that_is_well(tmp_path: Path, registry: Path) -> None:
 
 
 def test_what_is_wrong_is_found(tmp_path: Path, registry: Path) -> None:
-    files = {**good_files(), "lorawan/adr.mpy": b"x"}
-    del files["payload/encode.mpy"]
+    files = {**good_files(), "sensors/scd30.mpy": b"x"}
+    del files["node/certified.mpy"]
     town = make_town(tmp_path)
     with board_with(tmp_path / "board", registry, files, sensors=()) as board:
         with database(town) as engine:
@@ -54,7 +54,7 @@ def test_what_is_wrong_is_found(tmp_path: Path, registry: Path) -> None:
         board.wait_for("boot")
         checks = doctor("--town", str(town))
     assert checks["files"]["state"] == "wrong"
-    assert "payload/encode.mpy" in checks["files"]["detail"]
+    assert "node/certified.mpy, sensors/scd30.mpy" in checks["files"]["detail"]
     assert "spatz update" in checks["files"]["next_step"]
     assert "key" in checks["town"]["detail"]
     assert checks["radio"]["state"] == "ok"

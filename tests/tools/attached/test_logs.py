@@ -9,13 +9,20 @@ import struct
 import zlib
 from pathlib import Path
 
+from nest.payload import bitmap_of
+from nest.quantities import by_name
 from spatz.attached import logs, stored
 from spatz.cli import app
 from spatz.labels.shortcode import short_code
 from tools.attached.flashed import board_with, good_files
 from typer.testing import CliRunner
 
-TEMPERATURE_ONLY = bytes.fromhex("01")
+
+def failed(name: str) -> bytes:
+    """A payload that says: this sensor did not deliver."""
+    bits = by_name()[name].bits
+    size = (bits + 7) // 8
+    return bitmap_of([name]) + (((1 << bits) - 1) << (8 * size - bits)).to_bytes(size, "big")
 
 
 def log_file(sequence: int, *bodies: bytes) -> bytes:
@@ -30,8 +37,8 @@ def log_file(sequence: int, *bodies: bytes) -> bytes:
 
 
 def body(session: int, fcnt: int, when: int, flags: int) -> bytes:
-    """A reading in which every quantity of the first seven has failed but those that are not there: bit 0 alone."""
-    return struct.pack(">BHIB", session, fcnt, when, flags) + TEMPERATURE_ONLY + b"\xff\xff"
+    """The record of a reading."""
+    return struct.pack(">BHIB", session, fcnt, when, flags) + failed("temperature")
 
 
 def test_readings_are_in_order_amended_and_whole() -> None:

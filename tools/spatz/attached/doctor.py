@@ -66,15 +66,16 @@ def _at_the_prompt(repl: Repl, town: Path | None) -> Iterator[Check]:
     there = update.look(repl)
     said = repl.ask(ask.PROGRAM)
     yield _micropython(build, there)
-    yield _files(there)
+    files = _files(there)
+    yield files
     yield _settings(said)
     yield _identity(said)
     if town and said.get("dev_eui"):
         yield _town(repl, said["dev_eui"], town)
     if said.get("hardware_error"):
-        yield _wrong(
-            "radio", tr("Radio"), printable(said["hardware_error"]), tr("Say which board it is: spatz flash --board …")
-        )
+        which = tr("Say which board it is: spatz flash --board …")
+        mend = files.next_step if files.state == WRONG else which
+        yield _wrong("radio", tr("Radio"), printable(said["hardware_error"]), mend)
     elif not said.get("config_error"):
         yield _radio(repl.ask(ask.RADIO))
         measured = repl.ask(ask.SENSORS, _SENSORS_S)
