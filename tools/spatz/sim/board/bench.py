@@ -22,6 +22,7 @@ from spatz.sim.board.settings import Settings
 
 _KEPT = 5000
 _END_S = 5.0
+_APART = 997
 _TOOLS = Path(__file__).resolve().parents[3]
 
 
@@ -217,7 +218,7 @@ class VirtualBoard:
 
 class Fleet:
     """`n` boards at once, each at a socket of its own. Keyword arguments as for VirtualBoard; `boards` are taken in
-    turn, a board's seed is `seed` and its number."""
+    turn; their seeds are far apart, so that each has weather of its own."""
 
     def __init__(
         self, folder: Path, n: int, *, registry: Path | None = None, boards: Sequence[str] = ("heltec-v3",),
@@ -228,7 +229,7 @@ class Fleet:
         for index in range(n):
             board = VirtualBoard(
                 folder / name.format(index + 1), registry=self.registry, board=boards[index % len(boards)],
-                seed=seed + index, **more,
+                seed=seed + _APART * index, **more,
             )  # fmt: skip
             board.settings.usb = _at(board.settings.usb, f"1-{index + 1}")
             self.boards.append(board)

@@ -244,6 +244,7 @@ class Board:
     def _leave_rom(self) -> None:
         if self._boot_held or self.faults.get("stays_in_boot"):
             self._anew_by_sync = not self.faults.get("no_auto_reset")
+            self._cable.baud = MICROPYTHON_BAUD  # the ROM starts anew
             self._cable.send(romtext.download(self.settings.chip))
         else:
             self._reset("power_on")
@@ -280,8 +281,8 @@ class Board:
             self._serve_rom(self._rom, data)
         elif pulled:
             self._reset("power_on", by_host=True)
-            assert self._rom  # noqa: S101  _reset has made it
-            self._serve_rom(self._rom, data)
+            if self._rom and not self.faults.get("renames_port"):  # else nobody is at the new port yet
+                self._serve_rom(self._rom, data)
         elif self._chip:
             self._chip.write(self._cable.heard(data))
 

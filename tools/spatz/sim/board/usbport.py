@@ -58,11 +58,14 @@ class UsbPort:
 
     def open(self) -> None:
         """Come up under a name of the system's choice, and say so."""
+        self._come_up()
+        self.say(self.device)
+
+    def _come_up(self) -> None:
         self._master, self._slave = pty.openpty()
         self.device = os.ttyname(self._slave)
         self._prepare()
         os.set_blocking(self._master, False)
-        self.say(self.device)
 
     def close(self) -> None:
         """Go: programs that have the port open get an error."""
@@ -80,10 +83,11 @@ class UsbPort:
         old = (self._master, self._slave)
         self._master = self._slave = -1
         self._waiting.clear()
-        self.open()
+        self._come_up()
         for descriptor in old:
             if descriptor >= 0:
                 os.close(descriptor)
+        self.say(self.device)
 
     def say(self, device: str) -> None:
         """Write the registry file: the board is at `device`."""
