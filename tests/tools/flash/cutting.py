@@ -118,7 +118,7 @@ class Trials:
         request = Request(
             "heltec-v3" if not self._keys else None,
             firmware=self._images[number % IMAGES],
-            changes={"interval_s": 300 + number, "safe_window_s": 5},
+            changes={"interval_s": 300 + number},
             erase=erase,
             wait_s=8,
             life_s=30,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 from spatz.troubles import explain, trouble
 from spatz.usb import Port, find
@@ -14,8 +15,8 @@ _LOOPS = 3  # starts, after which it does nothing else
 _DOWNLOAD = ("waiting for download", "DOWNLOAD(")
 _START = "rst:0x"
 _NO_PROGRAM = "invalid header"
-_PULSE_AFTER = 0.4  # of the time, in silence
-_PULSE_S = 0.1
+_STUCK = 0.35  # of the time in silence, until somebody is asked to press a button
+_PULSE_S = 0.2
 _READ_S = 0.2
 _FIND_S = 10.0
 _AGAIN_S = 0.2
@@ -34,11 +35,11 @@ class Listener:
 
     def hear(self, data: bytes) -> None:
         """Bytes as they come."""
-        self.silent = self.silent and not data
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-1000:]
         for raw in lines:
             line = raw.decode("utf-8", "replace").strip()
+            self.silent = self.silent and not (line and line.isascii() and line.isprintable())
             self._starts += _START in line or _NO_PROGRAM in line
             if line == self._wanted:
                 self.alive = True
@@ -60,51 +61,75 @@ def wait_for_life(
 ) -> None:
     """Until the node at the port calls itself `name`.
 
-    The port is looked for anew each time, for its name changes. waiting: told that somebody has to press a button; then
-    the time begins anew.
+    What it said before somebody listened is lost; so after a while it is started again, by the wire to its reset, then
+    by Ctrl-C and Ctrl-D. The port is looked for anew each time, for its name changes. waiting: told that somebody has
+    to press a button; then the time begins anew.
 
     Raises Trouble: port_gone, boot_loop, no_restart, no_life.
     """
     import serial
 
+    class Line(serial.Serial):
+        """A port whose input is not thrown away when it is opened: it may be what we wait for."""
+
+        def _reset_input_buffer(self) -> None:
+            pass
+
     listener = Listener(name)
     started = now()
     until = started + within_s
-    told = pulsed = False
+    told = False
+    nudges = [(started + share * within_s, nudge) for share, nudge in _NUDGES]
     error: Exception | None = None
     while now() < until:
         there = find(port.key, min(_FIND_S, max(0.0, until - now())))
         if there is None:
             continue
         try:
-            with serial.Serial(there.device, BAUD, timeout=_READ_S) as line:
+            with Line(there.device, BAUD, timeout=_READ_S) as line:
                 while now() < until:
                     listener.hear(line.read(max(1, line.in_waiting)))
                     if listener.alive:
                         return
                     if listener.wrong == "boot_loop":
                         raise trouble("boot_loop")
-                    if listener.wrong == "no_restart" and not told:
+                    stuck = listener.wrong == "no_restart" or (listener.silent and now() > started + _STUCK * within_s)
+                    if stuck and not told:
                         told = True
                         waiting("no_restart")
                         until = now() + within_s
-                    if listener.silent and not pulsed and now() > started + _PULSE_AFTER * within_s:
-                        pulsed = True
-                        _press_reset(line)
+                    if nudges and now() > nudges[0][0]:
+                        nudges.pop(0)[1](line)
         except (OSError, ValueError) as what:  # it has restarted, and with it its USB
             error = what
             time.sleep(_AGAIN_S)
     if find(port.key, 0) is None:
         raise trouble("port_gone")
-    if error is not None and listener.silent:
+    if error is not None and listener.silent and not told:
         raise explain(error, port)
     raise trouble(listener.wrong or "no_life", reset=reset)
 
 
-def _press_reset(line: object) -> None:
-    """By the wires that most boards have for it: DTR high lets IO0 alone, RTS low holds the chip."""
+def _press_reset(line: Any) -> None:
+    """By the wires that most boards have for it: DTR off lets IO0 alone, RTS on holds the chip."""
     with contextlib.suppress(OSError):
-        setattr(line, "dtr", False)  # noqa: B010  pyserial's properties do it
-        setattr(line, "rts", True)  # noqa: B010
+        line.dtr = False
+        line.rts = True
         time.sleep(_PULSE_S)
-        setattr(line, "rts", False)  # noqa: B010
+        line.rts = False
+
+
+def _start_again(line: Any) -> None:
+    """As somebody at MicroPython's prompt does it: Ctrl-C ends main.py, Ctrl-D starts it."""
+    line.write(b"\x03\x03")
+    time.sleep(_PULSE_S)
+    line.write(b"\x04")
+
+
+# what is done, after which share of the time, as long as the name was not heard
+_NUDGES: tuple[tuple[float, Callable[[Any], None]], ...] = (
+    (0.15, _press_reset),
+    (0.25, _start_again),
+    (0.50, _start_again),
+    (0.75, _start_again),
+)

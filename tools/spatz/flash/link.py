@@ -65,10 +65,9 @@ class Link:
         self._hear("written")
 
     def end(self) -> None:
-        """Reset the board and let go of the port."""
+        """Reset the board and let go of the port; the process ends by and by."""
         self._say(do="end")
         self._hear("ended")
-        self._worker.wait()
 
     def close(self) -> None:
         """End the process, whatever it does. The board can be flashed again."""

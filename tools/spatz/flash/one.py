@@ -107,9 +107,9 @@ class OneBoard:
             wishes, keys = self._write(link, probe)
             self.tell("step", step="start", node=wishes.name)
             link.end()
+            self._live(wishes)
         finally:
             link.close()
-        self._live(wishes)
         return Done(wishes.name, probe.dev_eui, wishes.board, keys, round(time.monotonic() - began, 1))
 
     def _write(self, link: Link, probe: Probe) -> tuple[Wishes, Keys]:

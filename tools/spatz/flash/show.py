@@ -144,7 +144,8 @@ def sentence(event: Event) -> str:
     if event.what == "again":
         return tr("{port}: this board is done already.", port=who)
     if event.what in ("waiting", "trouble"):
-        return f"{who}: {fields['message']}\n  → {fields['next_step']}"
+        goes_on = f"\n  {tr('It goes on by itself then.')}" if event.what == "waiting" else ""
+        return f"{who}: {fields['message']}\n  → {fields['next_step']}{goes_on}"
     return ""
 
 

@@ -41,6 +41,7 @@ SLOW = 115200
 _ANSWER_S = 0.5  # at a new speed
 _WAIT_S = 60.0
 _BETWEEN_S = 0.2
+_SILENT_S = 2.0  # so long nobody is asked for anything
 _BUSY_S = 2.0  # a program that has just ended may hold the port still
 _PATIENT_SYNC_S = 0.4  # from the second try on; esptool's 0.1 are short for a busy computer
 _ATTEMPTS = 2  # of esptool, each time
@@ -90,6 +91,7 @@ class Worker:
                 elif message["do"] == "write":
                     self._write(message)
             self._reset()
+            self._close()  # first: the parent wants to listen to the board
             self.say("ended")
         except Refused as refused:
             kind, said = refused.args
@@ -153,16 +155,14 @@ class Worker:
             if now >= until or (_hopeless(said) and now >= began + _BUSY_S):
                 raise Refused(kind, said)
             self._loader.SYNC_TIMEOUT = _PATIENT_SYNC_S
-            if told != kind + said:
+            if told != kind + said and now > began + _SILENT_S:
                 told = kind + said
                 self.say("waiting", kind=kind, said=said)
             time.sleep(_BETWEEN_S)
 
     def _open(self, device: str, mode: str) -> None:
         self._port = _open_port(device)
-        esp: Any = self._cmds.detect_chip(
-            self._port, SLOW, mode, connect_attempts=_ATTEMPTS
-        )
+        esp: Any = self._cmds.detect_chip(self._port, SLOW, mode, connect_attempts=_ATTEMPTS)
         self._esp = esp
         if not getattr(esp, "sync_stub_detected", False):
             esp = self._esp = self._cmds.run_stub(esp)
