@@ -14,6 +14,7 @@ from spatz.boards import (
     candidates,
     check,
     least_eirp_dbm,
+    list_boards,
     list_sensors,
     load_board,
     load_sensor,
@@ -68,6 +69,56 @@ def test_boards_with_an_sx1276_say_what_the_reference_says() -> None:
     assert heltec.battery is None, "GPIO13 or GPIO37, depending on the revision"
     either = load_board("t3-s3").radio
     assert (either.chip, either.busy, either.dio1, either.dio0, either.tcxo_mv) == ("probe", 34, 33, 9, 1800)
+
+
+def test_t_beams_say_what_feeds_the_radio() -> None:
+    beam = load_board("t-beam")
+    assert (beam.module.chip, beam.radio.chip, beam.radio.dio0, beam.radio.busy) == ("esp32", "probe", 26, 32)
+    assert beam.pmu
+    assert {name: (chip.radio, chip.off) for name, chip in beam.pmu.chips.items()} == {
+        "axp192": ("ldo2", ["ldo3"]),
+        "axp2101": ("aldo2", ["aldo3"]),
+    }
+    supreme = load_board("t-beam-supreme")
+    assert supreme.pmu
+    assert supreme.pmu.axp2101
+    assert supreme.pmu.axp192 is None
+    assert supreme.pmu.axp2101.radio == "aldo3"
+    assert "aldo2" in supreme.pmu.axp2101.on, "must stay on"
+    assert "aldo4" in supreme.pmu.axp2101.off, "GNSS"
+    assert supreme.pmu.i2c
+    assert (supreme.pmu.i2c.sda, supreme.pmu.i2c.scl) == (42, 41)
+    for board in (beam, supreme):
+        assert board.battery
+        assert (board.battery.pmu, board.usb.sense) == (True, "pmu")
+
+
+def test_boards_with_a_switched_antenna_or_supply() -> None:
+    xiao, rak = load_board("xiao-s3-wio").radio, load_board("rak11200").radio
+    assert [(one.pin, one.level) for one in xiao.enable or ()] == [(38, 1)]
+    assert rak.supply
+    assert (rak.supply.pin, rak.supply.level, rak.supply.sensors) == (27, 1, True)
+    core = load_board("rak3312").radio.supply
+    assert core
+    assert (core.pin, core.sensors) == (4, False)
+
+
+def test_how_to_get_into_the_boot_loader_is_short_in_both_languages() -> None:
+    for board in list_boards():
+        loader = board.bootloader
+        for how in (loader.how_en, loader.how_de):
+            assert 1 < len(how.split()) <= 15, board.name
+            assert how.endswith("."), board.name
+        if loader.boot:
+            assert loader.boot in loader.how_en, board.name
+            assert loader.boot in loader.how_de, board.name
+
+
+def test_every_board_names_a_file_of_micropython_for_its_chip() -> None:
+    for board in list_boards():
+        python = board.micropython
+        assert python.url.endswith(f"/{python.build}-20260824-v{python.version}.bin"), board.name
+        assert ("S3" in python.build) == (board.module.chip == "esp32s3"), board.name
 
 
 def test_heltec_v4_takes_the_stronger_amplifier_off() -> None:
@@ -155,6 +206,18 @@ def test_pins_are_all_found() -> None:
         ('["etsi", "assumed"]', "[]", "antenna.sources is [], expected at least 1 entries"),
         ("enable_pin = 37 ", "# enable_pin    ", "battery.enable_pin is missing, expected both"),
         ("mv = 4250\n", "\n", "usb.mv is missing"),
+        ('ids = ["10c4:ea60"]', 'ids = ["CP2102"]', 'usb.ids.0 is "CP2102", expected two numbers of four digits'),
+        ('ids = ["10c4:ea60"]', "ids = []", "usb.ids is [], expected at least 1 entries"),
+        ('build = "ESP32_GENERIC_S3"', 'build = "esp32 s3"', 'micropython.build is "esp32 s3", expected its name at'),
+        ('version = "1.29.0"', 'version = "new"', 'micropython.version is "new", expected a version like "1.29.0"'),
+        ('sha256 = "1dd9', 'sha256 = "XXd9', "expected 64 digits, 0 to 9 and a to f"),
+        ('reset = "RST"\n', "", "bootloader.reset is missing"),
+        ('how_en = "Hold PRG,', 'how_en = "Look at the board for a while, then hold PRG,', "expected at most 15 words"),
+        ("auto = true", 'auto = "yes"', 'bootloader.auto is "yes", expected true or false'),
+        ("dcdc = true", "dcdc = true\nsupply = { pin = 13, level = 1 }", "radio.supply.pin is 13, expected a GPIO"),
+        ("ratio = 4.9 ", "# ratio     ", "battery.ratio is missing"),
+        ("adc = 1\n", "adc = 1\npmu = true\n", "battery.adc is 1, expected nothing beside pmu = true"),
+        ('sense = "battery-above"', 'sense = "pmu"', "pmu is missing, expected a table of the power chip"),
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -242,6 +305,42 @@ def test_port_with_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> 
     assert words in message
 
 
+BEAM = (boards_dir() / "t-beam.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            'radio = "ldo2", off',
+            'radio = "dcdc1", off',
+            "expected one of 'ldo2' or 'ldo3'",
+        ),
+        ('off = ["ldo3"]', 'off = ["ldo2"]', 'pmu.axp192.off is "ldo2", expected a rail that is named once'),
+        ("axp2101 = { radio", "axp209 = { radio", "pmu.axp209 is unknown"),
+        (
+            "[pmu]\n",
+            "[pmu]\ni2c = { id = 0, sda = 14, scl = 15, freq = 100000 }\n",
+            "pmu.i2c.id is 0, expected",
+        ),
+        (
+            "[pmu]\n",
+            "[pmu]\ni2c = { id = 1, sda = 21, scl = 15, freq = 100000 }\n",
+            "own; pmu.i2c.sda has it",
+        ),
+    ],
+)
+def test_power_chip_with_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
+    message, _ = broken(tmp_path, old, new, text=BEAM, name="t-beam")
+    assert words in message
+
+
+def test_power_chip_without_a_table(tmp_path: Path) -> None:
+    lines = [line for line in BEAM.splitlines() if not line.startswith("axp")]
+    message, _ = broken(tmp_path, "[pmu]\n", "[pmu] # which?\n", text="\n".join(lines) + "\n", name="t-beam")
+    assert "pmu is empty, expected a table axp192 or axp2101" in message
+
+
 def test_unknown_names_say_which_there_are() -> None:
     with pytest.raises(UserError) as caught:
         load_board("heltec-v9")
@@ -275,6 +374,28 @@ def test_list_show_and_check(tmp_path: Path) -> None:
     assert json.loads(run.invoke(boards_app, ["check", str(path), "--json"]).stdout)["ok"] is True
     path.write_text(HELTEC.replace("cs = 8\n", "cs = 23\n"), encoding="utf-8")
     assert isinstance(run.invoke(boards_app, ["check", str(path)]).exception, UserError)
+
+
+def test_boards_alone_is_the_list() -> None:
+    run = CliRunner()
+    assert run.invoke(boards_app, []).stdout == run.invoke(boards_app, ["list"]).stdout
+
+
+def test_show_says_first_what_a_person_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(name: str) -> str:
+        return "\n".join(CliRunner().invoke(boards_app, ["show", name]).stdout.splitlines()[:8])
+
+    beam = first("t-beam")
+    assert "MicroPython: ESP32_GENERIC 1.29.0" in beam
+    assert "1a86:55d4 (CH9102)" in beam
+    assert "AXP192 / AXP2101" in beam
+    assert "SX1262 / SX1276" in beam
+    assert "900 uA, as others measured" in beam
+    assert "Hold PRG, press RST briefly" in first("heltec-v3")
+    assert "not measured" in first("heltec-v3")
+    monkeypatch.setenv("LANGUAGE", "de")
+    language_of_locale.cache_clear()
+    assert "PRG gedrückt halten" in first("heltec-v3")
 
 
 def test_board_with_the_older_chip(tmp_path: Path) -> None:

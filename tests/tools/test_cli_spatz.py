@@ -33,7 +33,7 @@ def test_version() -> None:
     [
         ((), ("demo", "simulate", "boards")),
         (("demo",), ("--nodes", "--seconds", "--port", "--no-browser", "--json", "Examples:", "spatz demo --nodes 20")),
-        (("simulate",), ("--server", "--seed", "--keys", "--town", "Examples:", "spatz simulate --nodes 10")),
+        (("simulate",), ("--server", "--seed", "--keys", "--town", "--board", "Examples:", "spatz simulate --nodes 10")),
         (("boards", "list"), ("--json", "Examples:", "spatz boards list --json")),
         (("boards", "show"), ("--json", "Examples:", "spatz boards show heltec-v3")),
         (("boards", "check"), ("--json", "Examples:", "spatz boards check boards/my-board.toml")),
@@ -52,6 +52,7 @@ MISTAKES = [
     (("demo", "--nodes", "5000"), "--nodes is 5000; possible are 1 to 1000."),
     (("demo", "--interval", "1"), "--interval is 1; possible are 5 to 86400."),
     (("demo", "--port", "70000"), "--port is 70000; possible are 0 to 65535."),
+    (("demo", "--board", "heltec-v9"), 'There is no board "heltec-v9".'),
     (("demo", "--seconds", "-1"), "--seconds is -1.0; possible are 0 to 31536000."),
     (("simulate", "--server", "x:y"), '"x:y" is not an address of a server.'),
     (("simulate", "--server", "127.0.0.1:1700", "--loss", "2"), "--loss is 2.0; possible are 0 to 1."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from spatz.boards import load_board
@@ -12,12 +11,12 @@ from spatz.sim.simulation import Plan, Simulation
 from tools.sim.fake_server import fake_server
 from tools.sim.test_simulate import a_network
 
-BOARDS = ("heltec-v3", "lora32-v2-1-6", "heltec-v4", "t3-s3")
+BOARDS = ("heltec-v3", "lora32-v2-1-6", "heltec-v4", "t-beam")
 
 
 async def test_every_board_of_a_mixed_flock_joins_and_sends(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
-    plan = Plan(nodes=len(BOARDS), seed=4, interval_s=6)
+    plan = Plan(nodes=len(BOARDS), seed=4, interval_s=6, boards=BOARDS)
     write_keys(keys, plan.flock())
     lines: list[str] = []
     async with fake_server() as server:
@@ -25,9 +24,7 @@ async def test_every_board_of_a_mixed_flock_joins_and_sends(tmp_path: Path) -> N
         simulation = Simulation(
             plan, server.address, tmp_path / "nodes", on_event=lambda event: lines.append(f"{event}")
         )
-        simulation.flock = [
-            dataclasses.replace(node, board=board) for node, board in zip(simulation.flock, BOARDS, strict=True)
-        ]
+        assert [node.board for node in simulation.flock] == list(BOARDS)
         chips = [nodes.chips(load_board(node.board), node.seed)["radio"]["chip"] for node in simulation.flock]
         assert chips == ["sx1262", "sx1276", "sx1262", "sx1276"]
         try:
