@@ -215,6 +215,14 @@ def test_what_is_no_filesystem_is_said_so(image: bytes, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == ""
 
 
+def test_a_file_that_cannot_be_read_takes_no_other_with_it() -> None:
+    files = {"log/1": random.Random(1).randbytes(40_000), "log/2": b"x" * 5000, "spatz.json": b"{}"}  # noqa: S311
+    image = filesystem_image(files, MIB)
+    last = image.index(files["log/1"][-1000:]) // 4096 * 4096  # it begins with where the block before it lies
+    found = read_filesystem(image[:last] + b"\xff" * 4 + image[last + 4 :], MIB)
+    assert found == {path: data for path, data in files.items() if path != "log/1"}
+
+
 @pytest.mark.parametrize("size", [MIB // 2, 2 * MIB])
 def test_a_filesystem_of_another_size_is_said_so(size: int) -> None:
     image = filesystem_image({"a": b"1"}, MIB).ljust(size, b"\xff")

@@ -118,7 +118,8 @@ def read_filesystem(
     """The files in a littlefs, path -> content. only: these files and folders alone; without it, everything.
 
     image: its bytes, or what reads them: (offset in the partition, how many) -> bytes. Whole sectors are asked for,
-    each at most once, and only those that are needed: so a log is read through a slow cable in seconds.
+    each at most once, and only those that are needed: so a log is read through a slow cable in seconds. A file that
+    cannot be read is left out: what is whole is worth having.
 
     Raises FilesystemDamaged; and what reading raises.
     """
@@ -131,7 +132,7 @@ def read_filesystem(
             cast("UserContext", context), mount=False, block_size=SECTOR, block_count=size // SECTOR, **_PARAMETERS
         )
         fs.mount()
-        files = {path: _read(fs, path) for path in _paths(fs, wanted)}
+        files = {path: data for path in _paths(fs, wanted) if (data := _read(fs, path)) is not None}
     except (LittleFSError, OSError, ValueError) as error:
         context.complain()
         raise FilesystemDamaged(str(error)) from None
@@ -158,9 +159,14 @@ def _under(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def _read(fs: LittleFS, path: str) -> bytes:
-    with fs.open(path, "rb") as file:
-        return file.read()
+def _read(fs: LittleFS, path: str) -> bytes | None:
+    from littlefs import LittleFSError
+
+    try:
+        with fs.open(path, "rb") as file:
+            return file.read()
+    except LittleFSError:
+        return None
 
 
 def _slices(image: bytes) -> Callable[[int, int], bytes]:
