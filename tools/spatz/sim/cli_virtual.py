@@ -52,6 +52,9 @@ def virtual(
     seed: Annotated[
         int, typer.Option("--seed", help=tr("The same seed gives the same names, places, keys and weather."))
     ] = 1,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0, help=tr("End after this time; without it, Ctrl-C ends it."))
+    ] = None,
     lines: Annotated[bool, typer.Option("--lines", help=tr("Show what the boards print."))] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help=tr("Everything that happens, one JSON object per line."))
@@ -76,5 +79,6 @@ def virtual(
         library.parse_faults(fault or []),
         lines,
         as_json,
+        seconds,
     )
     raise typer.Exit(library.run(request))

@@ -25,6 +25,7 @@ from spatz.sim import micropython
 from spatz.sim.air import Air
 from spatz.sim.airserver import AirServer
 from spatz.sim.board.bench import Fleet, VirtualBoard
+from spatz.sim.board.made_image import made_image
 from spatz.sim.board.settings import FAULTS
 from spatz.sim.ending import interrupted_by_signals, stopped_by_signals
 from spatz.sim.gateway import VirtualGateway
@@ -38,7 +39,7 @@ _QUIET = {"line", "reset", "refused", "registered"}
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the command line asked for. `server`: where the gateway sends to, None: no air. `keep`: the folder that the
-    boards stay in. `faults`: NAME or NAME=NUMBER."""
+    boards stay in. `faults`: NAME or NAME=NUMBER. `seconds`: when it ends by itself."""
 
     boards: Sequence[str]
     town: Path | None = None
@@ -48,6 +49,7 @@ class Request:
     faults: dict[str, Any] = field(default_factory=dict)
     lines: bool = False
     as_json: bool = False
+    seconds: float | None = None
 
 
 def parse_faults(texts: Sequence[str]) -> dict[str, Any]:
@@ -112,8 +114,9 @@ async def _run(request: Request, folder: Path, registry: Path) -> None:
         await asyncio.to_thread(fleet.__enter__)
         try:
             if not request.as_json:
-                _show(console, fleet, registry)
-            await stop.wait()
+                _show(console, fleet, registry, _images(folder, request.boards))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), request.seconds)
         finally:
             await asyncio.to_thread(fleet.__exit__)
 
@@ -172,7 +175,16 @@ def _words(event: dict[str, Any]) -> str:
             return f"{kind}: {event.get('rule', '')}"
 
 
-def _show(console: Console, fleet: Fleet, registry: Path) -> None:
+def _images(folder: Path, boards: Sequence[str]) -> list[Path]:
+    """A made-up MicroPython for each chip, for those who have fetched none: a virtual board boots with any."""
+    images = []
+    for chip in sorted({load_board(name).module.chip for name in boards}):
+        images.append(folder / f"made-up-{chip}.bin")
+        images[-1].write_bytes(made_image(chip))
+    return images
+
+
+def _show(console: Console, fleet: Fleet, registry: Path, images: Sequence[Path]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in (tr("board"), tr("kind"), tr("port"), "USB"):
         table.add_column(title)
@@ -187,4 +199,7 @@ def _show(console: Console, fleet: Fleet, registry: Path) -> None:
     if not os.environ.get(usb.VIRTUAL_BOARDS):
         console.print(tr("Type this in the window in which you want to use them:"))
         console.print(f"export {usb.VIRTUAL_BOARDS}={registry}", markup=False, soft_wrap=True)
+    console.print(tr("No MicroPython fetched? These boards boot with a made-up one, too:"))
+    for image in images:
+        console.print(f"spatz flash --firmware {image} …", markup=False, soft_wrap=True)
     console.print(tr("Ctrl-C pulls them all out."))
