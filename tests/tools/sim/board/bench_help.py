@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from littlefs import LittleFS
 from spatz.boards import load_board
@@ -84,7 +85,7 @@ def mpremote(board: VirtualBoard, *arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def in_boot_loader(board: VirtualBoard, *, mode: str = "default-reset", baud: int = 115200) -> Iterator[object]:
+def in_boot_loader(board: VirtualBoard, *, mode: str = "default-reset", baud: int = 115200) -> Iterator[Any]:
     """esptool's own connection, with one attempt only."""
     from esptool.cmds import detect_chip
 

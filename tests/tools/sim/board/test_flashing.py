@@ -47,11 +47,11 @@ def test_one_connection_writes_reads_and_erases(tmp_path, registry):
     with VirtualBoard(tmp_path / "b", registry=registry) as board:
         before = board.flash()
         with in_boot_loader(board) as esp:
-            esp = run_stub(esp)
-            attach_flash(esp)
-            write_flash(esp, [(0x9000, b"key" * 100)], flash_mode="keep", flash_freq="keep", flash_size="keep")
-            assert read_flash(esp, 0x9000, 300) == b"key" * 100
-            erase_region(esp, 0x200000, 0x10000)
+            stub = run_stub(esp)
+            attach_flash(stub)
+            write_flash(stub, [(0x9000, b"key" * 100)], flash_mode="keep", flash_freq="keep", flash_size="keep")
+            assert read_flash(stub, 0x9000, 300) == b"key" * 100
+            erase_region(stub, 0x200000, 0x10000)
         after = board.flash()
     assert after[0x9000:0x912C] == b"key" * 100
     assert after[0x912C:0xA000] == b"\xff" * (0x1000 - 300)

@@ -369,8 +369,10 @@ class Board:
         event = "cut" if status == POWER_CUT_STATUS else said["event"]
         self._crashes = self._crashes + 1 if event in ("crashed", "fault") else 0
         match event:
-            case "cut" | "power_cut" | "brown_out":
+            case "cut" | "power_cut":
                 self._cut()
+            case "brown_out":
+                self._reset("power_on")
             case "deepsleep":
                 self._sleep(said.get("wake_at_us"))
             case "soft_reset" if self._regions:
