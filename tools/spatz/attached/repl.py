@@ -32,6 +32,7 @@ _LOOK_S = 0.01
 _TRY_S = 0.8  # for one answer to Ctrl-C, Ctrl-A
 _START_S = 3.0  # of the node's program
 _MOUNTS = 2
+_SETTLE_S = 0.05
 _STUCK_S = 2.0  # of silence in the middle of an answer
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
 ALIVE = "Funkspatz node "
@@ -220,11 +221,16 @@ class Repl:
     def _interrupt(self) -> bytes | None:
         """Once Ctrl-C and Ctrl-A: None when the raw REPL is there, else what was heard instead."""
         serial = self._transport.serial
-        serial.write(b"\r\x03\x03")
-        data = self.heard(0.05)
+        serial.write(b"\r\x03")
+        data = self.heard(_SETTLE_S)
         serial.write(b"\r\x01")
         data += self.heard(_TRY_S, _BANNER)
         if not data.endswith(_BANNER):
+            return data
+        while self.heard(_SETTLE_S):  # what was typed in vain before, while the node was busy, is answered now
+            pass
+        serial.write(b"\x01")
+        if not self.heard(_TRY_S, _BANNER).endswith(_BANNER):
             return data
         self._inside, self._busy = True, False
         return None
