@@ -87,7 +87,6 @@ class Trials:
         if number > 0 and chance.random() < 0.12:
             self._lose_nvs(chance.random() < 0.5)
         who = f"{self._who}, cut {number} ({kind})"
-        before = self._nvs()
         stage, events = self._flash(number, kind, erase)
         self._tally.cuts[kind] += 1
         self._tally.stages[stage] += 1
@@ -95,13 +94,11 @@ class Trials:
             self._tally.missed += 1
         elif events[-1].fields.get("kind") in (None, "unknown") and kind != "killed":
             self._found(who, f"no message for people: {events[-1].fields}")
-        kept = any(event.what == "node" and event.fields["keys"] == "kept" for event in events)
-        if kept and events[-1].what != "done" and self._nvs() != before:
-            self._found(who, "NVS was touched")
         self._back()
         _, again = self._flash(number, "", False)
         if not again or again[-1].what != "done":
-            self._found(who, f"not mended: {again[-1].fields if again else 'nothing'}")
+            board = [event.get("text", event["event"]) for event in self._board.events()[-12:]]
+            self._found(who, f"not mended: {again[-1].fields if again else 'nothing'}; the board: {board}")
             return
         if any(event.what == "question" for event in again):
             self._found(who, "a question was asked")
@@ -124,11 +121,16 @@ class Trials:
             life_s=30,
         )
         stage = "before"
-        events = []
+        events: list[Event] = []
+        nvs = b""
         with Fleet(self._town, request) as fleet:
             fleet.start(self._board.port)
             for event in fleet.events():
                 events.append(event)
+                if event.what == "node" and event.fields["keys"] == "kept":
+                    nvs = self._nvs()  # from now on the chip is in its boot loader
+                if event.what == "progress" and nvs and nvs != self._nvs():
+                    self._found(f"{self._who}, cut {number}", "NVS was touched")
                 if event.what == "question" and event.answer:
                     event.answer("heltec-v3")
                 if event.what == "progress":
@@ -146,10 +148,12 @@ class Trials:
     def _back(self) -> None:
         """Power and cable are there again."""
         self._board.do("cut_after", bytes=1 << 30)
-        if not self._board.registry_file.exists():
-            self._board.do("plug")
-        if usb.find(f"socket {self._board.settings.usb.location}", 10) is None:
-            raise TimeoutError("the board does not come back")
+        for _ in range(20):
+            if not self._board.registry_file.exists():
+                self._board.do("plug")
+            if usb.find(f"socket {self._board.settings.usb.location}", 1):
+                return
+        raise TimeoutError(f"the board does not come back: {self._board.events()[-5:]}")
 
     def _judge(self, who: str, done: Event) -> None:
         node = self._town.find(self._board.dev_eui)
@@ -229,6 +233,8 @@ def cut_boards(folder: Path, cuts: int, seed: int, *, threads: int, life: int = 
                 getattr(tally, name).update(getattr(mine, name))
             tally.missed += mine.missed
             tally.findings += mine.findings
+            if os.environ.get("FLASH_LOUD"):
+                print(f"{sum(tally.cuts.values())} cuts, {sum(tally.done.values())} mended", flush=True)
 
     with _environment(SPATZ_VIRTUAL_BOARDS=str(registry)), ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, range(len(lives))))

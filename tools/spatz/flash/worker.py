@@ -205,7 +205,19 @@ class Worker:
 
     def _reset(self) -> None:
         with contextlib.suppress(*self._errors):  # USB of the chip itself goes away while it restarts
-            self._cmds.reset_chip(self._esp, "hard-reset")
+            if self._has_wires():
+                self._cmds.reset_chip(self._esp, "hard-reset")
+            else:
+                self._esp.flash_begin(0, 0)
+                self._esp.flash_finish(reboot=True)
+
+    def _has_wires(self) -> bool:
+        """Whether the port can pull at the chip's reset. Not all can: those of virtual boards, those over a network."""
+        try:
+            self._port.rts = False
+        except OSError:
+            return False
+        return True
 
     # --- what is asked for -------------------------------------------------------------------------------------------
 
