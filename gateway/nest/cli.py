@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,7 +52,13 @@ app = typer.Typer(
 Port = Annotated[int, typer.Option(min=0, max=65535, help=tr("0 = any free port, at each start"))]
 
 
-@app.command(help=tr("Make a town's folder."), epilog=examples('nest init ./town --name "Bad Belzig" --language de'))
+@app.command(
+    help=tr("Make a town's folder."),
+    epilog=examples(
+        'nest init ./town --name "Bad Belzig" --language de',
+        'nest init ./town --name "Bad Belzig" --mqtt-url mqtts://nest@broker.example --mqtt-password-file -',
+    ),
+)
 def init(
     folder: Folder,
     name: Annotated[str, typer.Option(help=tr("the town's name, as citizens read it"))],
@@ -62,7 +69,10 @@ def init(
     station_port: Port = 8887,
     web_port: Port = 8080,
     mqtt_port: Port = 1883,
-    mqtt_url: Annotated[str, typer.Option(help=tr("your own broker: mqtt://host:port"))] = "",
+    mqtt_url: Annotated[str, typer.Option(help=tr("your own broker: mqtt://user@host:port"))] = "",
+    mqtt_password_file: Annotated[
+        Path | None, typer.Option(help=tr("file with the broker's password; - = standard input"))
+    ] = None,
     database_url: Annotated[
         str, typer.Option(help=tr("your own PostgreSQL: postgresql://user@host/database, without the password"))
     ] = "",
@@ -81,7 +91,7 @@ def init(
         station_port=station_port,
         web_port=web_port,
         mqtt_port=mqtt_port,
-        mqtt_url=mqtt_url,
+        mqtt_url=cli_town.with_password(mqtt_url, mqtt_password_file) if mqtt_password_file else mqtt_url,
         database_url=database_url,
         password_file=password_file,
     )

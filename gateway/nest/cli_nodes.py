@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from nest import town
 from nest.archive import Archive
 from nest.cli_common import (
     AsJson,
@@ -45,7 +46,9 @@ def nodes_add(
     folder: Folder,
     node: NodeName,
     dev_eui: Annotated[str, typer.Option(help=tr("16 hex digits, from the node's label"))],
-    join_eui: Annotated[str, typer.Option(help=tr("16 hex digits"))] = "0000000000000000",
+    join_eui: Annotated[
+        str | None, typer.Option(help=tr("16 hex digits; else the one it had before, else the town's"))
+    ] = None,
     app_key_file: Annotated[
         Path | None, typer.Option(help=tr("file with the AppKey, 32 hex digits; - = standard input; else one is made"))
     ] = None,
@@ -59,10 +62,11 @@ def nodes_add(
 ) -> None:
     app_key = None if app_key_file is None else _read_key(app_key_file)
     with database(folder) as engine:
-        added = Registry(engine).add(
+        registry = Registry(engine)
+        added = registry.add(
             node,
             dev_eui,
-            join_eui,
+            join_eui or registry.former_join_eui(dev_eui) or town.load(folder).join_eui,
             app_key,
             name=name,
             latitude=latitude,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from sqlalchemy import Engine
@@ -45,6 +46,28 @@ def new_admin_token(engine: Engine) -> str:
     made = new_token()
     meta.put(engine, meta.ADMIN_TOKEN, fingerprint(made), patience_ms=None)
     return made
+
+
+def with_password(url: str, file: Path) -> str:
+    """A broker's address with the password from a file, or from standard input ("-"): no command line shows it then.
+
+    Raises UserError: the file cannot be read, or no user is in the address.
+    """
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "UTF-8"
+        raise UserError(
+            tr("{path} cannot be read: {reason}.", path=file, reason=reason), tr("Check that the file belongs to you.")
+        ) from error
+    scheme, colon, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    if not colon or not at or not user or ":" in user:
+        raise UserError(
+            tr("A password needs a user in the broker's address, and no other password."),
+            tr("Write it as mqtt://user@host:port."),
+        )
+    return f"{scheme}://{user}:{quote(text.rstrip(chr(10) + chr(13)), safe='')}@{host}"
 
 
 def show_admin_token(made: str) -> None:

@@ -256,6 +256,15 @@ class Registry:
             rows = connection.execute(found.order_by(nodes.c.slug)).all()
         return [(row.slug, row.dev_eui, row.retired_at / 1000) for row in rows]
 
+    def former_join_eui(self, dev_eui: bytes | str) -> str | None:
+        """The JoinEUI (16 hex) of a node that was removed: it has it still. None: it never was here, or is.
+
+        Raises UserError: no DevEUI.
+        """
+        row = select(nodes.c.join_eui).where(~registered, nodes.c.dev_eui == plain_eui(dev_eui, "DevEUI"))
+        with self._engine.begin() as connection:
+            return connection.execute(row).scalar_one_or_none()
+
     def device(self, dev_eui: bytes) -> Device | None:
         """What the network server needs to let the node of that DevEUI join; None for a stranger."""
         with self._engine.begin() as connection:

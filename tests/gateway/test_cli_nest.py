@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from nest import town
 from nest.archive import Archive, open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.publish.login import Broker
@@ -63,6 +64,48 @@ def test_names_are_printed_as_they_are(folder: Path, here: Here) -> None:
     assert name in listed.stdout
 
 
+def test_a_node_that_was_here_keeps_its_join_eui_and_a_new_one_gets_the_towns(here: Here, folder: Path) -> None:
+    line = ("nodes", "add", str(folder), "amsel", "--dev-eui", EUI, "--json")
+    ours = town.load(folder).join_eui.hex()
+    assert json.loads(here(*line).stdout)["join_eui"] == ours
+    for said, expected in (("70b3d57ed0000000", "70b3d57ed0000000"), (None, "70b3d57ed0000000"), ("0" * 16, "0" * 16)):
+        here("nodes", "remove", str(folder), "amsel")
+        options = () if said is None else ("--join-eui", said)
+        assert json.loads(here(*line, *options).stdout)["join_eui"] == expected
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_the_password_of_a_broker_needs_no_command_line(tmp_path: Path, way: str) -> None:
+    password = "p@ss: wörd/%"
+    (tmp_path / "password").write_text(password + "\n", encoding="utf-8")
+    source = {"file": str(tmp_path / "password"), "stdin": "-"}[way]
+    folder = tmp_path / "town"
+    done = nest_command(
+        "init", folder, "--name", "Brandis", "--mqtt-url", "mqtts://nest@broker.example:8883",
+        "--mqtt-password-file", source, stdin=password + "\n" if way == "stdin" else None,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "wörd" not in done.stdout + done.stderr
+    broker = Broker.from_url(town.load(folder).settings.mqtt.url)
+    assert (broker.host, broker.port, broker.username, broker.password) == (
+        "broker.example", 8883, "nest", password,
+    )  # fmt: skip
+    assert stat.S_IMODE((folder / town.SETTINGS_FILE).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("url", ["", "mqtt://broker", "mqtt://u:secret@broker", "broker"])
+def test_a_password_without_a_user_is_refused(here: Here, tmp_path: Path, url: str) -> None:
+    (tmp_path / "password").write_text("hunter2")
+    done = here(
+        "init", tmp_path / "town", "--name", "Brandis", "--mqtt-url", url,
+        "--mqtt-password-file", tmp_path / "password",
+    )  # fmt: skip
+    assert done.status == 2
+    assert "mqtt://user@host:port" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert not (tmp_path / "town").exists()
+
+
 @pytest.mark.parametrize("way", ["file", "stdin"])
 def test_an_app_key_is_read_and_never_shown(folder: Path, tmp_path: Path, way: str) -> None:
     key = "00112233445566778899AABBCCDDEEFF"
@@ -73,7 +116,7 @@ def test_an_app_key_is_read_and_never_shown(folder: Path, tmp_path: Path, way: s
         stdin=key if way == "stdin" else None,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"slug": "amsel", "dev_eui": EUI, "join_eui": "0" * 16}
+    assert json.loads(done.stdout) == {"slug": "amsel", "dev_eui": EUI, "join_eui": town.load(folder).join_eui.hex()}
     device = Registry(open_database(folder / "nest.db")).device(bytes.fromhex(EUI))
     assert device
     assert device.app_key.hex() == key.lower()

@@ -361,6 +361,11 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     )
     floors = old.execute("SELECT join_nonce_floor, dev_eui FROM nodes").fetchall()
     new.executemany("UPDATE nodes SET join_nonce_floor = max(join_nonce_floor, ?) WHERE dev_eui = ?", floors)
+    if "nonce_floor" in {column[1] for column in old.execute("PRAGMA table_info(nodes)")}:
+        floors = old.execute("SELECT nonce_floor, dev_eui, key_mark FROM nodes").fetchall()
+        new.executemany(  # of another AppKey it says nothing
+            "UPDATE nodes SET nonce_floor = max(nonce_floor, ?) WHERE dev_eui = ? AND key_mark IS ?", floors
+        )
     tokens = old.execute("SELECT token, eui FROM gateways WHERE removed_at IS NULL").fetchall()
     new.executemany("UPDATE gateways SET token = ? WHERE eui = ? AND removed_at IS NULL", tokens)
     admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()

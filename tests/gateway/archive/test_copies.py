@@ -198,6 +198,14 @@ def test_numbers_only_rise_however_often_it_is_restored(file: Path, living: Livi
         assert max(record.join_nonce for record in living.archive.joins(EUI)) == 1 + turn * copies.NONCE_MARGIN
 
 
+def test_dev_nonces_that_were_left_out_since_the_backup_stay_out(file: Path, living: Living) -> None:
+    floor = Registry(living.engine).written_again("amsel")
+    copies.restore(file, living.town.path)
+    held = Registry(living.engine).find_slug("amsel")
+    assert held
+    assert held.dev_nonce == floor
+
+
 def test_a_backup_of_an_older_version_is_converted(tmp_path: Path, living: Living) -> None:
     database = tmp_path / "old.db"
     with contextlib.closing(sqlite3.connect(database)) as connection:
