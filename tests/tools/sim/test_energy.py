@@ -185,3 +185,11 @@ def test_spatz_energy_refuses_what_is_no_spreading_factor() -> None:
     done = spatz("energy", "--sf", "13")
     assert done.returncode != 0
     assert "--sf is 13" in done.stderr
+
+
+def test_what_others_measured_of_a_board_asleep_goes_before_the_model() -> None:
+    """A T-Beam takes 0.9 mA in deep sleep, whatever its firmware does: cells last months, not years."""
+    beam = energy.Model.of(load_board("t-beam"), "sx1276")
+    heltec = energy.Model.of(load_board("heltec-v3"), "sx1262")
+    assert beam.sleep_mj_per_s == pytest.approx(0.9 * beam.volts, rel=0.01)
+    assert heltec.sleep_mj_per_s < 0.02 * heltec.volts

@@ -108,11 +108,18 @@ class Cell:
 class Model:
     """The costs of one board: its processor ("esp32s3", "esp32"), its radio ("sx1262", "sx1276"), how it boots.
 
-    `tcxo`: the radio's oscillator is one that it feeds. All energies in mJ.
+    `tcxo`: the radio's oscillator is one that it feeds. `asleep_ua`: what the whole board was measured to take in deep
+    sleep, None when nobody measured it. All energies in mJ.
     """
 
     def __init__(
-        self, processor: str = "esp32s3", radio: str = "sx1262", *, boot: str = "files", tcxo: bool = True
+        self,
+        processor: str = "esp32s3",
+        radio: str = "sx1262",
+        *,
+        boot: str = "files",
+        tcxo: bool = True,
+        asleep_ua: float | None = None,
     ) -> None:
         constants = load()
         self.volts: float = constants["supply"]["volts"]
@@ -123,6 +130,9 @@ class Model:
         self._tcxo = tcxo
         self._sensor = constants["sensor"]["bme280"]
         self._board = constants["board"]
+        self._always_ua: float = self._board["always_ua"]
+        if asleep_ua is not None:  # regulators, lights and bridges do not know whether the processor sleeps
+            self._always_ua = max(self._always_ua, asleep_ua - self._processor["deep_ua"])
 
     @classmethod
     def of(cls, board: Board, radio: str, boot: str = "files") -> Model:
@@ -132,7 +142,8 @@ class Model:
         """
         tcxo = board.radio.tcxo_mv if radio == "sx1262" else board.radio.tcxo
         try:
-            return cls(board.module.chip, radio, boot=boot, tcxo=bool(tcxo))
+            asleep_ua = None if isinstance(board.sleep.current_ua, str) else board.sleep.current_ua
+            return cls(board.module.chip, radio, boot=boot, tcxo=bool(tcxo), asleep_ua=asleep_ua)
         except KeyError as error:
             raise UserError(
                 tr("energy.toml has no currents of the chip {chip}.", chip=error.args[0]),
@@ -155,7 +166,7 @@ class Model:
     def sleep_mj_per_s(self) -> float:
         """What a second of deep sleep costs, the radio in cold sleep."""
         radio_ua = self._radio.get("sleep_cold_ua", self._radio.get("sleep_ua", 0.0))
-        return (self._processor["deep_ua"] + self._board["always_ua"] + radio_ua) * self.volts / 1e3
+        return (self._processor["deep_ua"] + self._always_ua + radio_ua) * self.volts / 1e3
 
     def _current(self, key: str) -> tuple[str, float]:
         """Part of PARTS and mA of a state. KeyError for one that energy.toml does not know."""
@@ -169,7 +180,7 @@ class Model:
         return "sensors", self._board[part + "_ma"]
 
     def _processor_current(self, state: str) -> tuple[str, float]:
-        always_ma = self._board["always_ua"] / 1e3
+        always_ma = self._always_ua / 1e3
         kind, _, mhz = state.partition("/")
         match kind:
             case "boot":  # its charge is known as a whole
