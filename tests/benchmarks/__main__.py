@@ -38,6 +38,8 @@ from tests.benchmarks import (
     size,
     storm,
     udp_cost,
+    update,
+    update_cuts,
     windows,
     work,
 )
@@ -76,6 +78,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "fleet": fleet.rows,
     "flash cuts": flash_cuts.rows,
     "images": images.rows,
+    "update": update.rows,
+    "update cuts": update_cuts.rows,
 }
 
 

@@ -129,7 +129,10 @@ class Repl:
         except UserError:
             raise
         except Exception as error:
-            raise explain(error, self.port, self.board, seconds=self.safe_window_s) from error
+            found = explain(error, self.port, self.board, seconds=self.safe_window_s)
+            if found.kind == "busy_port" and self._transport:  # nobody else could have taken it: it has gone
+                found = trouble("port_gone")
+            raise found from error
 
     # --- how it is entered and left ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Names that a script begins with are given by `Repl.ask`. They take no more memor
 """
 
 _HASH = """
-import binascii, hashlib, json, os
+import binascii, gc, hashlib, json, os
 def _hash(path):
     digest = hashlib.sha256()
     block = bytearray(1024)
@@ -52,7 +52,7 @@ print(json.dumps(_said))
 compiled files, manifest: text, dev_eui: hex}. skip: folders that are not looked into; largest: bytes."""
 
 RECEIVE = """
-import binascii, json, os
+import binascii, gc, json, os
 from io import BytesIO
 try:
     import deflate
@@ -60,6 +60,7 @@ except ImportError:
     deflate = None
 def _open(path):
     global _file
+    gc.collect()
     at = path.find("/")
     while at > 0:
         try:
@@ -90,6 +91,7 @@ for _path in files:
         _bad.append(_path)
 if not _bad:
     for _path in order:
+        gc.collect()
         os.rename(_path + ".new", _path)
     for _path in remove:
         try:
@@ -179,10 +181,13 @@ machine.reset()
 for (firmware/node/cycle.py)."""
 
 COUNT = """
-import json, os
+import gc, json, os
+gc.enable()
+gc.collect()
 try:
     print(json.dumps(len(os.listdir())))
 except OSError:
     print(0)
 """
-"""How many files there are: none when the node was interrupted before its filesystem was mounted."""
+"""How many files there are: none when the node was interrupted before its filesystem was mounted. Also makes room: the
+interrupted program has left its own things."""
