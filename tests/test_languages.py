@@ -78,16 +78,15 @@ def run(program: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-@pytest.mark.parametrize("program", ["spatz", "nest"])
 @pytest.mark.parametrize(
-    ("arguments", "environment", "german"),
+    ("program", "arguments", "environment", "german"),
     [
-        (("--lang", "de", "--help"), {}, True),
-        (("--help", "--lang=de"), {}, True),
-        (("--help", "--lang=en"), {"LANGUAGE": "de"}, False),
-        (("--help",), {"SPATZ_LANG": "de"}, True),
-        (("--help", "--lang", "en"), {"SPATZ_LANG": "de", "LANGUAGE": "de"}, False),
-        (("--help",), {"SPATZ_LANG": "tlh"}, False),
+        ("spatz", ("--lang", "de", "--help"), {}, True),
+        ("nest", ("--help", "--lang=de"), {}, True),
+        ("spatz", ("--help", "--lang=en"), {"LANGUAGE": "de"}, False),
+        ("spatz", ("--help",), {"SPATZ_LANG": "de"}, True),
+        ("nest", ("--help", "--lang", "en"), {"SPATZ_LANG": "de", "LANGUAGE": "de"}, False),
+        ("spatz", ("--help",), {"SPATZ_LANG": "tlh"}, False),
     ],
 )
 def test_the_language_stands_anywhere_on_the_line_and_help_speaks_it(
@@ -105,13 +104,14 @@ def test_the_language_stands_anywhere_on_the_line_and_help_speaks_it(
 )
 def test_commands_get_the_line_without_it(program: str, arguments: tuple[str, ...]) -> None:
     without = run(program, *arguments, SPATZ_LANG="de")
-    for at in range(len(arguments) + 1):
+    for at in (1, len(arguments)):
         ended = run(program, *arguments[:at], "--lang", "de", *arguments[at:])
         assert (ended.returncode, ended.stderr) == (2, without.stderr)
 
 
-@pytest.mark.parametrize("program", ["spatz", "nest"])
-@pytest.mark.parametrize("arguments", [("--lang", "fr"), ("--lang",), ("--lang=",)])
+@pytest.mark.parametrize(
+    ("program", "arguments"), [("spatz", ("--lang", "fr")), ("nest", ("--lang",)), ("spatz", ("--lang=",))]
+)
 def test_a_language_that_nobody_speaks(program: str, arguments: tuple[str, ...]) -> None:
     ended = run(program, *arguments)
     assert ended.returncode == 2
