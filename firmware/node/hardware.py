@@ -18,7 +18,7 @@ _USB_FRAME = const(0x3FFF00)
 _FRAME_MS = const(3)
 _RX_BYTES = const(512)  # of a serial line, until a driver reads them
 _SUPPLY_MS = const(3)  # a regulator of an amplifier: 1 (Heltec V4); a TCXO: 2
-_START_MS = const(15)  # a radio's supply: the SX1276 is ready 10 ms after it (data sheet 7.2.1)
+_START_MS = const(10)  # a radio's supply: of an SX1276 (data sheet 7.2.1), more than an SX1262 needs
 
 
 class Hardware:

@@ -14,7 +14,8 @@ _ADDRESS = const(0x34)
 _CHIP = const(0x03)
 _STATUS = const(0x00)
 _VBUS = const(0x20)  # bit 5 of the status, of both chips
-_SETTLE_MS = const(50)  # rails up in a few ms, a radio started in 10, the first voltage measured in 40 (25 Hz)
+_RISE_MS = const(10)  # a rail is up in a few, and an SX1276 wants 10 after it (data sheet 7.2.1)
+_SETTLE_MS = const(50)  # after a change of the set-up: the first voltage is measured in 40 (25 Hz)
 
 # what register 0x03 says: name; rails: bit of the switch, register of the voltage, its mask, 3.3 V; register of the
 # switches; set-up: register, mask, value; where it says that there is a cell: register, bit; its voltage: register,
@@ -69,7 +70,7 @@ class Pmu:
     def radio(self, on):
         """The radio's supply; returns when it is up."""
         if self._rail(self._radio, on) and on:
-            self._sleep_ms(_SETTLE_MS)
+            self._sleep_ms(_RISE_MS)
 
     def usb(self):
         """Whether the USB socket is fed."""
