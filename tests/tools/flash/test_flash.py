@@ -234,3 +234,45 @@ def test_ctrl_c_is_answered_calmly_and_leaves_no_worker(rig: Rig) -> None:
         board.do("press_reset")
         events = rig.flash(board)
         assert last(events)[0] == "done"
+
+
+def test_a_worker_ends_with_its_parent(rig: Rig) -> None:
+    with rig.board() as board:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "spatz.flash.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdin
+        assert worker.stdout
+        worker.stdin.write(json.dumps({"device": board.port.device, "key": board.port.key, "wait_s": 20}) + "\n")
+        worker.stdin.flush()
+        assert json.loads(worker.stdout.readline())["t"] in ("chip", "waiting")
+        worker.stdin.close()
+        assert worker.wait(10) != 0
+        worker.stdout.close()
+
+
+def test_watching_each_board_that_is_plugged_in_is_flashed_once(rig: Rig) -> None:
+    from spatz.flash.fleet import Fleet
+    from spatz.flash.one import Request
+
+    registry = FlashTown(rig.town)
+    ended = []
+    try:
+        with rig.board("one") as one, rig.board("two", seed=2) as two:
+            two.do("unplug")
+            two.wait_for("cut")
+            with Fleet(registry, Request(firmware=rig.firmware)) as fleet:
+                for event in fleet.watch():
+                    if event.what in ("done", "trouble", "again"):
+                        ended.append((event.port.location, event.what))
+                    if ended == [(one.settings.usb.location, "done")] and event.what == "done":
+                        two.do("plug")
+                        one.do("unplug")
+                    if len(ended) == 2 and event.what == "done":
+                        one.do("plug")
+                    if len(ended) == 3:
+                        break
+    finally:
+        registry.close()
+    first, second = one.settings.usb.location, two.settings.usb.location
+    assert ended == [(first, "done"), (second, "done"), (first, "again")]

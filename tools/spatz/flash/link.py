@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nest.i18n import tr
+
 from spatz.flash.plan import Plan, Probe
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
@@ -106,7 +108,7 @@ class Link:
             if message["t"] == "trouble":
                 raise self._trouble(message)
             self._tell(message)
-        raise trouble("unknown", why="the worker has ended")
+        raise trouble("unknown", why=tr("its worker has ended"))
 
     def _trouble(self, message: dict[str, Any]) -> Trouble:
         if message["kind"] == "port_gone":
