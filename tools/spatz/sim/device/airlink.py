@@ -20,14 +20,14 @@ class AirLink:
         self.board = board
         self._rest = b""
         self._frames = []
-        self._socket = socket.socket()
+        self.socket = socket.socket()
         try:
-            self._socket.connect(socket.getaddrinfo(address[0], address[1])[0][-1])
+            self.socket.connect(socket.getaddrinfo(address[0], address[1])[0][-1])
         except OSError as error:
             raise SimFault(f"no air at {address[0]}:{address[1]} ({error})")
-        self._socket.setblocking(False)
+        self.socket.setblocking(False)
         self._poller = select.poll()
-        self._poller.register(self._socket, select.POLLIN)
+        self._poller.register(self.socket, select.POLLIN)
         self._send({"t": "hello", "node": board.world["node"], "v": 1})
         self._answer = None
         until = utime.ticks_ms() + WELCOME_WITHIN_MS
@@ -44,7 +44,7 @@ class AirLink:
         line = (json.dumps(message) + "\n").encode()
         while line:
             try:
-                sent = self._socket.send(line)
+                sent = self.socket.send(line)
                 line = line[sent:]
             except OSError as error:
                 if error.errno != 11:  # EAGAIN
@@ -63,7 +63,7 @@ class AirLink:
         """Read what has come, without waiting."""
         while True:
             try:
-                data = self._socket.recv(2048)
+                data = self.socket.recv(2048)
             except OSError as error:
                 if error.errno == 11:
                     return
@@ -103,4 +103,4 @@ class AirLink:
         self._send(message)
 
     def close(self):
-        self._socket.close()
+        self.socket.close()

@@ -14,12 +14,11 @@ At the prompt the same ends come from what is typed there, but for a broken rule
 """
 
 import gc
+import io
 import json
 import os
 import random
-import select
 import sys
-import termios
 import time
 
 import board
@@ -30,15 +29,14 @@ import pins  # noqa: F401 - what the emulator imports later
 import serial_line  # noqa: F401
 import vfs
 import weather  # noqa: F401
+from console_keys import Keys
 from fault import SimFault
 from flash_file import Chip, Partition
 from nvs_pages import PagedFlash
 
 GC_THRESHOLD = 200000
-CTRL_C = 3
 BEHIND_US = 50000
-_ISIG = 1
-_LOCAL = 3  # place of the local modes in termios.tcgetattr
+USB_EVERY_US = 500000
 SAY_EVERY_S = 3
 UNREADABLE = """\
 The filesystem appears to be corrupted. Its first block holds something, but nothing that can be mounted.
@@ -49,7 +47,7 @@ STATUS = {"power_cut": 9, "fault": 3}
 
 _host = None
 _board = None
-_interrupted = False
+_here = __file__.rsplit("/", 1)[0]
 
 
 class PowerOff(SystemExit):
@@ -83,44 +81,55 @@ class FileBoard(board.Board):
         except OSError:
             pass
 
+    def watch_usb(self):
+        """state_dir/usb.json says whether a computer is at the socket (true, false), whenever that changes."""
+        self.clock.at(self.clock.now + USB_EVERY_US, self.watch_usb)
+        said = self._read("usb.json")
+        if said is not None:
+            self.world["usb"] = said.strip() == b"true"
+
 
 def prepare():
     """Build the board from world.json. Ctrl-C waits meanwhile."""
-    global _host, _board, _interrupted
+    global _host, _board
     gc.threshold(GC_THRESHOLD)
-    _signals(False)
+    keys = Keys()
     _host = vfs.mount()[0][0]
     with open(os.getenv("SPATZ_WORLD")) as file:
         world = json.load(file)
     os.unsetenv("HOME")  # the prompt would keep its history there
     _board = b = FileBoard(world)
     chip = Chip(_host, world["flash"], world["flash_bytes"], b.state_dir, lambda: b.end({"event": "power_cut"}))
-    b.clock.halt = _halt
+    b.clock.halt, b.clock.keys = _halt, keys
     b.flash = PagedFlash(chip, *world["nvs"])
     random.seed(world["seed"])
     vfs.umount("/")
     sys.path[:] = ["", ".frozen", "/lib"]
     sys.argv[:] = []
-    b.partition = Partition(chip, *world["vfs"])
+    b.partition = Partition(chip, *world["vfs"], pressed=keys.press)
+    if b.clock.paced:
+        b.watch_usb()
 
 
 def start(names):
     """boot.py and main.py with the globals `names`; returns for the prompt."""
     b = _board
     os.putenv("MICROPYINSPECT", "1")
+    sys.atexit(lambda: _let_go(b.partition, names))
     try:
-        _listen()
+        b.clock.keys.check()
         if not _mount(b.partition):
             return
         if _run("boot.py", names) and not b.world.get("no_main"):
             _run("main.py", names)
     except KeyboardInterrupt as error:
-        sys.print_exception(error)
+        _print(error)
     except SimFault as error:
         sys.print_exception(error)
         b.end({"event": "fault", "rule": str(error)})
     finally:
         b.clock.follow = BEHIND_US
+        b.clock.keys.leave_to_prompt()
         gc.collect()
 
 
@@ -129,6 +138,14 @@ def _halt(event):
     os.unsetenv("MICROPYINSPECT")
     clock.halted = PowerOff(event)
     raise clock.halted
+
+
+def _let_go(partition, names):
+    """Open files end while there is still a filesystem under them; the interpreter's own end knows no order."""
+    if _board.clock.halted is not None:
+        partition.chip.over = True
+    names.clear()
+    gc.collect()
 
 
 def _run(name, names):
@@ -145,8 +162,17 @@ def _run(name, names):
     except SystemExit:
         _board.end({"event": "soft_reset"})
     except (Exception, KeyboardInterrupt) as error:
-        sys.print_exception(error)
+        _print(error)
     return False
+
+
+def _print(error):
+    """As a board prints it, whose own drivers are no Python."""
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    for line in text.getvalue().split("\n")[:-1]:
+        if not line.startswith('  File "' + _here):
+            print(line)
 
 
 def _mount(partition):
@@ -168,29 +194,3 @@ def _mount(partition):
     with open("boot.py", "w") as file:
         file.write(BOOT_PY)
     return True
-
-
-# Ctrl-C
-
-
-def _signals(on):
-    """Whether the terminal turns Ctrl-C into a signal; off, it is a byte that waits to be read."""
-    try:
-        modes = termios.tcgetattr(0)
-    except OSError:
-        return  # no terminal: there is nobody to press it
-    modes[_LOCAL] = modes[_LOCAL] | _ISIG if on else modes[_LOCAL] & ~_ISIG
-    termios.tcsetattr(0, termios.TCSANOW, modes)
-
-
-def _listen():
-    """From here on Ctrl-C interrupts; one that was pressed while the board was starting does it now."""
-    _signals(True)
-    poller = select.poll()
-    poller.register(sys.stdin, select.POLLIN)
-    while poller.poll(0):
-        key = sys.stdin.buffer.read(1)
-        if not key:
-            return
-        if key[0] == CTRL_C:
-            raise KeyboardInterrupt

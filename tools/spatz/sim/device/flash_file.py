@@ -8,16 +8,23 @@ Programming turns ones into zeros and never back; erasing fills whole sectors wi
 of the state folder counts down the bytes that are programmed and erased; at 0 the power goes, in the middle of what is
 being written: `on_cut()` is called, which must not return, and nothing is written any more.
 
-Ctrl-C. littlefs keeps half-done work in memory when an exception goes through it, and would go on with wrong blocks: a
-real board's flash driver is C, which no exception interrupts. MicroPython looks for Ctrl-C at jumps only. So whatever
-is called while no power cut is planned has no `if`, no loop and no `try`: choices are made by indexing.
+Ctrl-C. MicroPython's unix port raises KeyboardInterrupt in the middle of whatever it does; littlefs keeps half-done
+work in memory when an exception goes through it, and would go on with wrong blocks. A real board's flash driver is C,
+which no exception interrupts. So an operation of a Partition that is interrupted is done again, and `pressed` is told.
+Nor does a real driver allocate. A collection of garbage closes files that nobody has any more; in the middle of
+littlefs, which walks along its list of open files, that must not be, so what littlefs calls switches it off before it
+allocates itself (with so few arguments and locals that the interpreter needs no heap for them). And such a file writes
+its rest while it is collected, when there is no heap: then programming does without looking at what was there.
 """
 
+import gc
 import json
 
 SECTOR = 4096
 CUT_FILE = "cut.json"
 _ERASED = b"\xff" * SECTOR
+_no_collection = gc.disable
+_collection = gc.enable
 
 
 class Chip:
@@ -31,11 +38,11 @@ class Chip:
         self.on_cut = on_cut
         self.written = self.erased = 0
         self.dead = False
+        self.over = False  # the process is about to end: nothing matters any more
         self.left = None  # a power cut by the program itself: bytes until then
         self._host = host
         self._file = host.open(path, "r+b")
         self._state = state_dir
-        self._look = (self._listed, self._nothing)[state_dir is None]
 
     def read(self, at, count):
         self._file.seek(at)
@@ -47,69 +54,54 @@ class Chip:
 
     def program(self, at, data):
         """Clear the bits that are 0 in `data`."""
-        (self._program, self._program_cut)[self._cutting()](at, data)
-
-    def erase(self, at, count=SECTOR):
-        """Erase the sectors from `at` on, `count` bytes."""
-        (self._erase, self._erase_cut)[self._cutting()](at, count)
-
-    def _program(self, at, data):
-        file = self._file
+        left = self._left()
         size = len(data)
+        if left is not None and left < size:
+            size = left
+            data = bytes(memoryview(data)[:size])
+        file = self._file
         file.seek(at)
         bits = int.from_bytes(file.read(size), "little") & int.from_bytes(data, "little")
         file.seek(at)
         file.write(bits.to_bytes(size, "little"))
         self.written += size
+        if left is not None:
+            self._spend(left - size)
 
-    def _erase(self, at, count):
+    def erase(self, at, count=SECTOR):
+        """Erase the sectors from `at` on, `count` bytes."""
+        left = self._left()
+        if left is not None:
+            count = min(count, left)
         self._file.seek(at)
-        self._file.write((_ERASED, b"\xff" * count)[count != SECTOR])
+        self._file.write(_ERASED if count == SECTOR else b"\xff" * count)
         self.erased += count // SECTOR
+        if left is not None:
+            self._spend(left - count)
+
+    def put(self, at, data):
+        """Write without a look at what was there, and without any heap."""
+        self._file.seek(at)
+        self._file.write(data)
 
     # power cuts
 
-    def _cutting(self):
-        return self.dead | (self.left is not None) | self._look()
-
-    def _nothing(self):
-        return False
-
-    def _listed(self):
-        return CUT_FILE in str(list(self._host.ilistdir(self._state)))
-
-    def _program_cut(self, at, data):
-        count = self._until_cut(len(data))
-        self._program(at, bytes(memoryview(data)[:count]))
-        self._spend(count)
-
-    def _erase_cut(self, at, count):
-        done = self._until_cut(count)
-        self._erase(at, done)
-        self._spend(done)
-
     def _left(self):
-        """How many bytes until the power goes."""
+        """How many bytes until the power goes, None: it stays."""
+        if self.dead:
+            self.on_cut()
         if self.left is not None:
             return self.left
-        path = self._state + "/" + CUT_FILE
+        # looking into the folder is cheaper than an open() that fails
+        if self._state is None or CUT_FILE not in str(list(self._host.ilistdir(self._state))):
+            return None
         try:
-            with self._host.open(path, "r") as file:
+            with self._host.open(self._state + "/" + CUT_FILE, "r") as file:
                 return int(json.load(file))
         except (OSError, ValueError, TypeError):
             return None  # it is being replaced at this moment
 
-    def _until_cut(self, count):
-        if self.dead:
-            self.on_cut()
-        left = self._left()
-        return count if left is None else min(count, max(0, left))
-
-    def _spend(self, count):
-        left = self._left()
-        if left is None:
-            return
-        left = max(0, left - count)
+    def _spend(self, left):
         if self.left is not None:
             self.left = left
         else:
@@ -117,46 +109,79 @@ class Chip:
             with self._host.open(path + ".new", "w") as file:
                 file.write(str(left))
             self._host.rename(path + ".new", path)
-        if not left:
+        if left <= 0:
             self.dead = True
             self.on_cut()
 
 
 class Partition:
-    """The block device of `size` bytes from `start` on, for VfsLfs2 and VfsFat."""
+    """The block device of `size` bytes from `start` on, for VfsLfs2 and VfsFat.
 
-    def __init__(self, chip, start, size):
+    pressed: called when Ctrl-C came in the middle of an operation.
+    """
+
+    def __init__(self, chip, start, size, pressed=None):
         if start % SECTOR or size % SECTOR or not 0 <= start < start + size <= chip.size:
             raise ValueError("partition outside of the flash")
-        self._chip = chip
+        self.chip = chip
         self._start = start
         self._size = size
-        self._controls = {4: size // SECTOR, 5: SECTOR}
+        self._pressed = pressed
 
     def readblocks(self, block, buffer, offset=0):
-        self._chip.readinto(self._start + block * SECTOR + offset, buffer)
+        _no_collection()
+        self._read(self._start + block * SECTOR + offset, buffer)
+        _collection()
 
     def writeblocks(self, block, data, offset=None):
-        (self._program, self._replace)[offset is None](self._start + block * SECTOR, data, offset)
-
-    def _program(self, at, data, offset):
-        self._chip.program(at + offset, data)
-
-    def _replace(self, at, data, offset):
-        self._chip.erase(at, len(data))
-        self._chip.program(at, data)
+        _no_collection()
+        self._write(block, data, offset)
+        _collection()
 
     def ioctl(self, operation, argument):
         """4: how many blocks; 5: their size; 6: erase one; the rest needs nothing."""
-        return (self._other, self._erase_block)[operation == 6](operation, argument)
-
-    def _other(self, operation, argument):
-        return self._controls.get(operation, 0)
-
-    def _erase_block(self, operation, argument):
-        self._chip.erase(self._start + argument * SECTOR)
+        if operation == 4:
+            return self._size // SECTOR
+        if operation == 5:
+            return SECTOR
+        if operation == 6:
+            _no_collection()
+            self._erase(self._start + argument * SECTOR, SECTOR)
+            _collection()
         return 0
 
-    def info(self):
-        """As esp32.Partition.info(): type, subtype, address, size, label, encrypted."""
-        return (1, 0x81, self._start, self._size, "vfs", False)
+    def _read(self, at, buffer):
+        while True:
+            try:
+                return self.chip.readinto(at, buffer)
+            except KeyboardInterrupt:
+                self._press()
+
+    def _write(self, block, data, offset):
+        at = self._start + block * SECTOR
+        if offset is None:
+            self._erase(at, len(data))
+            offset = 0
+        self._program(at + offset, data)
+
+    def _program(self, at, data):
+        while not self.chip.over:
+            try:
+                return self.chip.program(at, data)
+            except MemoryError:
+                return self.chip.put(at, data)
+            except KeyboardInterrupt:
+                self._press()
+
+    def _erase(self, at, count):
+        while not self.chip.over:
+            try:
+                return self.chip.erase(at, count)
+            except MemoryError:
+                return self.chip.put(at, _ERASED)
+            except KeyboardInterrupt:
+                self._press()
+
+    def _press(self):
+        if self._pressed:
+            self._pressed()

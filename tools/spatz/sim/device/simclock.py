@@ -11,6 +11,9 @@ Paced: never ahead of the wall by more than SLACK_US, and before an event is dec
 the air link has been read. When the machine was busy, node time lags and the next sleep catches up.
 `follow` is for a prompt, where people let minutes pass: more than so many µs behind the wall, it jumps to it first.
 Virtual: jumps.
+
+`keys`, on a board with a console, is asked whether Ctrl-C was pressed: with each call that takes time, and while the
+clock waits. It may raise KeyboardInterrupt; nothing is half done then.
 """
 
 import heapq
@@ -30,6 +33,7 @@ class Clock:
         self.halted = None  # the PowerDown that ended this boot
         self.watch = None  # called before time passes and after each event; may end the boot
         self.follow = None
+        self.keys = None
         self._origin = start_us
         self._queue = []
         self._serial = 0
@@ -69,6 +73,8 @@ class Clock:
             raise self.halted
         if self.watch is not None:
             self.watch()
+        if self.keys is not None:
+            self.keys.look()
         if self.follow and self.paced:
             behind = utime.ticks_us() - self.now
             if behind > self.follow:
@@ -102,13 +108,15 @@ class Clock:
             ahead = moment - utime.ticks_us()
             if ahead <= slack:
                 break
-            if self.link is not None:
+            if self.keys is not None:
+                self.keys.wait(ahead, self.link)
+            elif self.link is not None:
                 self.link.wait(ahead)
-                due = self.next_event_us()
-                if due is not None and due < moment:
-                    return
             else:
                 utime.sleep_us(ahead)
+            due = self.next_event_us()
+            if due is not None and due < moment:
+                return
         if exact and self.link is not None:
             self.link.poll()
 
