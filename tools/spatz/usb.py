@@ -17,6 +17,7 @@ VIRTUAL_BOARDS = "SPATZ_VIRTUAL_BOARDS"
 """Environment variable: a folder in which virtual boards (`spatz virtual`) say which port they are at."""
 
 _LOOK_EVERY_S = 0.1
+_ESPRESSIF = 0x303A
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class Port:
     def key(self) -> str:
         """By what the device is followed. The cheap bridges all have the same serial number, or none: for them it is
         the socket."""
+        if self.serial_number and self.vid == _ESPRESSIF:
+            # its MAC address: F4:12:FA:… in the boot loader; while MicroPython runs f412fa… and two bytes that mean
+            # nothing (ports/esp32/usb.c: a buffer of eight bytes, of which six are filled)
+            return f"serial {self.serial_number.replace(':', '').lower()[:12]}"
         if self.serial_number and self.serial_number not in _SHARED_NUMBERS:
             return f"serial {self.serial_number}"
         return f"socket {self.location}" if self.location else f"port {self.device}"

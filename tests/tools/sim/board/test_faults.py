@@ -105,6 +105,7 @@ def test_a_stale_boot_loader_talks_sense_when_the_port_was_closed(faulty):
     board = faulty(stale_stub=True)
     with pytest.raises(FatalError), in_boot_loader(board):
         pass
+    board.wait_for("closed")
     with in_boot_loader(board) as esp:
         assert esp.CHIP_NAME == "ESP32-S3"
 

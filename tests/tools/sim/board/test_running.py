@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from spatz import usb
 from spatz.sim.board.bench import Fleet, VirtualBoard
-from tools.sim.board.bench_help import asleep_for, flashed, mpremote, on_flash
+from tools.sim.board.bench_help import asleep_for, flashed, in_boot_loader, mpremote, on_flash
 
 COUNTING = """
 import machine, time
@@ -63,7 +63,7 @@ def test_usb_in_the_chip_is_gone_while_it_sleeps(tmp_path, registry, monkeypatch
     flashed(tmp_path / "b", {"main.py": COUNTING + asleep_for(1000, "t3-s3")}, flash_mb=4)
     with VirtualBoard(tmp_path / "b", registry=registry, board="t3-s3", seed=2) as board:
         key = board.port.key
-        assert board.port.usb_id == "303a:1001"
+        assert board.port.usb_id == "303a:4001"
         board.wait_for("sleep")
         with pytest.raises(LookupError):
             _ = board.port
@@ -71,6 +71,21 @@ def test_usb_in_the_chip_is_gone_while_it_sleeps(tmp_path, registry, monkeypatch
         found = usb.find(key, 5)
         assert found is not None
         assert found.device == board.port.device
+
+
+def test_usb_in_the_chip_is_another_device_in_the_boot_loader_and_the_same_board(tmp_path, registry, monkeypatch):
+    monkeypatch.setenv(usb.VIRTUAL_BOARDS, str(registry))
+    flashed(tmp_path / "b", {"main.py": WAITING}, flash_mb=4)
+    with VirtualBoard(tmp_path / "b", registry=registry, board="t3-s3", mac="f412fa010203") as board:
+        running = board.port
+        assert (running.usb_id, running.key) == ("303a:4001", "serial f412fa010203")
+        with in_boot_loader(board):
+            assert (board.port.usb_id, board.port.serial_number) == ("303a:1001", "F4:12:FA:01:02:03")
+            assert board.port.key == running.key
+        board.wait_for("registered")
+        found = usb.find(running.key, 5)
+        assert found is not None
+        assert found.usb_id == "303a:4001"
 
 
 def test_a_power_cut_while_a_file_is_written_loses_no_other_file(tmp_path, registry):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ AT_THE_CABLE = {"no_permission", "no_driver", "charge_only"}
 """Faults that are seen as soon as the cable is in."""
 
 _QUIET_S = 1.0
+_REAPPEARS_S = 0.2
 _NONSENSE = b"\xc0OHAI\xc0\xdb\x55\x7e"
 
 
@@ -31,9 +33,11 @@ class Cable:
     """
 
     def __init__(self, settings: Settings, faults: dict[str, Any], registered: Callable[[str], None]) -> None:
-        said = {name: getattr(settings.usb, name) for name in settings.usb.__dataclass_fields__}
+        self._settings = settings
         self.port = UsbPort(
-            Path(settings.registry) / f"{settings.name}.port.json", said, settings.baud_limit_bytes_per_s
+            Path(settings.registry) / f"{settings.name}.port.json",
+            asdict(settings.usb),
+            settings.baud_limit_bytes_per_s,
         )
         self.native = settings.native_usb
         self.baud = 0
@@ -44,6 +48,26 @@ class Cable:
         self._nonsense_at: float | None = None
 
     # in and out
+
+    def as_device(self, *, running: bool) -> None:
+        """What the computer takes it for from now on; USB in the chip is gone for a moment when it becomes something
+        else, but for a boot loader that somebody talks to already."""
+        said = asdict(self._settings.usb_now(running=running))
+        if said == self.port.said:
+            return
+        self.port.said = said
+        if not self.port.is_open:
+            return
+        if running:
+            self.vanish()
+        elif not self._faults.get("no_permission"):
+            self.port.say(self.port.device)
+
+    def vanish(self) -> None:
+        """USB in the chip is gone while the chip starts anew."""
+        if self.native and self.port.is_open:
+            self.unplug()
+            time.sleep(_REAPPEARS_S)
 
     def plug(self) -> None:
         """The computer sees it, as far as the faults allow."""

@@ -5,7 +5,8 @@ The unix port differs from a chip in what it does with its console; here that is
 | a chip | the unix port | so |
 | --- | --- | --- |
 | what comes while a program runs waits in its UART | is forgotten at the next prompt | it waits here |
-| Ctrl-C interrupts | a signal, by the terminal | it is sent on at once |
+| Ctrl-C interrupts | read by the emulator, a signal at the prompt | it is sent on at once |
+| in a busy loop too | nobody reads it (device/console_keys.py) | then it becomes a signal |
 | prints CR LF | LF | CR is put in |
 | soft reset by Ctrl-D | the process ends | it is started again, and put into the raw REPL when it was in it |
 """
@@ -29,6 +30,7 @@ RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n"
 
 _HELD_MAX = 65536
 _LFLAG, _IFLAG, _OFLAG = 3, 0, 1
+_NOTICED_S = 0.4
 _SETTLE_S = 0.003
 """So long after the end of a line the port has looked whether it goes on reading."""
 
@@ -70,6 +72,7 @@ class Chip:
         self._last = b""
         self._settled_at = 0.0
         self._pending = b""
+        self._interrupt: tuple[float, int] | None = None  # until when it must be noticed, the local modes before
 
     @property
     def pid(self) -> int:
@@ -132,10 +135,38 @@ class Chip:
 
     def feed(self) -> bool:
         """Pass on what may be passed on; whether something still waits."""
+        waits = self._see_it_noticed()
+        return self._feed() or waits
+
+    def _see_it_noticed(self) -> bool:
+        """Whether a Ctrl-C may still be noticed: the local modes change then. After a while it is a signal instead."""
+        if self._interrupt is None:
+            return False
+        until, modes = self._interrupt
+        if modes != self._modes() or self._process.poll() is not None:
+            self._interrupt = None
+        elif time.monotonic() > until:
+            self._interrupt = None
+            self._process.send_signal(signal.SIGINT)
+        return self._interrupt is not None
+
+    def _interrupts(self) -> None:
+        modes = self._modes()
+        if modes and not modes & termios.ISIG and self._interrupt is None:
+            self._interrupt = (time.monotonic() + _NOTICED_S, modes)
+
+    def _modes(self) -> int:
+        try:
+            return termios.tcgetattr(self.descriptor)[_LFLAG]
+        except termios.error:
+            return 0
+
+    def _feed(self) -> bool:
         while self._held:
             if self._enter_raw:
                 return True
             if self._held[:1] == CTRL_C:
+                self._interrupts()
                 self._send(1)
                 continue
             if time.monotonic() < self._settled_at or not self._at_prompt():
@@ -143,6 +174,7 @@ class Chip:
                 if interrupt >= 0:
                     # before what was typed earlier and is not wanted yet: a UART interrupts in its receive handler
                     del self._held[interrupt]
+                    self._interrupts()
                     os.write(self.descriptor, CTRL_C)
                     self._settled_at = time.monotonic() + _SETTLE_S
                     continue

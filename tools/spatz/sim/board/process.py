@@ -17,7 +17,7 @@
 
 Orders: power_cut, power_on, press_reset, hold_boot, release_boot, unplug, plug, usb_power {on}, fault {NAME: VALUE …},
 cut_after {bytes}, stop. Events: registered {device}, boot {cause}, refused {why}, rom, line {text}, sleep {seconds},
-reset, cut, fault {rule}, ended.
+reset, cut, fault {rule}, closed (the port, seen only in the boot loader), ended.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from spatz.sim.supervisor import CRASH_PAUSE_S, DEVICE_DIR, START_LEAD_US
 MICROPYTHON_BAUD = 115200
 POWER_CUT_STATUS = 9
 _REBOOT_EVERY_S = 0.4
-_REAPPEARS_S = 0.2
 _FEED_S = 0.004
 
 
@@ -174,7 +173,6 @@ class Board:
 
     def _power_on(self) -> None:
         if self.state == "off":
-            self._cable_here()
             self._reset("power_on")
 
     def _cut(self) -> None:
@@ -223,6 +221,7 @@ class Board:
     def _enter_rom(self, *, said: bool) -> None:
         """`said`: it tells what it waits for; a program that resets it throws that away."""
         self.state = "rom"
+        self._cable.as_device(running=False)
         self._cable_here()
         self._cable.baud = self._cable.speed or MICROPYTHON_BAUD
         self._anew_by_sync = False
@@ -234,7 +233,6 @@ class Board:
             self.settings.chip,
             bytes.fromhex(self.settings.mac),
             self._flash,
-            native_usb=self._cable.native,
             unknown=bool(self.faults.get("old_revision")),
         )
         if said:
@@ -271,12 +269,13 @@ class Board:
             data, sync = self._cable.receive()
         except HungUp:
             self._cable.hung_up()
+            self._tell("closed")
             if self._rom:
                 self._leave_rom()
             return
         pulled = sync and not self.faults.get("no_auto_reset")
         if self._rom:
-            if pulled and self._anew_by_sync:
+            if pulled and (self._anew_by_sync or self._rom.stub):  # a program that was here and came back at once
                 self._enter_rom(said=False)
             self._serve_rom(self._rom, data)
         elif pulled:
@@ -298,15 +297,18 @@ class Board:
     def _boot(self, cause: str) -> None:
         chip = self.settings.chip
         self._cable.baud = MICROPYTHON_BAUD
-        self._cable_here()
         try:
             if self.faults.get("boot_loop"):
                 raise bootcheck.BootError(romtext.PSRAM_WRONG)
             self._regions = bootcheck.check(self._flash.read, chip, self.settings.flash_bytes)
         except bootcheck.BootError as error:
+            self._cable.as_device(running=False)
+            self._cable_here()
             self._tell("refused", why=str(error))
             self._say_again(romtext.reset(chip, "wdt") + f"{error}\r\n".encode() * 3)
             return
+        self._cable.as_device(running=True)
+        self._cable_here()
         self._print(romtext.reset(chip, cause))
         self._start(cause, self._regions)
 
@@ -384,15 +386,15 @@ class Board:
                 pause = CRASH_PAUSE_S[min(self._crashes, len(CRASH_PAUSE_S)) - 1]
                 self._in_s(pause, lambda: self._reset("wdt"))
             case _:
-                self._vanish()
+                self._cable.vanish()
                 self._reset("wdt" if event == "wdt" else "soft")
 
     def _sleep(self, wake_at_us: int | None) -> None:
         self.state = "asleep"
         seconds = None if wake_at_us is None else max(wake_at_us - monotonic_us(), 0) / 1e6
-        self._tell("sleep", seconds=seconds)
         if self._cable.native:
             self._cable.unplug()
+        self._tell("sleep", seconds=seconds)
         if wake_at_us is not None and seconds is not None:
             self._in_s(max(seconds - START_LEAD_US / 1e6, 0), lambda: self._wake(wake_at_us))
 
@@ -401,12 +403,6 @@ class Board:
             self._cable_here()
             self._print(romtext.reset(self.settings.chip, "deepsleep"))
             self._start("deepsleep", self._regions, wake_at_us=wake_at_us)
-
-    def _vanish(self) -> None:
-        """USB in the chip is gone while the chip starts anew."""
-        if self._cable.native and self._cable.port.is_open:
-            self._cable.unplug()
-            time.sleep(_REAPPEARS_S)
 
 
 def main() -> None:

@@ -33,7 +33,6 @@ INVALID, FAILED, CHECKSUM, WRITE_ERROR, READ_ERROR, INFLATE_ERROR = 0x05, 0x06, 
 _AS_STUB = {INVALID: 0xC3, FAILED: 0xC4, CHECKSUM: 0xC1, WRITE_ERROR: 0xC4, READ_ERROR: 0xC4, INFLATE_ERROR: 0xC7}
 _TOO_MUCH_DATA = 0xC9
 _UNKNOWN_CHIP_ID = 0x7F
-_S3_USB_SERIAL_JTAG = 4  # UARTDEV_BUF_NO: the ROM talks through the chip's own USB
 
 
 @dataclass(slots=True)
@@ -63,15 +62,13 @@ class Rom:
     After `receive`, `ended` says whether the chip was told to run what is in its flash.
     """
 
-    def __init__(
-        self, chip: str, mac: bytes, flash: NorFlash, *, native_usb: bool = False, unknown: bool = False
-    ) -> None:
+    def __init__(self, chip: str, mac: bytes, flash: NorFlash, *, unknown: bool = False) -> None:
         from esp32_mock_bootloader import protocol, server
 
         self._server, self._commands = server, {number: name for name, number in protocol.CMD.items()}
         self._protocol = protocol
         self._session = server.ChipSession(chip)
-        self._session.registers.update(_registers(chip, mac, native_usb=native_usb))
+        self._session.registers.update(_registers(chip, mac))
         self._session.spi = _spi(flash.size)
         self._session.spi.configure_for_chip(chip)
         self._chip = chip
@@ -264,8 +261,8 @@ def _unslip(frame: bytes) -> bytes:
     return frame.strip(b"\xc0").replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
 
 
-def _registers(chip: str, mac: bytes, *, native_usb: bool) -> dict[int, int]:
-    """What esptool reads of a chip: its MAC address, its revision (ESP32 v3.0, ESP32-S3 v0.2), how it is attached."""
+def _registers(chip: str, mac: bytes) -> dict[int, int]:
+    """What esptool reads of a chip: its MAC address, its revision (ESP32 v3.0, ESP32-S3 v0.2)."""
     from esp32_mock_bootloader import registers
     from esptool.targets import CHIP_DEFS
 
@@ -278,8 +275,6 @@ def _registers(chip: str, mac: bytes, *, native_usb: bool) -> dict[int, int]:
         result[int(rom.APB_CTL_DATE_ADDR)] = 1 << 31
     if chip == "esp32s3":
         result[int(rom.EFUSE_BLOCK1_ADDR) + 4 * 3] = 2 << 18
-        if native_usb:
-            result[int(rom.UARTDEV_BUF_NO)] = _S3_USB_SERIAL_JTAG
     return result
 
 

@@ -11,6 +11,7 @@ from spatz.boards import load_board
 from spatz.sim import nodes
 
 _ESPRESSIF = 0x303A
+_MICROPYTHON_USB = 0x4001
 
 FAULTS: dict[str, str] = {
     "no_auto_reset": "esptool cannot reset it: only its buttons lead into the boot loader",
@@ -84,6 +85,13 @@ class Settings:
     def native_usb(self) -> bool:
         """Whether USB ends in the chip itself (Espressif's vendor number), and not at a bridge to its UART."""
         return self.usb.vid == _ESPRESSIF
+
+    def usb_now(self, *, running: bool) -> Usb:
+        """How it shows itself. A chip with USB of its own is another device while MicroPython runs: MicroPython brings
+        its own USB, and writes the address without colons, with two bytes more that nobody sets (ports/esp32/usb.c)."""
+        if not (self.native_usb and running):
+            return self.usb
+        return Usb(_ESPRESSIF, _MICROPYTHON_USB, f"{self.mac}3ffc", "Board in FS mode", self.usb.location)
 
     def node(self) -> nodes.VirtualNode:
         """The node that this board is, as the flock knows nodes; its key is in the flash, if anywhere."""

@@ -37,13 +37,13 @@ class HungUp(Exception):  # noqa: N818  an event
 class UsbPort:
     """A port that is there from `open` to `close`; `device` is its name, "" while there is none.
 
-    said: the rest of what the registry file says (vid, pid, serial_number, product, location).
+    said: the rest of what the registry file says from now on (vid, pid, serial_number, product, location).
     """
 
     def __init__(self, registry_file: Path, said: dict[str, Any], limit: int | None = None) -> None:
         self.device = ""
         self._file = registry_file
-        self._said = said
+        self.said = said
         self._limit = limit
         self._master = -1
         self._slave = -1
@@ -93,7 +93,7 @@ class UsbPort:
         """Write the registry file: the board is at `device`."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_name(self._file.name + ".new")
-        temporary.write_text(json.dumps({**self._said, "device": device}), encoding="utf-8")
+        temporary.write_text(json.dumps({**self.said, "device": device}), encoding="utf-8")
         temporary.replace(self._file)
 
     def forbid(self) -> str:
