@@ -139,12 +139,15 @@ class Chip:
         return self._feed() or waits
 
     def _see_it_noticed(self) -> bool:
-        """Whether a Ctrl-C may still be noticed: the local modes change then. After a while it is a signal instead."""
+        """Whether a Ctrl-C may still be noticed: ECHOK changes then. A while after the start (ECHOE) it is a signal."""
         if self._interrupt is None:
             return False
         until, modes = self._interrupt
-        if modes != self._modes() or self._process.poll() is not None:
+        now = self._modes()
+        if (modes ^ now) & (termios.ISIG | termios.ECHOK) or not now or self._process.poll() is not None:
             self._interrupt = None
+        elif not modes & termios.ECHOE:
+            self._interrupt = (time.monotonic() + _NOTICED_S, now)
         elif time.monotonic() > until:
             self._interrupt = None
             self._process.send_signal(signal.SIGINT)
@@ -227,7 +230,7 @@ def _as_a_board(slave: int) -> None:
     attributes = termios.tcgetattr(slave)
     attributes[_IFLAG] &= ~(termios.ICRNL | termios.IXON | termios.BRKINT | termios.ISTRIP)
     attributes[_OFLAG] &= ~termios.OPOST
-    attributes[_LFLAG] = termios.ISIG | termios.NOFLSH
+    attributes[_LFLAG] = termios.NOFLSH  # MicroPython itself says when Ctrl-C is a signal
     control = attributes[6]
     control[termios.VINTR] = CTRL_C
     control[termios.VQUIT] = control[termios.VSUSP] = b"\0"

@@ -5,8 +5,8 @@ emulator. So while main.py runs the terminal makes no signal of Ctrl-C (no ISIG)
 passes on the board: all a node does besides computing. What else was typed before it is lost, as without a buffer.
 
 A program in which no time passes is not reached by that. Whoever holds the other end of the terminal sees by the local
-modes that Ctrl-C was noticed (ECHOK turns over) and sends SIGINT otherwise. At the prompt the terminal makes signals,
-since what is typed belongs to whoever reads it; ISIG says so.
+modes that Ctrl-C was noticed (ECHOK turns over) and, after the start (ECHOE), sends SIGINT otherwise. At the prompt the
+terminal makes signals, since what is typed belongs to whoever reads it; ISIG says so.
 """
 
 import select
@@ -19,7 +19,7 @@ CTRL_C = 3
 _EVERY = 16
 _LONGEST_MS = 1000
 _LOCAL = 3  # place of the local modes in termios.tcgetattr
-_ISIG, _ECHOK = (0x80, 0x04) if sys.platform == "darwin" else (0x01, 0x20)
+_ISIG, _ECHOE, _ECHOK = (0x80, 0x02, 0x04) if sys.platform == "darwin" else (0x01, 0x10, 0x20)
 
 
 class Keys:
@@ -31,6 +31,11 @@ class Keys:
         self._link = None
         self._pressed = False
         _modes(0, _ISIG)
+
+    def begin(self):
+        """The start is over, main.py comes. Raises as look()."""
+        _modes(_ECHOE, 0)
+        self.check()
 
     def press(self):
         """Ctrl-C came as a signal when it could not be obeyed: it is when time passes next."""

@@ -117,7 +117,7 @@ def start(names):
     os.putenv("MICROPYINSPECT", "1")
     sys.atexit(lambda: _let_go(b.partition, names))
     try:
-        b.clock.keys.check()
+        b.clock.keys.begin()
         if not _mount(b.partition):
             return
         if _run("boot.py", names) and not b.world.get("no_main"):
