@@ -238,3 +238,35 @@ def recognised(message: str, language: str) -> tuple[str, dict[str, str]]:
         if found := re.fullmatch(pattern, message):
             return kind, found.groupdict()
     raise AssertionError(f"not one of ours: {message}")
+
+
+# boot.py-proof: nothing that can be wrong with a node's files locks anybody out
+
+BROKEN = {
+    "main.py": {"main.py": b"this is not python(\n"},
+    "main.py that raises": {"main.py": b"raise RuntimeError('lost')\n"},
+    "boot.py": {"boot.py": b"import no_such_module\n"},
+    "the program": {"node/app.mpy": b"M\x05\x00\x1fof another version"},
+    "config.json": {"config.json": b"{ half of"},
+}
+
+
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Felt]]]:
+    workshop = Workshop(tmp_path_factory.mktemp("broken"))
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            what: pool.submit(workshop.feel, f"b{number}", Pain(types=UPDATE, until="never", flashed={}, files=files))
+            for number, (what, files) in enumerate(BROKEN.items())
+        }
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_node_with_broken_files_is_reached_and_mended(what: str, mended: dict[str, Future[Felt]]) -> None:
+    seen = mended[what].result(LONG_S * 2)
+    assert "Traceback" not in seen.everything
+    assert seen.said, seen.everything
+    (event,) = seen.said
+    changed = {*BROKEN[what]} - {"boot.py"}  # that one is people's own
+    assert changed <= {change["path"] for change in event["sent"]}
+    assert event["running"] or not changed, "it lives again"
