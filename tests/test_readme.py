@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from gateway.running import free_port
+from spatz.sim.board.bench import Fleet
+from spatz.sim.board.made_image import made_image
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -21,23 +23,36 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
-    """The README's shell commands in order, without their comments."""
-    lines = (line.split("#")[0].strip() for block in BLOCK.findall(README) for line in block.splitlines())
+def commands(text: str = README) -> list[str]:
+    """The shell commands of the README, or of a part of it, in order, without their comments."""
+    lines = (line.split("#")[0].strip() for block in BLOCK.findall(text) for line in block.splitlines())
     return [line for line in lines if line]
+
+
+def section(title: str) -> str:
+    """The README from that heading to the next of its kind."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 COMMANDS = commands()
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 ACTIVATE = [command for command in COMMANDS if command.startswith(". ")]
-BOARDS = [command for command in COMMANDS if command.startswith("spatz boards ")]
+BOARDS = [command for command in COMMANDS if command.startswith("spatz boards")]
 ENERGY = [command for command in COMMANDS if command.startswith("spatz energy ")]
-NEST = [command for command in COMMANDS if command.startswith(("nest ", "spatz simulate ", "spatz decoder "))]
+FIRST, WORKSHOP, KEYS = (
+    [command for command in commands(section(title)) if command not in BOARDS]
+    for title in ("Your first node", "Ten nodes in twenty minutes", "Keys, other networks, and what becomes of a node")
+)
+NEST = [
+    command
+    for command in COMMANDS
+    if command.startswith(("nest ", "spatz simulate ", "spatz decoder ")) and command not in {*FIRST, *WORKSHOP, *KEYS}
+]
 
 
-def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def run(command: str, folder: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
     name, *arguments = shlex.split(command)
-    environment = {**os.environ, "LANGUAGE": "en", "NO_COLOR": "1", "COLUMNS": "160"}
+    environment = {**os.environ, "LANGUAGE": "en", "NO_COLOR": "1", "COLUMNS": "160", **more}
     return subprocess.run(
         [str(BIN / name), *arguments],
         cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False,
@@ -45,7 +60,7 @@ def run(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_is_tried_here() -> None:
-    assert sorted(COMMANDS) == sorted([*MAKE, *ACTIVATE, *BOARDS, *ENERGY, *NEST])
+    assert sorted(COMMANDS) == sorted([*MAKE, *ACTIVATE, *BOARDS, *ENERGY, *NEST, *FIRST, *WORKSHOP, *KEYS])
     assert MAKE
     assert BOARDS
     assert NEST
@@ -77,6 +92,30 @@ def test_boards_and_energy(command: str) -> None:
     done = run(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_a_first_node_a_workshop_and_their_keys(tmp_path: Path) -> None:
+    """The commands one after another: with one virtual board at the computer, and with three. MicroPython is a file
+    made up here, because nothing is fetched in a test (tests/tools/images does that)."""
+    image = tmp_path / "micropython.bin"
+    image.write_bytes(made_image("esp32s3"))
+    sockets = tmp_path / "sockets"
+    there = {"SPATZ_VIRTUAL_BOARDS": str(sockets), "SPATZ_CACHE": str(tmp_path / "cache")}
+    for number, part in ((1, FIRST), (3, WORKSHOP), (0, KEYS)):
+        with Fleet(tmp_path / f"boards-{number}", number, registry=sockets, seed=10 * number):
+            for command in part:
+                if command.startswith("spatz firmware fetch"):
+                    command += " --from http://127.0.0.1:9"
+                elif command.startswith("spatz flash"):
+                    command += f" --firmware {shlex.quote(str(image))} --json"
+                elif command.startswith(("spatz nodes rotate", "spatz nodes retire")):
+                    command += " --yes"  # they ask
+                command = re.sub(r"--seconds \d+", "--seconds 1", command)
+                done = run(command, tmp_path, **there)
+                fetched = command.startswith("spatz firmware fetch")
+                assert done.returncode == (2 if fetched else 0), f"{command}: {done.stdout}{done.stderr}"
+                assert "Traceback" not in done.stderr
+    assert {(tmp_path / f).stat().st_size > 1000 for f in ("labels.pdf", "lights.pdf", "tts.csv")}
 
 
 @pytest.fixture
