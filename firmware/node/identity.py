@@ -3,8 +3,8 @@
 NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16), written by whoever sets the node up;
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
 blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good;
-i32 `set_interval`, `set_parity`, `set_confirmed`: settings that came by radio. They go before those of config.json, each
-as long as config.json says what it said then (i32 `was_interval` …): who changes it at the cable has the last word.
+i32 `set_interval`, `set_parity`, `set_confirmed`: settings that came by radio. They go before those of config.json,
+each as long as that says what it said then (i32 `was_interval` …): who changes it at the cable has the last word.
 The AppKey is never printed.
 """
 

@@ -210,9 +210,8 @@ class Town:
         log = Log(Memory(self._rtc).log, "log", self._files.open, self._files.mkdir)
         hardware, dice = Skies(self, woke_from_sleep), self.random
         try:
-            life = Life(
-                config, Identity(self._nvs, config), hardware, self._rtc, self.node_time, self._exchange, dice.randrange, log
-            )
+            identity = Identity(self._nvs, config)
+            life = Life(config, identity, hardware, self._rtc, self.node_time, self._exchange, dice.randrange, log)
             life.run()
         except DeepSleep as slept:
             self._pass(slept.ms * 1000)

@@ -33,7 +33,7 @@ def test_version() -> None:
     [
         ((), ("demo", "simulate", "boards")),
         (("demo",), ("--nodes", "--seconds", "--port", "--no-browser", "--json", "Examples:", "spatz demo --nodes 20")),
-        (("simulate",), ("--server", "--seed", "--keys", "--town", "--board", "Examples:", "spatz simulate --nodes 10")),
+        (("simulate",), ("--server", "--keys", "--town", "--board", "Examples:", "spatz simulate --nodes 10")),
         (("boards", "list"), ("--json", "Examples:", "spatz boards list --json")),
         (("boards", "show"), ("--json", "Examples:", "spatz boards show heltec-v3")),
         (("boards", "check"), ("--json", "Examples:", "spatz boards check boards/my-board.toml")),

@@ -222,8 +222,8 @@ class WDT:
 
 
 class Memory32:
-    """machine.mem32: only the S3's counters of USB frames, which count while a host is attached: of the USB-Serial-JTAG,
-    and SOFFN in DSTS of the USB OTG, which MicroPython uses."""
+    """machine.mem32: only the S3's counters of USB frames, which count while a host is attached: of its
+    USB-Serial-JTAG, and SOFFN in DSTS of the USB OTG, which MicroPython uses."""
 
     USB_FRAME = 0x60038024
     OTG_STATUS = 0x60080808
