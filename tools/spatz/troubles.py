@@ -76,10 +76,11 @@ _SIGNS = tuple(
     for sign, kind in (
         # the cable was pulled, on Windows
         (r"ClearCommError|ReadFile failed|WriteFile failed|GetOverlappedResult|Cannot configure port", "port_gone"),
+        (r"device disconnected", "port_gone"),  # pyserial adds "or multiple access on port?"; mostly it is not that
         # who may open it: Windows refuses a port that another program has, and has no groups
         (r"could not open port .*PermissionError\(13,", "busy_port"),
         (r"Errno 13\b|Errno 1\b", "permission"),
-        (r"Errno 16\b|exclusively lock|multiple access", "busy_port"),
+        (r"Errno 16\b|exclusively lock", "busy_port"),
         (r"failed to access", "closed"),
         (r"Errno 28\b|ENOSPC", "board_full"),
         # it is not there any more: ENOENT, EIO, ENXIO, ENODEV; on Windows also 22 and 31

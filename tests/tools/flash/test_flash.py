@@ -80,6 +80,37 @@ def test_a_new_board_becomes_a_node_and_keeps_its_keys_ever_after(rig: Rig) -> N
             assert key.hex() not in event.to_json()
 
 
+def test_what_a_node_has_written_down_outlives_a_cut_in_the_middle(rig: Rig) -> None:
+    with rig.board() as board:
+        assert last(rig.flash(board)) == ("done", "new")
+        board.do("power_cut")
+        board.wait_for("cut")
+        flash = bytearray(board.flash())
+        files = read_filesystem(bytes(flash[VFS]), 0x600000)
+        flash[VFS] = filesystem_image({**files, "log/kept": b"a reading"}, 0x600000)
+        (board.folder / "flash.bin").write_bytes(flash)
+        board.do("power_on")
+        board.wait_for("registered")
+
+        cuts = []
+
+        def cut(event: Event) -> None:
+            if event.what == "progress" and event.fields["done"] > event.fields["total"] * 0.6 and not cuts:
+                cuts.append(event)
+                board.do("power_cut")
+                board.do("power_on")
+
+        # other sensors: a larger config.json, so that much of the filesystem is another one
+        interrupted = rig.flash(board, then=cut, changes={"sensors": ("bme280",)}, wait_s=2)
+        assert cuts
+        if last(interrupted)[0] == "trouble":
+            assert list((rig.town / "interrupted").iterdir()), "the log is kept by the town"
+        assert last(rig.flash(board)) == ("done", "kept")
+        files = read_filesystem(board.flash()[VFS], 0x600000)
+        assert files["log/kept"] == b"a reading"
+        assert not (rig.town / "interrupted").exists()
+
+
 def press_buttons(board: VirtualBoard) -> Callable[[Event], None]:
     def then(event: Event) -> None:
         if event.what == "waiting" and event.fields["kind"] == "boot_mode":

@@ -9,13 +9,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nest.i18n import tr
 
 from spatz.flash.plan import Plan, Probe
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
+
+if TYPE_CHECKING:
+    from spatz.catalogue import Board
 
 BAUDS = (921600, 460800, 115200)
 """Speeds, from the one that is tried first; the slower ones for thin cables."""
@@ -26,13 +29,21 @@ class WorkerSaid(Exception):  # noqa: N818  not an error of this process
 
 
 class Link:
-    """One worker at one port. `tell` is called with what it says in between: waiting, slower, progress."""
+    """One worker at one port. `tell` is called with what it says in between: waiting, slower, progress. `board`: one
+    with the same buttons, for what is said of them."""
 
     def __init__(
-        self, port: Port, tell: Callable[[dict[str, Any]], None], *, bauds: Sequence[int] = BAUDS, wait_s: float = 60
+        self,
+        port: Port,
+        tell: Callable[[dict[str, Any]], None],
+        board: Board | None = None,
+        *,
+        bauds: Sequence[int] = BAUDS,
+        wait_s: float = 60,
     ) -> None:
         self._port = port
         self._tell = tell
+        self._board = board
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "spatz.flash.worker"],
             stdin=subprocess.PIPE,
@@ -113,4 +124,4 @@ class Link:
     def _trouble(self, message: dict[str, Any]) -> Trouble:
         if message["kind"] == "port_gone":
             return trouble("port_gone")
-        return explain(WorkerSaid(message["said"]), self._port)
+        return explain(WorkerSaid(message["said"]), self._port, self._board)

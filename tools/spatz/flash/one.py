@@ -97,7 +97,9 @@ class OneBoard:
     def run(self) -> Done:
         """Raises UserError (a Trouble mostly), AlreadyDone."""
         began = time.monotonic()
-        link = self.link = Link(self.port, self._passed_on, bauds=self.request.bauds, wait_s=self.request.wait_s)
+        link = self.link = Link(
+            self.port, self._passed_on, self._likely(), bauds=self.request.bauds, wait_s=self.request.wait_s
+        )
         try:
             probe = link.probe()
             if not self.unseen(probe.dev_eui):
@@ -135,9 +137,12 @@ class OneBoard:
             dev_eui=probe.dev_eui.hex(),
         )  # fmt: skip
         files = node_files(wishes)
+        log = {} if self.request.erase else self.town.kept_log(probe.dev_eui) or log
+        self.town.keep_log(probe.dev_eui, log)
         nvs = nvs_image(identity, layout.nvs.size) if identity else None
         plan = make_plan(keys, layout, image.parts(layout), nvs, _with_log(files, log, layout.vfs.size))
         link.write(plan)
+        self.town.forget_log(probe.dev_eui)
         return wishes, keys
 
     def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
@@ -200,21 +205,23 @@ class OneBoard:
         elif kind == "waiting":
             self._tell_waiting(message)
 
-    def _tell_waiting(self, message: dict[str, Any]) -> None:
+    def _likely(self) -> Board | None:
+        """A board with the buttons that this one must have, to name them before anybody knows which it is."""
         from spatz.boards import candidates, load_board
+
+        if self.request.board:
+            return load_board(self.request.board)
+        possible = candidates(self.port.usb_id if self.port.vid else None)
+        return possible[0] if len({how_to_boot(one) for one in possible}) == 1 else None
+
+    def _tell_waiting(self, message: dict[str, Any]) -> None:
         from spatz.flash.link import WorkerSaid
         from spatz.troubles import explain
 
-        board = None
-        if self.request.board:
-            board = load_board(self.request.board)
-        else:
-            possible = candidates(self.port.usb_id if self.port.vid else None)
-            board = possible[0] if len({how_to_boot(one) for one in possible}) == 1 else None
         if message["kind"] == "port_gone":
             what = trouble("port_gone")
         else:
-            what = explain(WorkerSaid(message["said"]), self.port, board)
+            what = explain(WorkerSaid(message["said"]), self.port, self._likely())
         self.tell("waiting", kind=what.kind, message=what.message, next_step=what.next_step)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from nest.errors import UserError
 from nest.i18n import tr
 
+from spatz.attached import town as attached_town
 from spatz.flash.plan import Keys
 from spatz.names import free_name
 from spatz.wishes import Wishes, wishes_of
@@ -20,20 +22,12 @@ if TYPE_CHECKING:
 
     from spatz.images.nvs_image import Identity
 
-TOWN = "SPATZ_TOWN"
-"""Environment variable: the town's folder, for commands that are not told."""
-
 
 def town_folder(given: Path | None) -> Path:
     """The town that is meant: as said, else SPATZ_TOWN, else the current folder. Raises UserError: none."""
-    from nest.town import SETTINGS_FILE
-
-    if given is not None:
-        return given
-    if said := os.environ.get(TOWN):
-        return Path(said)
-    if Path(SETTINGS_FILE).is_file():
-        return Path()
+    found = attached_town.town_folder(given)
+    if found is not None:
+        return found
     raise UserError(
         tr("Which town do the nodes belong to?"),
         tr("Say it with --town FOLDER. A new one: nest init mytown"),
@@ -41,6 +35,7 @@ def town_folder(given: Path | None) -> Path:
 
 
 _TRIES = 20
+_LOGS = "interrupted"  # in the town's folder
 
 
 class FlashTown:
@@ -53,6 +48,7 @@ class FlashTown:
         from nest.town import load
 
         town = load(folder)
+        self._logs = town.path / _LOGS
         self._join_eui = town.join_eui
         self._engine = open_database(town.database)
         self._registry = Registry(self._engine)
@@ -115,3 +111,34 @@ class FlashTown:
         with self._engine.connect() as connection:
             was = connection.scalar(select(nodes.c.slug).where(nodes.c.dev_eui == dev_eui.hex()))
         return was or free_name({node.slug for node in self._registry.list()} | {*self._registry.removed_slugs()})
+
+    # --- a node's own log, while its filesystem is written anew ------------------------------------------------------
+
+    def keep_log(self, dev_eui: bytes, log: dict[str, bytes]) -> None:
+        """Put the readings that a node has written down into the town's folder, until `forget_log`: should the board be
+        interrupted now, they are nowhere else."""
+        if not log:
+            return
+        self._logs.mkdir(mode=0o700, exist_ok=True)
+        file = self._log_of(dev_eui)
+        with zipfile.ZipFile(file.with_suffix(".new"), "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, data in log.items():
+                archive.writestr(path, data)
+        file.with_suffix(".new").replace(file)
+
+    def kept_log(self, dev_eui: bytes) -> dict[str, bytes]:
+        """What was kept of a board that was interrupted: path -> bytes; {} mostly."""
+        try:
+            with zipfile.ZipFile(self._log_of(dev_eui)) as archive:
+                return {path: archive.read(path) for path in archive.namelist()}
+        except (OSError, zipfile.BadZipFile):
+            return {}
+
+    def forget_log(self, dev_eui: bytes) -> None:
+        """It is on the board again."""
+        self._log_of(dev_eui).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._logs.rmdir()  # when it is empty
+
+    def _log_of(self, dev_eui: bytes) -> Path:
+        return self._logs / f"{dev_eui.hex()}.zip"

@@ -130,13 +130,17 @@ class Partition:
 
     def readblocks(self, block, buffer, offset=0):
         _no_collection()
-        self._read(self._start + block * SECTOR + offset, buffer)
-        _collection()
+        try:
+            self._read(self._start + block * SECTOR + offset, buffer)
+        finally:
+            _collection()
 
     def writeblocks(self, block, data, offset=None):
         _no_collection()
-        self._write(block, data, offset)
-        _collection()
+        try:
+            self._write(block, data, offset)
+        finally:
+            _collection()
 
     def ioctl(self, operation, argument):
         """4: how many blocks; 5: their size; 6: erase one; the rest needs nothing."""
@@ -146,8 +150,10 @@ class Partition:
             return SECTOR
         if operation == 6:
             _no_collection()
-            self._erase(self._start + argument * SECTOR, SECTOR)
-            _collection()
+            try:
+                self._erase(self._start + argument * SECTOR, SECTOR)
+            finally:
+                _collection()
         return 0
 
     def _read(self, at, buffer):
