@@ -33,6 +33,7 @@ from tools.flash.cutting import next_dev_nonce
 
 LIFE = 10  # cuts of one board
 MOST_BYTES = 470_000  # that one update writes, and a little more
+RENAMING_BYTES = 100_000
 MOST_S = 3.0  # that one update takes
 KINDS = ("power", "power", "power", "unplugged")
 
@@ -137,7 +138,10 @@ class Trials:
         self._board.wait_for("line", text="Funkspatz node")
         unplug = threading.Timer(self._chance.uniform(0.1, MOST_S), self._board.do, ["unplug"])
         if kind == "power":
-            self._board.do("cut_after", bytes=self._chance.randrange(MOST_BYTES))
+            at = self._chance.randrange(MOST_BYTES)
+            if self._chance.random() < 0.5:  # where the files take their names, at the end
+                at = MOST_BYTES - 1 - at % RENAMING_BYTES
+            self._board.do("cut_after", bytes=at)
         else:
             unplug.start()
         try:
