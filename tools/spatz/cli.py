@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from nest.errors import UserError, run_command
 from nest.i18n import take_language, tr
+from typer.models import CommandInfo, TyperInfo
 
 from spatz import cli_attached, cli_labels
 from spatz.boards import load_board
@@ -334,6 +335,30 @@ def _check(option: str, value: float | None, low: float, high: float) -> None:
             tr("{option} is {value}; possible are {low} to {high}.", option=option, value=value, low=low, high=high),
             tr("Correct the value and start again."),
         )
+
+
+_PANELS = (
+    (tr("Boards at the USB socket"), "flash update doctor identify logs shell firmware boards"),
+    (tr("The nodes of a town"), "labels nodes register export decoder"),
+    (tr("Without a board"), "demo virtual simulate energy"),
+)
+
+
+def _arranged() -> None:
+    """The commands in the order in which people need them, under what they are for."""
+    order = {name: (at, title) for at, (title, names) in enumerate(_PANELS) for name in names.split()}
+    names = [*order]
+    for kind in (app.registered_commands, app.registered_groups):
+        for one in kind:
+            one.rich_help_panel = order[_name(one)][1]
+        kind.sort(key=lambda one: names.index(_name(one)))
+
+
+def _name(one: CommandInfo | TyperInfo) -> str:
+    return one.name or str(getattr(one.callback, "__name__", ""))
+
+
+_arranged()
 
 
 def main() -> None:
