@@ -23,6 +23,7 @@ from nest.moments import now_ms
 from nest.registry_rows import (
     DEFAULT_PRECISION,
     REBUILT,
+    Former,
     Provisioned,
     begin_anew,
     enter,
@@ -36,8 +37,8 @@ from nest.registry_rows import (
 from nest.town import SLUG
 
 __all__ = [
-    "DEFAULT_PRECISION", "LONGEST_NAME", "REBUILT", "Node", "Provisioned", "Registry", "check_name", "plain_eui",
-    "unknown_node",
+    "DEFAULT_PRECISION", "LONGEST_NAME", "REBUILT", "Former", "Node", "Provisioned", "Registry", "check_name",
+    "plain_eui", "unknown_node",
 ]  # fmt: skip
 
 LONGEST_NAME = 80  # characters
@@ -255,6 +256,12 @@ class Registry:
         with self._engine.begin() as connection:
             rows = connection.execute(found.order_by(nodes.c.slug)).all()
         return [(row.slug, row.dev_eui, row.retired_at / 1000) for row in rows]
+
+    def former(self, dev_eui: bytes) -> Former | None:
+        """The node of that DevEUI where it is not registered now, but was; None: it is, or it never was here."""
+        with self._engine.begin() as connection:
+            row = connection.execute(select(nodes).where(~registered, nodes.c.dev_eui == dev_eui.hex())).one_or_none()
+        return None if row is None else Former(row.slug, row.key_mark, row.retired_at is not None)
 
     def former_join_eui(self, dev_eui: bytes | str) -> str | None:
         """The JoinEUI (16 hex) of a node that was removed: it has it still. None: it never was here, or is.

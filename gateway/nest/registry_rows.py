@@ -38,6 +38,16 @@ class Provisioned:
     new: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Former:
+    """A node that is not registered now, but was: removed, or retired. `key_mark`: of the AppKey that was forgotten
+    (`nest.keys.mark`); None where a version that kept no marks removed it."""
+
+    slug: str
+    key_mark: bytes | None = dataclasses.field(repr=False)
+    retired: bool
+
+
 registered = nodes.c.removed_at.is_(None)
 
 

@@ -204,6 +204,25 @@ def test_a_retired_node_comes_back_only_when_somebody_means_it(engine: Engine, r
         registry.retire("meise")
 
 
+def test_of_a_node_that_was_here_before_name_and_mark_of_its_key_are_known(registry: Registry) -> None:
+    assert registry.former(EUI) is None
+    key = registry.provision(EUI, JOIN_EUI, slug="amsel").app_key
+    assert registry.former(EUI) is None  # it is here
+    registry.remove("amsel")
+    removed = registry.former(EUI)
+    assert removed
+    assert (removed.slug, removed.retired) == ("amsel", False)
+    assert keys.is_same_key(EUI, key, removed.key_mark)
+    assert not keys.is_same_key(EUI, bytes(16), removed.key_mark)
+    assert "key_mark" not in repr(removed)
+    registry.retire("amsel")
+    retired = registry.former(EUI)
+    assert retired
+    assert retired.retired
+    registry.reinstate("amsel")
+    assert registry.former(EUI) == removed
+
+
 def test_a_node_moves_to_another_town_with_its_counts(tmp_path: Path, engine: Engine, registry: Registry) -> None:
     registry.provision(EUI, JOIN_EUI, slug="amsel")
     for dev_nonce in range(3):
