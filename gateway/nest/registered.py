@@ -81,7 +81,8 @@ class Registered:
             changed, removed = self._registry.changed_since(since)
             for device in changed:
                 known = self.devices.get(device.dev_eui)
-                if device == known:
+                if device == known:  # at most its numbers have risen
+                    self._core.add_device(device, self._archive.joins(device.dev_eui))
                     continue
                 if known is not None and self._registry.sessions_of(device.dev_eui):
                     self.devices[device.dev_eui] = device

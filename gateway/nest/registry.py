@@ -174,7 +174,8 @@ class Registry:
                     tr("The key of {slug} was written too often: it has no unused numbers left.", slug=slug),
                     tr("Give it a new one: spatz nodes rotate {slug}", slug=slug),
                 )
-            connection.execute(update(nodes).where(nodes.c.id == row.id).values(nonce_floor=floor))
+            values = {"nonce_floor": floor, "changed_at": now_ms()}  # a running nest refuses those below from now on
+            connection.execute(update(nodes).where(nodes.c.id == row.id).values(**values))
             return floor
 
     def rotate(self, slug: str) -> Provisioned:

@@ -14,7 +14,7 @@ from nest.archive.journal import Journal
 from nest.errors import UserError
 from nest.lorawan.effects import StoreJoin
 from nest.model import JoinRecord, SessionState
-from nest.registry import Registry
+from nest.registry import Provisioned, Registry
 from sqlalchemy import Engine, text
 
 EUI = bytes.fromhex("70b3d57ed0000001")
@@ -295,6 +295,37 @@ def test_what_the_registry_calls_the_smallest_good_dev_nonce_the_nest_accepts_an
         nest.hear(device.join_request(dev_nonce))
         assert nest.sent == []
     nest.hear(device.join_request(found.dev_nonce))
+    assert len(nest.sent) == 1
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["running", "started anew"])
+def test_numbers_that_another_town_has_let_in_are_refused_here(nest: Town, again: bool) -> None:
+    device = EndDevice()
+    key, join_nonce = device.app_key, 5
+    nest.registry.take(Provisioned("amsel", device.dev_eui, device.join_eui, key, 41, join_nonce, new=False))
+    if again:
+        nest.start()
+    for dev_nonce in (40, 39, 0):
+        nest.hear(device.join_request(dev_nonce))
+        assert nest.sent == []
+    nest.hear(device.join_request(41))
+    device.join_accept(nest.sent.pop().phy)
+    nest.hear(device.uplink(READING))
+    assert nest.counters["readings"] == 1
+    assert nest.archive.sessions()[0].join_nonce == join_nonce + 1
+
+
+def test_numbers_that_were_left_out_when_a_key_was_written_again_are_refused_by_a_running_nest(nest: Town) -> None:
+    device = EndDevice()
+    nest.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
+    nest.join(device)
+    nest.hear(device.uplink(READING))
+    floor = nest.registry.written_again("amsel")
+    nest.hear(device.uplink(READING))  # who was heard before goes on
+    assert nest.counters["readings"] == 2
+    nest.hear(device.join_request(floor - 1))
+    assert nest.sent == []
+    nest.hear(device.join_request(floor))
     assert len(nest.sent) == 1
 
 

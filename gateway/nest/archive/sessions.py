@@ -31,8 +31,9 @@ def sessions(connection: Connection) -> list[SessionState]:
 def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinRecord]:
     """Every answered join, of one device or of all.
 
-    Where a backup was restored, JoinNonces may have been used that the backup does not know of: those up to a node's
-    `join_nonce_floor`. One record without a DevNonce stands for them.
+    Nonces may have been used that no join here knows of: JoinNonces up to a node's `join_nonce_floor` (a backup was
+    restored) and DevNonces below its `nonce_floor` (another town had the node, or its key was written again). One more
+    record stands for them, with the highest of each.
     """
     table, nodes = schema.joins, schema.nodes
     found = (
@@ -40,12 +41,15 @@ def joins(connection: Connection, dev_eui: bytes | None = None) -> list[JoinReco
         .join(nodes, nodes.c.id == table.c.node_id)
         .order_by(table.c.join_nonce)
     )
-    floors = select(nodes.c.dev_eui, nodes.c.join_nonce_floor).where(nodes.c.join_nonce_floor > 0)
+    floors = select(nodes.c.dev_eui, nodes.c.nonce_floor, nodes.c.join_nonce_floor).where(
+        (nodes.c.nonce_floor > 0) | (nodes.c.join_nonce_floor > 0)
+    )
     if dev_eui is not None:
         found = found.where(nodes.c.dev_eui == dev_eui.hex())
         floors = floors.where(nodes.c.dev_eui == dev_eui.hex())
     records = [JoinRecord(bytes.fromhex(row[0]), row[1], row[2]) for row in connection.execute(found)]
-    return records + [JoinRecord(bytes.fromhex(row[0]), NO_DEV_NONCE, row[1]) for row in connection.execute(floors)]
+    # below a floor of 0 there is no DevNonce: NO_DEV_NONCE
+    return records + [JoinRecord(bytes.fromhex(row[0]), row[1] - 1, row[2]) for row in connection.execute(floors)]
 
 
 def recent_frames(
