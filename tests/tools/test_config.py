@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from nest.errors import UserError
+from nest.town import SLUG
 from spatz.boards import load_board, load_sensor
 from spatz.catalogue import Board
 from spatz.config import compile_config
@@ -114,10 +115,17 @@ def test_board_without_extras_has_none_in_its_config() -> None:
     assert not {"battery", "vext", "led", "button"} & set(config)
 
 
-@pytest.mark.parametrize("name", ["", "Amsel", "amsel_1", "-amsel", "amsel-", "ü", "a" * 33])
+@pytest.mark.parametrize("name", ["", "Amsel", "amsel_1", "-amsel", "amsel-", "ü", "a" * 49])
 def test_bad_names(name: str) -> None:
     with pytest.raises(UserError):
         compile_config("heltec-v3", [], name)
+
+
+def test_a_name_that_the_registry_takes_the_node_takes_too() -> None:
+    longest = f"amsel-{'i' * 42}"
+    assert SLUG.fullmatch(longest)
+    assert not SLUG.fullmatch(longest + "i")
+    assert compile_config("heltec-v3", [], longest)["name"] == longest
 
 
 @pytest.mark.parametrize(
@@ -156,8 +164,10 @@ def test_the_data_rate_for_joining_is_there_only_when_wished_for() -> None:
 def test_parity_is_said_where_it_is_not_the_firmwares_own() -> None:
     assert "parity" not in compile_config("heltec-v3", [], "amsel")
     assert compile_config("heltec-v3", [], "amsel", parity=2)["parity"] == 2
-    with pytest.raises(ValueError, match="5"):
-        compile_config("heltec-v3", [], "amsel", parity=5)
+    for wish in (-1, 5, 1.0, True, "2", None):
+        with pytest.raises(UserError, match="parity") as caught:
+            compile_config("heltec-v3", [], "amsel", parity=wish)  # type: ignore[arg-type]
+        assert caught.value.next_step
 
 
 def test_quantity_is_measured_once() -> None:

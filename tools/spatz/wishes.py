@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nest.errors import UserError
 from nest.i18n import tr
 
-from spatz.config import compile_config
+from spatz.catalogue import ANTENNA_GAIN_DBI
+from spatz.config import FAIR_USE_S, INTERVAL_S, JOIN_DR, PARITY, SAFE_WINDOW_S, compile_config
+
+LONGEST_TEXT = 1 << 16  # characters of what is read
+LONGEST_NAME = 200  # characters, of a sensor with its options
+MOST_SENSORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +51,66 @@ class Wishes:
 
 
 def wishes_of(text: str) -> Wishes:
-    """The other way. Raises UserError: it was written by a newer Funkspatz, or is damaged."""
+    """The other way, whoever has written it: each value is of its type and within its limits; which names there are
+    is seen by `config`. Raises UserError: it was written by a newer Funkspatz, or is damaged."""
+    return _wishes(_loaded(text))
+
+
+def wishes_in(manifest: str | bytes) -> Wishes:
+    """The same, of a node's `spatz.json`. Raises UserError, as there."""
+    said = _loaded(manifest)
+    return _wishes(said.get("wishes") if isinstance(said, dict) else None)
+
+
+def _loaded(text: object) -> object:
+    if not isinstance(text, str | bytes) or len(text) > LONGEST_TEXT:
+        raise _unreadable()
     try:
-        values = json.loads(text)
-        values["sensors"] = tuple(values.get("sensors", ("auto",)))
-        return Wishes(**values)
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(
-            tr("What was wished of this node cannot be read."),
-            tr("Say it again: spatz flash --board … --sensor …"),
-        ) from None
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _unreadable() from None
+
+
+def _wishes(values: object) -> Wishes:
+    if not isinstance(values, dict) or not {"name", "board"} <= {*values} <= {*_GOOD}:
+        raise _unreadable()
+    if not all(_GOOD[name](value) for name, value in values.items()):
+        raise _unreadable()
+    return Wishes(**{**values, "sensors": tuple(values.get("sensors", ("auto",)))})
+
+
+def _unreadable() -> UserError:
+    return UserError(
+        tr("What was wished of this node cannot be read."), tr("Say it again: spatz flash --board … --sensor …")
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def _are_sensors(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_SENSORS and all(map(_is_text, value))
+
+
+def _whole(limits: tuple[int, int]) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and limits[0] <= value <= limits[1]  # True is no number
+
+
+def _is_gain(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and ANTENNA_GAIN_DBI[0] <= value <= ANTENNA_GAIN_DBI[1])
+
+
+_GOOD: dict[str, Callable[[Any], bool]] = {
+    "name": _is_text,
+    "board": _is_text,
+    "sensors": _are_sensors,
+    "interval_s": _whole(INTERVAL_S),
+    "safe_window_s": _whole(SAFE_WINDOW_S),
+    "confirmed": lambda value: type(value) is bool,
+    "region": _is_text,
+    "antenna_gain_dbi": _is_gain,
+    "fair_use_s": _whole(FAIR_USE_S),
+    "join_dr": lambda value: value is None or _whole(JOIN_DR)(value),
+    "parity": _whole(PARITY),
+}
