@@ -97,7 +97,7 @@ def _manifest(text: str) -> dict[str, Any]:
     """A node's manifest; empty parts for what is missing or damaged."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     files = said.get("files")
@@ -111,7 +111,7 @@ def _manifest(text: str) -> dict[str, Any]:
 def _wishes(said: object) -> Wishes | None:
     try:
         return wishes_of(said if isinstance(said, str) else json.dumps(said))
-    except UserError:
+    except (UserError, RecursionError):
         return None
 
 

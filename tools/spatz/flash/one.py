@@ -148,7 +148,7 @@ class OneBoard:
     def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
         """What a node that is there already says of itself, and its own log."""
         from spatz.images.filesystem import LOG, MANIFEST, FilesystemDamaged, read_filesystem
-        from spatz.wishes import wishes_of
+        from spatz.wishes import wishes_in
 
         layout = layout_on(probe)
         if layout is None or self.request.erase:
@@ -163,8 +163,8 @@ class OneBoard:
             return None, {}
         log = {path: data for path, data in files.items() if path.startswith(LOG + "/")}
         try:
-            return wishes_of(json.dumps(json.loads(files[MANIFEST])["wishes"])), log
-        except (KeyError, ValueError, TypeError, UserError):
+            return wishes_in(files[MANIFEST]), log
+        except (KeyError, UserError):
             return None, log
 
     def _board_of(self, probe: Probe, wished: Wishes | None) -> str:
