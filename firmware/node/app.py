@@ -95,14 +95,16 @@ class Life:
         self._clock = Clock(time, hardware.lightsleep)
         self._stumbled = False
         window_ms = 0 if hardware.woke_from_sleep else config["safe_window_s"] * 1000
+        # a computer finds the chip's own socket only a second after its start, so before sleep it is looked again
+        sees_data = config.get("usb", {}).get("sense") == "usb-frames"
         self._window = Window(
             time,
             time.ticks_ms(),
             _CERTIFYING_MS if config.get("certification") and not identity.certification_ended else window_ms,
             hardware.button_held,
             hardware.usb_attached,
-            # a computer finds the chip's own socket only a second after its start, so before sleep it is looked again
-            config.get("usb", {}).get("sense") == "usb-frames",
+            sees_data,
+            None if sees_data else lambda: self.cycle.since_start_ms,
         )
         memory = Memory(rtc)
         self.cycle = Cycle(

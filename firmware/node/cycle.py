@@ -16,6 +16,7 @@ from node import measure, schedule
 from node.frame import Payload
 from node.identity import INTERVAL_S, PARITY_MAX, IdentityError
 from node.log import NOWHERE
+from node.notes import Notes, mark
 from node.sync import Sync
 from payload import extras
 from payload.encode import FAILED, FPORT, codes, pack
@@ -54,7 +55,7 @@ class Cycle:
         self._restart = False
         self._just_joined = False
         self.heard = None  # whether a gateway answered, the last time that it was asked; None: not asked yet
-        self.sensor_missing = False
+        self._latest = {}  # of each quantity
         self._sync = Sync(memory.sync)
         self._window = Window(memory.window)
         slept_ms = memory.sleeps_ms if hardware.woke_from_sleep else 0
@@ -98,7 +99,8 @@ class Cycle:
         """What config.json says, or what was set by radio since."""
         config = self._config
         self._interval_s = config["interval_s"]
-        self._parity = config.get("parity", 1)
+        parity = config.get("parity", 1)
+        self._parity = parity if parity in range(PARITY_MAX + 1) else 1
         self._confirmed = bool(config.get("confirmed"))
         try:
             setting = self._identity.setting
@@ -149,7 +151,7 @@ class Cycle:
         print("reading:", measure.text(reading))
         battery = self._config.get("battery")
         self._volts = reading.get("battery")
-        self.sensor_missing = FAILED in reading.values()
+        self._latest.update(reading)
         device.mac.battery = measure.battery_level(self._volts, battery, self._config.get("usb"))
         self._keep(reading)
         if not device.joined:
@@ -180,6 +182,23 @@ class Cycle:
         if not self.device.joined:
             wait_ms = max(wait_ms, schedule.after_failed_join(max(1, self._memory.join_failures), self._rng))
         return wait_ms, True
+
+    @property
+    def sensor_missing(self):
+        """Whether a sensor failed the last time that it was asked, or none is there at all where some were expected.
+        The battery is no sensor."""
+        latest = self._latest
+        config = self._config
+        sensors, find = config["sensors"], config.get("find")
+        if find and not sensors and not [name for name in latest if name != "battery"]:
+            # or what was found is not due yet
+            return Notes(self._memory.sensors, mark(sensors, find)).found == []
+        return any([latest[name] == FAILED for name in latest if name != "battery"])
+
+    @property
+    def since_start_ms(self):
+        """How long ago it was switched on or reset."""
+        return self.device.now_ms() - self._sync.began_ms
 
     def _measured(self):
         self._measured_ms = self.device.now_ms()

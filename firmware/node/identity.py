@@ -4,7 +4,8 @@ NVS namespace `spatz`: blobs `dev_eui` (8 bytes), `join_eui` (8), `app_key` (16)
 i32 `dev_nonce`, written by him too if the node may not use smaller ones (its flash was erased, its key stayed);
 blobs `state0`, `state1`, written by the node; i32 `cert_off`, 1 when a test tool has ended certification for good;
 i32 `set_interval`, `set_parity`, `set_confirmed`: settings that came by radio. They go before those of config.json,
-each as long as that says what it said then (i32 `was_interval` …): who changes it at the cable has the last word.
+each as long as that says what it said then (i32 `was_interval` …): who changes it at the cable has the last word, and
+what was set before is erased.
 The AppKey is never printed.
 """
 
@@ -53,17 +54,31 @@ class Identity:
     def setting(self, name, otherwise):
         """What the network has set: "interval", "parity" or "confirmed"; `otherwise` when it has not."""
         was = self._configured(name)
-        return self._number("set_" + name, otherwise) if self._number("was_" + name, was) == was else otherwise
+        if self._number("was_" + name, was) != was:
+            for key in ("set_", "was_"):  # in this order: a cut must not revive what was before
+                self._erase(key + name)
+        return self._number("set_" + name, otherwise)
 
     def set(self, name, value):
         """Keep a setting; durable on return."""
         if self.setting(name, None) != value:
             self._nvs.set_i32("set_" + name, value)
-            self._nvs.set_i32("was_" + name, self._configured(name))  # last: a cut must not revive what was before
+            self._nvs.set_i32("was_" + name, self._configured(name))
             self._nvs.commit()
 
     def _configured(self, name):
-        return int(self._config.get("interval_s" if name == "interval" else name, -1))
+        try:
+            return int(self._config.get("interval_s" if name == "interval" else name, -1))
+        except (TypeError, ValueError):  # written by hand
+            return -1
+
+    def _erase(self, key):
+        try:
+            self._nvs.erase_key(key)
+        except OSError as error:
+            if error.args[0] != _NOT_FOUND:
+                raise
+        self._nvs.commit()
 
     def _number(self, key, otherwise=0):
         try:

@@ -58,6 +58,11 @@ class Sync:
         self.tries = 0
         self.unsteady()
 
+    @property
+    def began_ms(self):
+        """When this start was."""
+        return self._began_s * 1000
+
     def unsteady(self):
         """From here on node time may go at another rate, because the node wakes more often or more rarely."""
         self._steady = False

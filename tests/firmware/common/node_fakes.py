@@ -105,6 +105,10 @@ class Nvs:
         assert -(1 << 31) <= value < 1 << 31
         self.fresh[key] = value
 
+    def erase_key(self, key):
+        self._get(key, (int, bytes))
+        del self.fresh[key]
+
     def get_blob(self, key, buffer):
         value = self._get(key, bytes)
         if len(value) > len(buffer):

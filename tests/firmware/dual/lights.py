@@ -7,6 +7,7 @@ from node import lights
 from node.lights import BROKEN, HEARD, LOOKING, NO_SENSOR, SET_UP, SILENT, Lights
 from node_fakes import Time
 from node_world import World
+from payload.encode import FAILED
 from radio import RadioError
 
 ALL = (LOOKING, HEARD, SILENT, NO_SENSOR, BROKEN, SET_UP)
@@ -122,6 +123,29 @@ def check_a_node_that_is_heard():
 def check_a_sensor_that_does_not_answer_is_said_besides():
     world = world_in_the_window()
     equal(said(world, world.boot())[0], (HEARD, NO_SENSOR))
+
+
+def check_a_battery_that_is_not_measured_is_no_sensor():
+    world = world_in_the_window(sensors=[])
+    life = world.boot()
+    world.hardware.volts = FAILED
+    equal(said(world, life)[0], (HEARD,))
+
+
+def check_a_node_that_shall_find_its_sensors_and_finds_none_says_so():
+    """With nothing plugged in it must not say that all is well."""
+    find = [{"driver": "bme280", "address": 0x76, "quantities": ["temperature"]}]
+    world = world_in_the_window(sensors=[], find=find)
+    life = world.boot()
+    world.hardware.found_sensors = False
+    equal(said(world, life)[0], (HEARD, NO_SENSOR))
+
+
+def check_a_sensor_that_is_not_due_is_as_it_was():
+    sensors = [{"driver": "bme280", "address": 0x76, "quantities": ["temperature"], "every_s": 600}]
+    world = world_in_the_window(sensors=sensors)
+    shown = said(world, world.boot())
+    equal([patterns[-1] for patterns in shown], [NO_SENSOR] * 3)
 
 
 def check_a_node_that_nobody_answers_goes_on_looking():

@@ -206,6 +206,24 @@ def check_a_supply_from_outside_is_told():
         assert bytes((6, level)) in fopts(world), volts
 
 
+def check_a_node_with_a_solar_panel_sleeps_after_an_hour():
+    world = World(safe_window_s=0, usb={"sense": "pmu"})
+    life = world.boot()
+    world.hardware.usb = True
+    world.sleep_after(life)
+    assert 3600 <= world.time.now_us // 1000000 < 3600 + 1200, world.time.now_us
+    began_us = world.time.now_us
+    life = world.boot(woke_from_sleep=True)
+    world.hardware.usb = True
+    slept_ms = world.sleep_after(life)
+    assert world.time.now_us - began_us - slept_ms * 1000 < 60000000, "it did not stay awake again"
+    began_us = world.time.now_us
+    life = world.boot()  # the reset button
+    world.hardware.usb = True
+    world.sleep_after(life)
+    assert world.time.now_us - began_us >= 3600000000
+
+
 def check_a_node_far_from_every_gateway_joins_slowly_and_stays_so():
     world = World(safe_window_s=0, lorawan={"join_dr": 2})
     world.sleep_after(world.boot())
@@ -459,7 +477,7 @@ def check_join_that_breaks_costs_a_lost_node_one_reading_only():
 
 def check_a_week_awake_ends():
     """Ticks come round after 12 days, differences after 6."""
-    world = World(safe_window_s=0, interval_s=7 * 86400)
+    world = World(safe_window_s=0, interval_s=7 * 86400, usb={"sense": "usb-frames"})
     life = world.boot(woke_from_sleep=True)
     world.hardware.usb = True
     sleep_ms = world.time.sleep_ms

@@ -104,6 +104,46 @@ def check_who_changes_a_setting_at_the_cable_has_the_last_word():
     equal(Identity(nvs.after_reset(), {"interval_s": 300}).setting("interval", 0), 900)
 
 
+def check_what_was_set_before_does_not_come_back_with_an_old_configuration():
+    nvs = Nvs()
+    Identity(nvs, {"interval_s": 600}).set("interval", 60)
+    nvs = nvs.after_reset()
+    equal(Identity(nvs, {"interval_s": 900}).setting("interval", 0), 0)
+    equal(Identity(nvs.after_reset(), {"interval_s": 600}).setting("interval", 0), 0)
+
+
+def check_a_cut_while_it_is_erased_revives_nothing():
+    for cut_after in range(3):
+        nvs = Nvs()
+        Identity(nvs, {"interval_s": 600}).set("interval", 60)
+        nvs = nvs.after_reset()
+        commit = nvs.commit
+
+        def cut(left=[cut_after], commit=commit):  # noqa: B006
+            if not left[0]:
+                raise RuntimeError("power cut")
+            left[0] -= 1
+            commit()
+
+        nvs.commit = cut
+        try:
+            Identity(nvs, {"interval_s": 900}).setting("interval", 0)
+        except RuntimeError:
+            pass
+        nvs = nvs.after_reset()
+        expected = 60 if not cut_after else 0  # nothing was done yet: 900 never took hold
+        equal(Identity(nvs, {"interval_s": 600}).setting("interval", 0), expected, cut_after)
+        equal(Identity(nvs.after_reset(), {"interval_s": 900}).setting("interval", 0), 0, cut_after)
+
+
+def check_a_configuration_written_by_hand_does_not_stop_the_node():
+    for value in (None, "x", [1]):
+        identity = Identity(Nvs(), {"confirmed": value, "parity": value})
+        equal((identity.setting("confirmed", 7), identity.setting("parity", 7)), (7, 7))
+        identity.set("parity", 2)
+        equal(identity.setting("parity", 7), 2)
+
+
 def check_every_damaged_byte_is_noticed():
     rtc = Rtc()
     memory = Memory(rtc)

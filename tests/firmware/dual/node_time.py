@@ -142,6 +142,20 @@ def check_button_and_usb_keep_it_awake():
     equal(window.reason(), "")
 
 
+def check_a_charger_keeps_it_awake_for_an_hour_only():
+    """Power at the socket may be a solar panel; and the hour is over in every wake from deep sleep after it, too."""
+    time, person = Time(), Person()
+    person.usb = True
+    since_start_ms = lambda: time.ticks_ms() + 1800000  # noqa: E731
+    for began_ms in (0, 1, 2):
+        window = Window(time, began_ms, 0, person.held, person.attached, False, since_start_ms)
+        equal(bool(window.reason()), since_start_ms() < 3600000)
+        time.sleep_ms(1799000 - time.ticks_ms() if began_ms == 0 else 1000)
+    equal(Window(time, 0, 0, person.held, person.attached, True).reason(), "a computer is attached")
+    person.button = True
+    assert "button" in window.reason()
+
+
 def check_usb_is_not_looked_for_all_the_time():
     time, person = Time(), Person()
     window = Window(time, time.ticks_ms(), 0, person.held, person.attached)
