@@ -5,8 +5,9 @@ With its counters the nest would use each FCntDown since then a second time, und
 one keystream give each other away, and nodes refuse a counter they have seen. So every open session's FCntDown is put
 `COUNTER_MARGIN` ahead. In the same way a JoinNonce used twice would give a node the same session keys again, if it can
 be brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` behind the highest. Where a town is
-replaced, what it knows besides is taken over: its counters, where it is further, the DevNonces used since, and its
-tokens: one that was made void opens nothing again, and the gateways have the new ones.
+replaced, what it knows besides is taken over: its counters, where it is further, the DevNonces used since, which nodes
+were retired since (their key is another town's, or nobody's), and its tokens: one that was made void opens nothing
+again, and the gateways have the new ones.
 
 A new `generation` tells a nest that runs on that database to forget what it has in memory and to start anew from it.
 """
@@ -345,12 +346,17 @@ def _make_safe(connection: sqlite3.Connection, replaced: Path | None) -> None:
 
 
 def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Joins that the backup does not know, counters that have gone on since, and tokens."""
-    joins = "SELECT dev_eui, app_key, join_nonce, dev_nonce, time FROM joins JOIN nodes ON nodes.id = node_id"
-    for dev_eui, app_key, join_nonce, dev_nonce, moment in old.execute(joins).fetchall():
-        node = new.execute("SELECT id, app_key FROM nodes WHERE dev_eui = ?", (dev_eui,)).fetchone()
+    """Joins that the backup does not know, counters that have gone on since, retirements, and tokens."""
+    of_version_4 = "key_mark" in {column[1] for column in old.execute("PRAGMA table_info(nodes)")}
+    key = "app_key"
+    if of_version_4:
+        key = "key_mark"  # it stays when the key is forgotten
+        _retire(old, new)
+    joins = f"SELECT dev_eui, {key}, join_nonce, dev_nonce, time FROM joins JOIN nodes ON nodes.id = node_id"  # noqa: S608
+    for dev_eui, its_key, join_nonce, dev_nonce, moment in old.execute(joins).fetchall():
+        node = new.execute(f"SELECT id, {key} FROM nodes WHERE dev_eui = ?", (dev_eui,)).fetchone()  # noqa: S608
         if node is not None:  # a DevNonce of another AppKey says nothing, its JoinNonce does
-            values = (node[0], join_nonce, dev_nonce if node[1] == app_key else -1, moment)
+            values = (node[0], join_nonce, dev_nonce if node[1] == its_key else -1, moment)
             insert = "INSERT OR IGNORE INTO joins (node_id, join_nonce, dev_nonce, time) VALUES (?, ?, ?, ?)"
             new.execute(insert, values)
     sessions = "SELECT dev_eui, join_nonce, fcnt_up, fcnt_down FROM sessions JOIN nodes ON nodes.id = node_id"
@@ -361,7 +367,7 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     )
     floors = old.execute("SELECT join_nonce_floor, dev_eui FROM nodes").fetchall()
     new.executemany("UPDATE nodes SET join_nonce_floor = max(join_nonce_floor, ?) WHERE dev_eui = ?", floors)
-    if "nonce_floor" in {column[1] for column in old.execute("PRAGMA table_info(nodes)")}:
+    if of_version_4:
         floors = old.execute("SELECT nonce_floor, dev_eui, key_mark FROM nodes").fetchall()
         new.executemany(  # of another AppKey it says nothing
             "UPDATE nodes SET nonce_floor = max(nonce_floor, ?) WHERE dev_eui = ? AND key_mark IS ?", floors
@@ -370,6 +376,30 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     new.executemany("UPDATE gateways SET token = ? WHERE eui = ? AND removed_at IS NULL", tokens)
     admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()
     new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", admin)
+
+
+def _retire(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """What was retired after the backup was made stays so, without its key."""
+    retired = "SELECT retired_at, dev_eui, key_mark, nonce_floor FROM nodes WHERE retired_at IS NOT NULL"
+    for moment, dev_eui, mark, floor in old.execute(retired).fetchall():
+        which = "SELECT id FROM nodes WHERE dev_eui = ? AND added_at <= ? AND retired_at IS NULL"
+        for (node_id,) in new.execute(which, (dev_eui, moment)).fetchall():
+            new.execute(
+                "UPDATE nodes SET retired_at = ?1, removed_at = coalesce(removed_at, ?1),"
+                " changed_at = max(changed_at, ?1), app_key = NULL, key_mark = ?3, nonce_floor = max(nonce_floor, ?4)"
+                " WHERE id = ?2",
+                (moment, node_id, mark, floor),
+            )
+            new.execute(
+                "UPDATE sessions SET ended_at = ?, nwk_skey = NULL, app_skey = NULL"
+                " WHERE node_id = ? AND ended_at IS NULL",
+                (moment, node_id),
+            )
+            new.execute(
+                "UPDATE downlinks SET state = 'removed', state_at = ?"
+                " WHERE node_id = ? AND state IN ('waiting', 'queued')",
+                (moment, node_id),
+            )
 
 
 def _copy_beside(source: Path, target: Path) -> Path:

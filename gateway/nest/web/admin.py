@@ -65,7 +65,7 @@ def router(operations: Operations, clock: Callable[[], float]) -> APIRouter:
             added = nodes.add(
                 asked.slug,
                 asked.dev_eui,
-                asked.join_eui,
+                asked.join_eui or nodes.former_join_eui(asked.dev_eui) or operations.join_eui,
                 None if asked.app_key is None else bytes.fromhex(asked.app_key.get_secret_value()),
                 name=asked.name,
                 latitude=asked.latitude,

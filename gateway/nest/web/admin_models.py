@@ -51,7 +51,7 @@ class NewNode(_Placed):
 
     slug: Annotated[Slug, Field(description="its name in addresses")]
     dev_eui: Annotated[Eui, Field(description="16 hex digits, from its label")]
-    join_eui: Eui = "0000000000000000"
+    join_eui: Annotated[Eui | None, Field(description="else the one it had before, else the town's")] = None
     app_key: Annotated[
         SecretStr | None,
         AfterValidator(lambda key: key if key is None else _key(key)),

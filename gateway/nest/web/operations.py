@@ -27,7 +27,9 @@ def remembered(tell: Told, seconds: float) -> Told:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operations:
-    """`snapshot` is `nest.status.snapshot` of this moment; it is called in the event loop and must not wait."""
+    """`snapshot` is `nest.status.snapshot` of this moment; it is called in the event loop and must not wait.
+    `join_eui`: the town's, of nodes that are registered without one."""
 
     engine: Engine
     snapshot: Told
+    join_eui: bytes = bytes(8)

@@ -40,7 +40,8 @@ def serve(
     snapshot: Callable[[], dict[str, Any]],
 ) -> Server:
     """The server for a town; `public` and `snapshot` as `create_app` and `Operations` want them."""
-    return Server(create_app(archive, live, town, public, operations=Operations(engine, snapshot)))
+    operations = Operations(engine, snapshot, town.join_eui)
+    return Server(create_app(archive, live, town, public, operations=operations))
 
 
 class Server(uvicorn.Server):

@@ -26,6 +26,7 @@ from nest.gateways import GatewayRegistry
 from nest.lorawan.effects import StoreSession
 from nest.model import JoinRecord, SessionState
 from nest.registry import Registry
+from sqlalchemy import text
 
 V1 = Path(__file__).with_name("v1.sql")
 
@@ -204,6 +205,36 @@ def test_dev_nonces_that_were_left_out_since_the_backup_stay_out(file: Path, liv
     held = Registry(living.engine).find_slug("amsel")
     assert held
     assert held.dev_nonce == floor
+
+
+def test_a_node_that_was_retired_since_the_backup_stays_so_and_its_key_forgotten(file: Path, living: Living) -> None:
+    living.journal.commit([join(session(nonce=2), 77)])
+    registry = Registry(living.engine)
+    held = registry.find_slug("amsel")
+    assert held
+    registry.retire("amsel")
+    copies.restore(file, living.town.path)
+    assert registry.list() == []
+    assert [slug for slug, _, _ in registry.retired()] == ["amsel"]
+    with contextlib.closing(sqlite3.connect(living.town.path / "nest.db")) as connection:
+        assert connection.execute("SELECT app_key FROM nodes").fetchall() == [(None,)]
+        assert connection.execute("SELECT count(*) FROM sessions WHERE nwk_skey IS NOT NULL").fetchone() == (0,)
+    with pytest.raises(UserError, match="was retired"):
+        registry.add("amsel", EUI)
+    assert registry.take(held).dev_nonce == 78  # another town hands it back: what was used with its key stays used
+
+
+def test_a_retirement_that_was_taken_back_before_the_backup_is_none(tmp_path: Path, file: Path, living: Living) -> None:
+    registry = Registry(living.engine)
+    registry.retire("amsel")
+    registry.reinstate("amsel")
+    registry.add("amsel", EUI)
+    copies.backup(living.town, tmp_path / "late")
+    registry.retire("amsel")
+    with living.engine.begin() as connection:
+        connection.execute(text("UPDATE nodes SET retired_at = added_at - 1"))  # as of the first time
+    copies.restore(tmp_path / "late", living.town.path)
+    assert [node.slug for node in registry.list()] == ["amsel"]
 
 
 def test_a_backup_of_an_older_version_is_converted(tmp_path: Path, living: Living) -> None:

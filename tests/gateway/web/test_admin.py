@@ -38,7 +38,7 @@ SNAPSHOT = snapshot()
 @pytest.fixture
 def app(archive: Archive, live: Live, town: Town, engine: Engine) -> FastAPI:
     meta.put(engine, meta.ADMIN_TOKEN, fingerprint(TOKEN))
-    operations = Operations(engine, lambda: SNAPSHOT)
+    operations = Operations(engine, lambda: SNAPSHOT, town.join_eui)
     return create_app(archive, live, town, dict, clock=lambda: NOW, operations=operations)
 
 
@@ -150,11 +150,11 @@ async def test_the_whole_status(admin: httpx.AsyncClient) -> None:
     assert (await admin.get("/status")).json() == {**SNAPSHOT, "time": "2026-05-01T12:00:00.000Z"}
 
 
-async def test_a_node_is_registered_and_removed(admin: httpx.AsyncClient, engine: Engine) -> None:
+async def test_a_node_is_registered_and_removed(admin: httpx.AsyncClient, engine: Engine, town: Town) -> None:
     answer = await admin.post("/nodes", json={**NODE, "latitude": 51.3361234, "longitude": 12.6})
     assert answer.status_code == 201
     assert answer.json() == {
-        "slug": "uhu", "name": "Uhu", "dev_eui": "70b3d57ed0000009", "join_eui": "0" * 16,
+        "slug": "uhu", "name": "Uhu", "dev_eui": "70b3d57ed0000009", "join_eui": town.join_eui.hex(),
         "latitude": 51.3361234, "longitude": 12.6, "precision": 3,
         "battery": None, "margin_db": None,
     }  # fmt: skip
@@ -174,6 +174,17 @@ async def test_a_node_without_a_key_is_given_one(admin: httpx.AsyncClient, engin
     device = Registry(engine).device(bytes.fromhex("70b3d57ed0000009"))
     assert device
     assert len(set(device.app_key)) > 4
+
+
+async def test_a_node_without_a_join_eui_gets_the_towns(admin: httpx.AsyncClient, town: Town) -> None:
+    asked = {"slug": "uhu", "dev_eui": "70b3d57ed0000009"}
+    assert (await admin.post("/nodes", json=asked)).json()["join_eui"] == town.join_eui.hex()
+    assert town.join_eui != bytes(8)
+    assert (await admin.delete("/nodes/uhu")).status_code == 204
+    other = {**asked, "join_eui": "70b3d57ed00000ff"}
+    assert (await admin.post("/nodes", json=other)).json()["join_eui"] == other["join_eui"]
+    assert (await admin.delete("/nodes/uhu")).status_code == 204
+    assert (await admin.post("/nodes", json=asked)).json()["join_eui"] == other["join_eui"]  # it has it still
 
 
 async def test_a_gateway_is_admitted_and_its_token_shown_once(admin: httpx.AsyncClient, engine: Engine) -> None:
