@@ -71,7 +71,7 @@ class Hardware:
         """An output that config.json describes by pin and `on`; switched off."""
         entry = self._config.get(part)
         pin = self._machine.Pin
-        return pin(entry["pin"], pin.OUT, value=1 - entry["on"]) if entry else None
+        return pin(entry["pin"], pin.OUT, value=1 - entry["on"], hold=False) if entry else None
 
     # People
 
@@ -252,6 +252,9 @@ class Hardware:
             module, name, own = _RADIOS[chip]
             driver = getattr(__import__(module, None, None, (name,)), name)
             self._radio = driver(spi, self._cs, reset, *[pin(config[part], pin.IN) for part in own], config, self._time)
+            if "rx_enable" in config:
+                self._radio.receive_path = pin(config["rx_enable"], pin.OUT, value=0, hold=False)
+                self._held.append(self._radio.receive_path)
         return self._radio
 
     def _power_radio(self):
@@ -327,6 +330,8 @@ class Hardware:
             if pin is self._supply:
                 level = 1 - self._config["radio"]["supply"][1]
             pin.init(self._machine.Pin.OUT, value=level, hold=True)
+        if self._vext:  # a pin without hold floats, and the rail with it
+            self._vext.init(hold=True)
         self._esp32.gpio_deep_sleep_hold(True)
         if self.pulses:
             self.pulses.before_deepsleep(ms)

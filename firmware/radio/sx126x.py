@@ -154,6 +154,7 @@ class SX126x:
         self._state = _UNKNOWN
         self.started_us = None
         self.interrupt_us = None
+        self.receive_path = None  # a pin of the antenna switch: high to receive, low to send (DIO2 has the other path)
         self._image = None  # whether the image calibration is for the high band; None: there was none
         self._asleep_us = 0  # when SetSleep was sent
         self._set_rx = bytearray((_SET_RX, 0, 0, 0))
@@ -194,6 +195,7 @@ class SX126x:
             self._wake()
         self._send(_STANDBY_RC)
         self._send(_SLEEP_WARM if warm else _SLEEP_COLD)
+        self._receiving(0)
         self._state = _WARM if warm else _COLD
         self._asleep_us = self._ticks_us()
 
@@ -208,6 +210,7 @@ class SX126x:
         self._set_packet(len(frame), True, False)
         self._send(self._fill(_WRITE_BUFFER, 0, 1), frame)
         self._expect(_IRQ_FOR_TX)
+        self._receiving(0)
         guard_us = airtime_us(sf, bw_hz, len(frame)) * 5 // 4 + 100000
         self._send(self._fill(_SET_TX, t.timer_steps(guard_us), 3))
         self._wait_while_busy()  # BUSY falls when the amplifier is up and the preamble begins (DS 8.3.1)
@@ -236,6 +239,7 @@ class SX126x:
         if counted:
             self._write_register(_SYMBOL_TIMEOUT, mantissa << 3 | exponent)
         self._expect(_IRQ_FOR_RX)
+        self._receiving(1)
         # The timer guards short windows too: a preamble heard in noise would hold the modem for ever.
         symbols += _HEADER_SYMBOLS
         steps = t.timer_steps(symbols * symbol_us(sf, bw_hz))
@@ -276,6 +280,10 @@ class SX126x:
         return Heard(frame, rssi, snr)
 
     # Parts of a set-up
+
+    def _receiving(self, on):
+        if self.receive_path:
+            self.receive_path.value(on)
 
     def _tune(self, freq_hz, standby):
         """Into standby, and to a frequency; the image calibration is for its band, once after a cold start."""

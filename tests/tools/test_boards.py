@@ -95,12 +95,28 @@ def test_t_beams_say_what_feeds_the_radio() -> None:
 
 def test_boards_with_a_switched_antenna_or_supply() -> None:
     xiao, rak = load_board("xiao-s3-wio").radio, load_board("rak11200").radio
-    assert [(one.pin, one.level) for one in xiao.enable or ()] == [(38, 1)]
+    assert (xiao.rx_enable, xiao.enable) == (38, None)
     assert rak.supply
     assert (rak.supply.pin, rak.supply.level, rak.supply.sensors) == (27, 1, True)
     core = load_board("rak3312").radio.supply
     assert core
     assert (core.pin, core.sensors) == (4, False)
+
+
+def test_octal_psram_takes_gpios_33_to_37(tmp_path: Path) -> None:
+    message, _ = broken(tmp_path, "psram_mb = 0", 'psram_mb = 8\npsram = "octal"')
+    for key, pin in (("led.pin", 35), ("vext.pin", 36), ("battery.enable_pin", 37), ("ports.uart.1.tx", 33)):
+        assert f"{key} is {pin}, expected a GPIO that the octal PSRAM does not use (not 33-37)" in message
+
+
+def test_a_board_whose_chip_has_a_usb_of_its_own_sees_the_computer_there(tmp_path: Path) -> None:
+    for board in list_boards():
+        native = board.module.chip == "esp32s3" and board.usb.ids[0].startswith("303a:") and board.pmu is None
+        assert (board.usb.sense == "usb-frames") == native, board.name
+    esp32 = (boards_dir() / "esp32-rfm95w.toml").read_text(encoding="utf-8")
+    sense = f'sense = "{load_board("esp32-rfm95w").usb.sense}"'
+    message, _ = broken(tmp_path, sense, 'sense = "usb-frames"', text=esp32, name="esp32-rfm95w")
+    assert "only an ESP32-S3 has a USB of its own" in message
 
 
 def test_how_to_get_into_the_boot_loader_is_short_in_both_languages() -> None:
@@ -183,7 +199,11 @@ def test_pins_are_all_found() -> None:
         ('chip = "sx1262"', 'chip = "probe" ', "radio.dio0 is missing"),
         ("dcdc = true", "dcdc = true\nenable = [{ pin = 13, level = 1 }]", "radio.enable.0.pin is 13, expected a GPIO"),
         ("dcdc = true", "dcdc = true\nenable = [{ pin = 13 }]", "radio.enable.0.level is missing"),
-        ("dcdc = true", "dcdc = true\namplifier = []", "radio.amplifier is [], expected at least 1 entries"),
+        ("dcdc = true", "dcdc = true\nenable = [{ pin = 7, level = 1 }]",
+         "radio.amplifier is missing, expected what the amplifier adds, or []"),
+        ("dcdc = true", "dcdc = true\nrx_enable = 13", "radio.rx_enable is 13, expected a GPIO of its own"),
+        ("psram_mb = 0", "psram_mb = 2", 'module.psram is missing, expected "quad" or "octal"'),
+        ("psram_mb = 0", 'psram_mb = 0\npsram = "quad"', 'module.psram is "quad", expected nothing'),
         ("dcdc = true", "dcdc = true\namplifier = [{ up_to_dbm = 9, gain_db = 9 }, { up_to_dbm = 9, gain_db = 8 }]",
          "radio.amplifier is [9, 9], expected one row for each"),
         ("gain_dbi = 2.0\nmax_eirp_dbm = 16", "gain_dbi = 12.0\nmax_eirp_dbm = 2",

@@ -16,7 +16,7 @@ from nest.i18n import tr
 from nest.resources import boards_dir
 
 from spatz.catalogue import BUS_KEYS, RADIO_KEYS, TAKEN_SETTINGS, Board, Pmu, Sensor, Setting
-from spatz.chips import CHIPS, Chip
+from spatz.chips import CHIPS
 from spatz.tomlfile import Location, Problem, Table, dotted, line_of, read, shown, user_error, validate
 
 # every pin of a board file, and what is done with it
@@ -29,6 +29,7 @@ _PINS: tuple[tuple[Location, str], ...] = (
     (("radio", "busy"), "input"),
     (("radio", "dio1"), "input"),
     (("radio", "dio0"), "input"),
+    (("radio", "rx_enable"), "output"),
     (("radio", "supply", "pin"), "output"),
     (("pmu", "i2c", "sda"), "output"),
     (("pmu", "i2c", "scl"), "output"),
@@ -112,13 +113,13 @@ def strapping_notes(board: Board) -> list[str]:
 def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
     used: dict[int, Location] = {}
     for location, gpio, use in pins(board):
-        if wanted := _wrong_pin(CHIPS[board.module.chip], gpio, use):
+        if wanted := _wrong_pin(board, gpio, use):
             yield location, str(gpio), wanted
         elif gpio in used:
             yield location, str(gpio), tr("a GPIO of its own; {key} has it already", key=dotted(used[gpio]))
         used.setdefault(gpio, location)
     for location, gpio, use in port_pins(board):
-        if wanted := _wrong_pin(CHIPS[board.module.chip], gpio, use, outside=True):
+        if wanted := _wrong_pin(board, gpio, use, outside=True):
             yield location, str(gpio), wanted
         elif gpio in used:
             yield location, str(gpio), tr("a GPIO that is free; {key} has it already", key=dotted(used[gpio]))
@@ -129,15 +130,18 @@ def _pin_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
 
 def wrong_port(board: Board, gpio: int, use: str) -> str:
     """What is expected instead of this GPIO for an outside sensor; "" when it can be used so. use: see port_pins."""
-    return _wrong_pin(CHIPS[board.module.chip], gpio, use, outside=True)
+    return _wrong_pin(board, gpio, use, outside=True)
 
 
-def _wrong_pin(chip: Chip, gpio: int, use: str, *, outside: bool = False) -> str:
+def _wrong_pin(board: Board, gpio: int, use: str, *, outside: bool = False) -> str:
     """What is expected instead of this GPIO; "" when it can be used so."""
+    chip = CHIPS[board.module.chip]
     if gpio not in chip.gpios:
         return tr("a GPIO of the {chip}: {ranges}", chip=chip.title, ranges=_ranges(chip.gpios))
     if gpio in chip.flash:
         return tr("a GPIO that the flash chip does not use (not {ranges})", ranges=_ranges(chip.flash))
+    if board.module.psram == "octal" and gpio in chip.octal:
+        return tr("a GPIO that the octal PSRAM does not use (not {ranges})", ranges=_ranges(chip.octal))
     if use == "output" and gpio in chip.input_only:
         return tr("a GPIO that can be an output (not {ranges})", ranges=_ranges(chip.input_only))
     if use == "adc" and gpio not in chip.adc:
@@ -163,6 +167,9 @@ def _radio_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
                 yield ("radio", key), shown(value), wanted
     if "sx1276" in chips and radio.spi.baudrate > _SX1276_HZ:
         yield ("radio", "spi", "baudrate"), str(radio.spi.baudrate), tr("at most {limit}", limit=_SX1276_HZ)
+    if radio.enable and radio.amplifier is None:
+        wanted = tr("what the amplifier adds, or [] when there is none: the board has pins in enable")
+        yield ("radio", "amplifier"), tr("missing"), wanted
     reach = [row.up_to_dbm for row in radio.amplifier or []]
     if reach != sorted(set(reach)):
         yield ("radio", "amplifier"), shown(reach), tr("one row for each up_to_dbm, from the lowest to the highest")
@@ -173,6 +180,17 @@ def _radio_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
             shown(board.antenna.gain_dbi),
             tr("less gain: the radio sends {dbm} dBm at least, with this antenna", dbm=round(least, 1)),
         )
+
+
+def _module_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
+    module = board.module
+    lines = bool(CHIPS[module.chip].octal) and module.psram_mb > 0
+    if lines and module.psram is None:
+        yield ("module", "psram"), tr("missing"), tr('"quad" or "octal": how the PSRAM is connected')
+    elif not lines and module.psram is not None:
+        yield ("module", "psram"), shown(module.psram), tr("nothing, only an ESP32-S3 with PSRAM has it")
+    if board.usb.sense == "usb-frames" and module.chip != "esp32s3":
+        yield ("usb", "sense"), shown(board.usb.sense), tr("another one: only an ESP32-S3 has a USB of its own")
 
 
 def _ranges(numbers: frozenset[int]) -> str:
@@ -197,6 +215,7 @@ def _source_problems(entry: Board | Sensor) -> Iterator[tuple[Location, str, str
 def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
     yield from _pin_problems(board)
     yield from _radio_problems(board)
+    yield from _module_problems(board)
     yield from _source_problems(board)
     battery = board.battery
     if battery:

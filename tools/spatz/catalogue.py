@@ -78,6 +78,7 @@ class Module(Table):
     chip: Literal["esp32", "esp32s3"]
     flash_mb: Annotated[int, Field(ge=2, le=64)]
     psram_mb: Annotated[int, Field(ge=0, le=64)]
+    psram: Literal["quad", "octal"] | None = None  # how it is connected: an ESP32-S3 with PSRAM says it
     sources: Sources
 
 
@@ -113,7 +114,9 @@ class Spi(Table):
 
 
 class Supply(Table):
-    """A pin that the radio needs at a level: of a TCXO, an amplifier, a switch at the antenna. Low in deep sleep."""
+    """A pin that the radio needs at a level: of a TCXO, an amplifier, a switch at the antenna. Low in deep sleep.
+
+    A board with one of these says what its amplifier adds, or amplifier = []: there is none."""
 
     pin: Gpio
     level: Level
@@ -146,6 +149,7 @@ class Radio(Table):
     dio1: Gpio | None = None
     tcxo_mv: Literal[0, 1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300] | None = None  # 0: a plain crystal
     dio2_rf_switch: bool | None = None
+    rx_enable: Gpio | None = None  # receive path of the antenna switch: high to receive, low to send and in sleep
     dcdc: bool | None = None  # the board has the inductor of the DC-DC converter
     # SX1276
     dio0: Gpio | None = None
@@ -154,12 +158,12 @@ class Radio(Table):
     # around the chip
     supply: RadioSupply | None = None
     enable: Annotated[list[Supply], Field(min_length=1)] | None = None  # in this order
-    amplifier: Annotated[list[Gain], Field(min_length=1)] | None = None  # by rising power; above the last never used
+    amplifier: list[Gain] | None = None  # by rising power; above the last never used
     sources: Sources
 
 
 RADIO_KEYS = {  # of each chip: those that must be there, those that may
-    "sx1262": (("busy", "dio1", "tcxo_mv", "dio2_rf_switch", "dcdc"), ()),
+    "sx1262": (("busy", "dio1", "tcxo_mv", "dio2_rf_switch", "dcdc"), ("rx_enable",)),
     "sx1276": (("dio0",), ("tcxo", "pa_boost")),
 }
 ANTENNA_GAIN_DBI = (-5, 15)  # a stub on a lossy cable; a small directional antenna

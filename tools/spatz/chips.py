@@ -16,6 +16,7 @@ class Chip:
     strapping: frozenset[int]
     adc: frozenset[int]  # ADC1 only: ADC2 is lost while Wi-Fi is on
     rtc: frozenset[int]  # those that can wake it from deep sleep
+    octal: frozenset[int] = frozenset()  # taken by PSRAM with eight lines, too
 
 
 CHIPS = {
@@ -36,5 +37,6 @@ CHIPS = {
         strapping=frozenset({0, 3, 45, 46}),
         adc=frozenset(range(1, 11)),
         rtc=frozenset(range(22)),
+        octal=frozenset(range(33, 38)),  # ESP32-S3 data sheet 2.2 and 2.3.5: SPIIO4 to SPIIO7 and SPIDQS
     ),
 }

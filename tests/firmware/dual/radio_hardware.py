@@ -51,7 +51,7 @@ class Machine:
                     self.line.value(value)
 
             def value(self, *level):
-                return self.line.value(*level)
+                return self.line.value(*level) if self.line else 0
 
             def irq(self, handler, trigger):
                 machine.log.append((self.number, "irq", None))
@@ -112,6 +112,27 @@ def check_unknown_chip_and_no_chip():
     raises(RadioError, board.radio)
     board.deepsleep(1000)  # and the node sleeps all the same
     equal(machine.log[-1], ("deep sleep", 1000, None))
+
+
+def check_the_receive_path_is_the_drivers_and_off_in_deep_sleep():
+    machine, board = hardware(Wire(), changed(chip="sx1262", rx_enable=38))
+    equal(board.radio().receive_path.number, 38)
+    equal([entry for entry in machine.log if entry[0] == 38], [(38, 0, False)])
+    board.lightsleep(100)
+    assert (38, None, True) in machine.lightsleeps[0]
+    board.deepsleep(1000)
+    equal([entry for entry in machine.log if entry[0] == 38][-1], (38, 0, True))
+
+
+def check_the_supply_of_outside_sensors_is_held_off_in_deep_sleep():
+    """A pin that is let go of floats, and with it what it switches; the first thing is to let go of the hold."""
+    for on in (0, 1):
+        config = {"radio": dict(EITHER["radio"]), "vext": {"pin": 36, "on": on, "settle_ms": 1}}
+        machine, board = hardware(Wire(), config)
+        equal([entry for entry in machine.log if entry[0] == 36], [(36, 1 - on, False)])
+        board.deepsleep(1000)
+        held = machine.log.index((36, None, True))
+        assert held < machine.log.index(("deep sleep hold", True, None)), machine.log
 
 
 def check_supplies_come_up_in_order_before_the_radio_is_spoken_to():

@@ -4,7 +4,7 @@
 from expect import equal, raises
 from radio import RadioError
 from radio import sx126x_tables as t
-from radio_wire import Wire
+from radio_wire import Pin, Wire
 
 COLD_START = (
     "c0",  # GetStatus: is a chip there, and in STDBY_RC?
@@ -106,6 +106,29 @@ def check_transmit():
     equal(wire.take(), list(IMAGE + TRANSMIT))
     driver.transmit(b"\xab\xcd\xef", 868100000, 7, 125000, 16)
     equal(wire.take(), list(TRANSMIT), "calibrated once")
+
+
+def check_the_receive_path_is_on_while_it_listens_only():
+    wire, driver = started()
+    driver.receive_path = Pin(0)
+    seen = []
+    write = wire.write
+
+    def note(data):
+        if data[0] in (0x82, 0x83, 0x84):
+            seen.append((data[0], driver.receive_path.level))
+        write(data)
+
+    wire.write = note
+    for _ in range(2):
+        driver.transmit(b"\x00", 868100000, 7, 125000, 16)
+        driver.prepare_listen(868100000, 7, 125000, 8)
+        driver.listen()
+    driver.sleep()
+    equal(seen, [(0x83, 0), (0x82, 1), (0x83, 0), (0x82, 1), (0x84, 1)])
+    equal(driver.receive_path.level, 0)
+    driver.prepare_listen(868100000, 7, 125000, 8)  # from warm sleep
+    equal(driver.receive_path.level, 1)
 
 
 def check_image_calibration_fits_the_band():

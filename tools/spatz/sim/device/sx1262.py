@@ -83,6 +83,7 @@ class Sx1262(Transceiver):
         reset = board.pad(config["reset"])
         reset.idle = 1  # internal pull-up
         reset.watchers.append(self._reset_changed)
+        self._rx_enable = board.pad(config["rx_enable"]) if config.get("rx_enable") is not None else None
         reset._last = self._nss._last = 1
 
     # life: power, reset, sleep

@@ -8,6 +8,8 @@ from fault import SimFault
 from lora_chip import LoraChip, Window
 from sx1262_config import Settings
 
+NO_RECEIVE_PATH = "the antenna switch has no receive path on"
+
 
 class Transceiver(Settings, LoraChip):
     cad_symbols = 2
@@ -67,6 +69,14 @@ class Transceiver(Settings, LoraChip):
             flaws.append(t.WRONG_LDRO)
         return flaws
 
+    def _deaf_to(self, frame):
+        if self._rx_enable and not self._receive_path_on():
+            return NO_RECEIVE_PATH
+        return LoraChip._deaf_to(self, frame)
+
+    def _receive_path_on(self):
+        return self._rx_enable.is_output() and self._rx_enable.level() == 1
+
     def _sync(self):
         return self.registers[t.SYNC_WORD] << 8 | self.registers[t.SYNC_WORD + 1]
 
@@ -87,6 +97,8 @@ class Transceiver(Settings, LoraChip):
     def _tx_start(self, session, timeout):
         if session != self.session:
             return
+        if self._rx_enable and (self._receive_path_on() or not self._rx_enable.is_output()):
+            raise SimFault("SX1262: it sends while the antenna switch has the receive path on as well")
         now = self.clock.now
         flaws = self._flaws()
         dbm = t.PA_SETTINGS[self.pa] - 22 + self.tx_power
