@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,9 @@ def run_command(command: Callable[[], object]) -> NoReturn:
 
     `SPATZ_TRACEBACK=1` shows the traceback as well, for developers.
     """
+    for stream in (sys.stdout, sys.stderr):  # whoever reads them may want letters of another alphabet: cp1252 has no →
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command()
     except UserError as error:
@@ -37,10 +41,17 @@ def run_command(command: Callable[[], object]) -> NoReturn:
             raise
         colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         red, plain = ("\x1b[31m", "\x1b[0m") if colour else ("", "")
-        print(f"{red}{error.message}{plain}", file=sys.stderr)
+        print(f"{red}{_shown(error.message)}{plain}", file=sys.stderr)
         if error.next_step:
-            print(f"→ {error.next_step}", file=sys.stderr)
+            print(f"→ {_shown(error.next_step)}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _shown(text: str) -> str:
+    """`text` without anything but line ends that a terminal would obey: it may hold words of a node or a file."""
+    from nest.logs import printable
+
+    return "\n".join(map(printable, text.split("\n")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from nest.errors import EXIT_USER_ERROR, UserError
 from nest.i18n import tr
+from nest.logs import printable
 
 if TYPE_CHECKING:
     from spatz.attached.identify import Who
@@ -104,11 +106,11 @@ def update(
     }
     changes = {name: value for name, value in asked.items() if value is not None}
     request = Request(changes, town_folder(town), dry_run)
-    chosen = _chosen(ports or [], all_=all_, as_json=as_json)
+    chosen = _chosen(ports or [], all_=all_, as_json=as_json, town=town)
     failed = False
     with _Progress(chosen, as_json) as progress:
         for port, done in _each(chosen, functools.partial(_update_one, request=request, progress=progress)):
-            failed |= isinstance(done, UserError)
+            failed |= isinstance(done, UserError) or done.running is False
             progress.tell(port, done)
     if failed:
         raise typer.Exit(EXIT_USER_ERROR)
@@ -185,7 +187,7 @@ def _told(result: Result) -> list[str]:
         count = len(result.plan.send) + len(result.plan.remove)
         lines = [tr("{name} ({board}): {count} files", name=name, board=result.wishes.board, count=count)]
         rows = [(tr(change.why), change.path) for change in result.plan.send]
-        rows += [(tr("removed"), path) for path in result.plan.remove]
+        rows += [(tr("removed"), printable(path)) for path in result.plan.remove]
         lines += [f"  {why:10} {path}" for why, path in rows[:_MOST_LINES]]
         if len(rows) > _MOST_LINES:
             lines.append("  " + tr("and {count} more", count=len(rows) - _MOST_LINES))
@@ -210,7 +212,7 @@ def shell(port: PortArgument = None) -> None:
 
     (chosen,) = _one(port, as_json=False)
     typer.echo(tr("Leave with Ctrl-]. Ctrl-C interrupts the node's program, Ctrl-D starts it again."))
-    raise typer.Exit(library(chosen))
+    raise typer.Exit(library(chosen, typer.echo))
 
 
 def logs(
@@ -264,14 +266,16 @@ def identify(
     from spatz.attached import identify as library
 
     failed = False
+    enter = _Enter()
     for port in _chosen(ports or [], all_=all_, as_json=as_json):
-        enter = _Enter()
+        seen = enter.watch()
 
         def met(who: library.Who) -> None:
             print(json.dumps(who.to_json(), ensure_ascii=False) if as_json else _introduced(who), flush=True)
 
         try:
-            library.identify(port, met, enter.pressed, for_s=seconds, say=functools.partial(print, file=sys.stderr))
+            with _explained(port):
+                library.identify(port, met, seen, for_s=seconds, say=functools.partial(print, file=sys.stderr))
         except UserError as error:
             if not all_:
                 raise
@@ -292,19 +296,24 @@ def _introduced(who: Who) -> str:
 
 
 class _Enter:
-    """Whether Enter was pressed since it was made; nobody does where standard input is no terminal."""
+    """How often Enter was pressed; never where standard input is no terminal. One reader for all boards: what one of
+    several read would be lost to the others."""
 
     def __init__(self) -> None:
-        self._seen = threading.Event()
-        if sys.stdin.isatty():
-            threading.Thread(target=self._wait, daemon=True).start()
+        self._count = 0
+        self._reader: threading.Thread | None = None
 
-    def _wait(self) -> None:
-        if sys.stdin.readline():
-            self._seen.set()
+    def watch(self) -> Callable[[], bool]:
+        """Whether it was pressed since this was called."""
+        if self._reader is None and sys.stdin.isatty():
+            self._reader = threading.Thread(target=self._read, daemon=True)
+            self._reader.start()
+        before = self._count
+        return lambda: self._count > before
 
-    def pressed(self) -> bool:
-        return self._seen.is_set()
+    def _read(self) -> None:
+        while sys.stdin.readline():
+            self._count += 1
 
 
 # --- spatz doctor -----------------------------------------------------------------------------------------------------
@@ -320,11 +329,21 @@ def doctor(port: PortArgument = None, town: Town = None, as_json: AsJson = False
 # --- what they share --------------------------------------------------------------------------------------------------
 
 
-def _chosen(typed: Sequence[str], *, all_: bool, as_json: bool) -> list[Port]:
-    from spatz.attached.naming import name_of
+def _chosen(typed: Sequence[str], *, all_: bool, as_json: bool, town: Path | None = None) -> list[Port]:
     from spatz.attached.select import choose_ports
 
-    return choose_ports(typed, all_=all_, ask=False if as_json else None, named=name_of)
+    return choose_ports(typed, all_=all_, ask=False if as_json else None, named=named_by(town))
+
+
+def named_by(town: Path | None) -> Callable[[Port], str | None]:
+    """How a node is found by its name. Only a single board is reset for it: others may be at work."""
+    from spatz.attached.naming import name_of
+    from spatz.attached.town import town_folder
+    from spatz.usb import boards_at_usb
+
+    alone = len(boards_at_usb()) < 2
+    say = functools.partial(print, file=sys.stderr)
+    return functools.partial(name_of, folder=town_folder(town), may_reset=alone, say=say)
 
 
 def _one(typed: str | None, *, as_json: bool) -> list[Port]:
@@ -336,22 +355,39 @@ def _one(typed: str | None, *, as_json: bool) -> list[Port]:
 
 def _each(ports: Sequence[Port], job: Callable[[Port], Done]) -> Iterator[tuple[Port, Done | UserError]]:
     """(port, what the job gave, or its UserError) of each, as they come; none waits for another."""
-    if len(ports) == 1:  # here, where Ctrl-C arrives
+    from spatz.attached import signals
+
+    def one(port: Port) -> Done | UserError:
         try:
-            yield ports[0], job(ports[0])
+            with _explained(port):
+                return job(port)
         except UserError as error:
-            yield ports[0], error
+            return error
+
+    if len(ports) == 1:  # here, where Ctrl-C arrives
+        yield ports[0], one(ports[0])
         return
     pool = ThreadPoolExecutor(max_workers=len(ports))
-    try:
-        jobs = {pool.submit(job, port): port for port in ports}
-        for future in as_completed(jobs):
-            try:
+    with signals.as_interrupt():
+        try:
+            jobs = {pool.submit(one, port): port for port in ports}
+            for future in as_completed(jobs):
                 yield jobs[future], future.result()
-            except UserError as error:
-                yield jobs[future], error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _explained(port: Port) -> Iterator[None]:
+    """What nobody has foreseen is a Trouble of this one board, too, and not the end of the others."""
+    from spatz.troubles import explain
+
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise explain(error, port) from error
 
 
 def _failed_json(port: Port, error: UserError) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 from nest.errors import EXIT_USER_ERROR, UserError
 from nest.i18n import tr
+from nest.logs import printable
 
 if TYPE_CHECKING:
     from spatz.attached.doctor import Check
@@ -29,10 +31,11 @@ def run(typed: str | None, town: Path | None, *, as_json: bool) -> None:
     from spatz.attached.town import town_folder
 
     checks: list[Check] = []
-    for check in _checks(typed, town_folder(town), as_json=as_json):
-        checks.append(check)
-        if not as_json:
-            _print(check)
+    with contextlib.closing(_checks(typed, town_folder(town), as_json=as_json)) as found:  # lets the node run again
+        for check in found:
+            checks.append(check)
+            if not as_json:
+                _print(check)
     wrong = sum(check.state == "wrong" for check in checks)
     if as_json:
         print(json.dumps({"ok": not wrong, "checks": [check.to_json() for check in checks]}, ensure_ascii=False))
@@ -42,27 +45,27 @@ def run(typed: str | None, town: Path | None, *, as_json: bool) -> None:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
-def _checks(typed: str | None, town: Path | None, *, as_json: bool) -> Iterator[Check]:
+def _checks(typed: str | None, town: Path | None, *, as_json: bool) -> Generator[Check]:
     from spatz.attached.doctor import diagnose, failed
 
     try:
-        port = _port(typed, as_json=as_json)
+        port = _port(typed, town, as_json=as_json)
     except UserError as error:
         yield failed("usb", tr("USB"), error)
         return
     yield from diagnose(port, town, say=lambda text: print(text, file=sys.stderr))
 
 
-def _port(typed: str | None, *, as_json: bool) -> Port:
+def _port(typed: str | None, town: Path | None, *, as_json: bool) -> Port:
     """The board that is meant; a person who has none plugged in is asked to do it now, for that shows a bad cable."""
-    from spatz.attached.naming import name_of
     from spatz.attached.select import choose_ports
+    from spatz.cli_attached import named_by
     from spatz.troubles import Trouble
     from spatz.usb import list_ports
 
     before = {port.key for port in list_ports()}
     try:
-        chosen = choose_ports([typed] if typed else [], ask=False if as_json else None, named=name_of)
+        chosen = choose_ports([typed] if typed else [], ask=False if as_json else None, named=named_by(town))
     except Trouble as error:
         if error.kind != "no_board" or typed or as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -91,6 +94,6 @@ def _print(check: Check) -> None:
         sign = plain
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         sign = f"\x1b[{_COLOURS[check.state]}m{sign}\x1b[0m"
-    print(f"{sign} {check.title:14} {check.detail}", flush=True)
+    print(f"{sign} {check.title:14} {printable(check.detail)}", flush=True)
     if check.next_step:
-        print(f"  {'':14} → {check.next_step}", flush=True)
+        print(f"  {'':14} → {printable(check.next_step)}", flush=True)

@@ -18,11 +18,12 @@ from nest.logs import printable
 
 from spatz.attached import snippets_doctor as ask
 from spatz.attached import update
-from spatz.attached.repl import WAIT_S, Repl, Say, attach, silent
+from spatz.attached.firmware_words import in_words
+from spatz.attached.repl import WAIT_S, NodeError, Repl, Say, attach, silent
 from spatz.attached.select import board_at, describe
 from spatz.images.filesystem import firmware_version
 from spatz.labels.shortcode import short_code
-from spatz.troubles import trouble
+from spatz.troubles import explain, trouble
 from spatz.usb import Port
 
 OK, WRONG, NOTE = "ok", "wrong", "note"
@@ -52,8 +53,12 @@ def diagnose(port: Port, town: Path | None = None, *, say: Say = silent, wait_s:
         with attach(port, say=say, board=board_at(port), wait_s=wait_s) as repl:
             yield Check("prompt", tr("Prompt"), OK, tr("it answers"))
             yield from _at_the_prompt(repl, town)
+    except NodeError as error:  # what it has on it is broken in a way that no check foresees
+        yield _wrong("prompt", tr("Prompt"), error.message, tr("Set it up again: spatz flash. It keeps its key."))
     except UserError as error:
         yield failed("prompt", tr("Prompt"), error)
+    except Exception as error:  # an answer that no node of ours gives
+        yield failed("prompt", tr("Prompt"), explain(error, port))
 
 
 def failed(key: str, title: str, error: UserError) -> Check:
@@ -75,7 +80,7 @@ def _at_the_prompt(repl: Repl, town: Path | None) -> Iterator[Check]:
     if said.get("hardware_error"):
         which = tr("Say which board it is: spatz flash --board …")
         mend = files.next_step if files.state == WRONG else which
-        yield _wrong("radio", tr("Radio"), printable(said["hardware_error"]), mend)
+        yield _wrong("radio", tr("Radio"), in_words(said["hardware_error"]), mend)
     elif not said.get("config_error"):
         yield _radio(repl.ask(ask.RADIO))
         measured = repl.ask(ask.SENSORS, _SENSORS_S)
@@ -151,7 +156,7 @@ def _some(paths: list[str]) -> str:
 def _settings(said: Mapping[str, Any]) -> Check:
     title = tr("Settings")
     if said.get("config_error"):
-        return _wrong("config", title, printable(tr(said["config_error"])), tr("Bring them back: spatz update"))
+        return _wrong("config", title, in_words(said["config_error"]), tr("Bring them back: spatz update"))
     detail = tr(
         "{name}, a {board}, measures every {seconds} s",
         name=said["name"],
@@ -164,7 +169,7 @@ def _settings(said: Mapping[str, Any]) -> Check:
 def _identity(said: Mapping[str, Any]) -> Check:
     title = tr("Identity")
     if said.get("identity_error"):
-        return _wrong("identity", title, printable(tr(said["identity_error"])), tr("Give it one: spatz flash"))
+        return _wrong("identity", title, in_words(said["identity_error"]), tr("Give it one: spatz flash"))
     dev_eui = said["dev_eui"]
     return Check("identity", title, OK, f"{dev_eui} ({short_code(bytes.fromhex(dev_eui))})")
 
@@ -189,16 +194,14 @@ def _town(repl: Repl, dev_eui: str, town: Path) -> Check:
 
 def _radio(said: Mapping[str, Any]) -> Check:
     if said.get("error"):
-        return _wrong(
-            "radio", tr("Radio"), printable(tr(said["error"])), tr("Say which board it is: spatz flash --board …")
-        )
+        return _wrong("radio", tr("Radio"), in_words(said["error"]), tr("Say which board it is: spatz flash --board …"))
     return Check("radio", tr("Radio"), OK, tr("{chip} answers", chip=said["driver"]))
 
 
 def _sensors(said: Mapping[str, Any]) -> Iterator[Check]:
     title, look = tr("Sensor"), tr("Check its wires, then start again.")
     if said.get("error"):
-        yield _wrong("sensors", title, printable(tr(said["error"])), tr("Bring it up to date: spatz update"))
+        yield _wrong("sensors", title, in_words(said["error"]), tr("Bring it up to date: spatz update"))
         return
     reading = said["reading"]
     for driver, quantities in said["sensors"]:
@@ -249,7 +252,7 @@ def _battery(said: Mapping[str, Any]) -> Check:
 def _network(said: Mapping[str, Any]) -> Check:
     title = tr("Network")
     if said.get("error"):
-        return _wrong("network", title, printable(tr(said["error"])), tr("Bring it up to date: spatz update"))
+        return _wrong("network", title, in_words(said["error"]), tr("Bring it up to date: spatz update"))
     values = {"ms": said["airtime_ms"], "sf": said["sf"], "bytes": said["bytes"]}
     if said["joined"]:
         detail = tr("it has joined; its next frame: {bytes} bytes, {ms} ms on air (SF{sf})", **values)

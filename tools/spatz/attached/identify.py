@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nest.logs import printable
+
 from spatz.attached import snippets
 from spatz.attached.repl import WAIT_S, Say, attach, silent
 from spatz.attached.select import board_at
@@ -49,8 +51,8 @@ def identify(
         dev_eui, led = said.get("dev_eui"), said.get("led")
         who = Who(
             port=port.device,
-            name=said.get("name") or "",
-            board=said.get("board") or "",
+            name=printable(said.get("name") or ""),
+            board=printable(said.get("board") or ""),
             code=short_code(bytes.fromhex(dev_eui)) if dev_eui else "",
             light=bool(led),
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nest.errors import UserError
+from nest.i18n import tr
 from nest.logs import printable
 
 from spatz import usb
@@ -81,16 +82,21 @@ def read_stored(
     progress: Callable[[int, int], None] = lambda *_: None,
     wait_s: float = WAIT_S,
 ) -> tuple[str, list[stored.Stored]]:
-    """(name of the node, the readings in its log, oldest first). progress: is told files and how many there are.
+    """(name of the node, the readings in its log, oldest first). progress: is told files and how many there are; say:
+    also of files that cannot be read.
 
     Raises Trouble: the node does not answer.
     """
     with attach(port, say=say, board=board_at(port), wait_s=wait_s) as repl:
-        name = repl.ask(snippets.WHO).get("name") or port.device
+        name = printable(repl.ask(snippets.WHO).get("name") or port.device)
         files: dict[str, bytes] = {}
         paths = repl.ask(snippets.LIST_LOG)
         for done, path in enumerate(paths):
             progress(done, len(paths))
-            files[path] = base64.b64decode(repl.ask(snippets.READ, path=path))
+            content = repl.ask(snippets.READ, path=path)
+            if content is None:
+                say(tr("{file} on the node cannot be read, its readings are missing.", file=printable(path)))
+                continue
+            files[path] = base64.b64decode(content)
         progress(len(paths), len(paths))
     return name, stored.readings(files)

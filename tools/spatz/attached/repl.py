@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.logs import printable
 
 from spatz import usb
-from spatz.attached import snippets
+from spatz.attached import signals, snippets
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
 
@@ -34,8 +36,10 @@ _START_S = 3.0  # of the node's program
 _MOUNTS = 2
 _SETTLE_S = 0.05
 _STUCK_S = 2.0  # of silence in the middle of an answer
+_CHATTER_S = 2.0  # of a board that prints on and on where it should be silent
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
 ALIVE = "Funkspatz node "
+_NO_ROOM = re.compile(r"OSError: (\[Errno )?28\b")  # MicroPython has its own way to print an OSError
 _STARTED = b"rst:0x"  # the ROM's first words
 _STARTS = 4  # in a row: a node that starts again and again
 _SAYS = {b"waiting for download": "boot_loader", b"invalid header": "no_micropython"}  # the ROM, without a program
@@ -53,23 +57,37 @@ class NodeError(UserError):
     def __init__(self, traceback: str) -> None:
         lines = traceback.strip().splitlines()
         self.traceback = traceback
-        self.said = lines[-1] if lines else ""
+        self.said = printable(lines[-1]) if lines else ""
         super().__init__(tr("The node says: {error}", error=self.said), tr("Look at it: spatz doctor"))
 
 
 class Repl:
     """The raw REPL of one node, while `attach` holds it."""
 
-    def __init__(self, port: Port, board: Board | None = None, safe_window_s: int = SAFE_WINDOW_S) -> None:
+    def __init__(
+        self,
+        port: Port,
+        board: Board | None = None,
+        safe_window_s: int = SAFE_WINDOW_S,
+        *,
+        may_reset: bool = True,
+    ) -> None:
         self.port = port
         self.board = board
         self.safe_window_s = safe_window_s
+        self._may_reset = may_reset
         self._transport: Any = None
+        self._disturbed = False  # something was written that may have interrupted its program
         self._inside = False  # at the prompt
         self._busy = False  # a script is running
 
+    @property
+    def listens(self) -> bool:
+        """Whether it is at the prompt and waits for a script."""
+        return self._inside and not self._busy
+
     def run(self, script: str, within_s: float = 30.0) -> str:
-        """What a script prints. within_s: longest silence.
+        """What a script prints. within_s: longest silence; it may speak for twice as long.
 
         Raises:
             NodeError: the script ended with an exception.
@@ -81,7 +99,7 @@ class Repl:
             printed, error = self._answer(within_s)
             self._busy = False
         if error:
-            if "Errno 28]" in error:
+            if _NO_ROOM.search(error):
                 raise trouble("board_full")
             raise NodeError(error)
         return printed
@@ -107,7 +125,10 @@ class Repl:
         serial = self._transport.serial
         data = bytearray()
         until = time.monotonic() + within_s
+        at_most = time.monotonic() + 2 * within_s
         while not data.endswith(b"\x04"):
+            if time.monotonic() >= at_most:
+                raise self.no_answer()
             if serial.in_waiting:
                 data += serial.read(1)
                 until = time.monotonic() + within_s
@@ -215,7 +236,7 @@ class Repl:
                 self._find_again(end - time.monotonic())
             return self._interrupt() if self._transport else b""
         except (OSError, Trouble):
-            if not (self.port.bridge and self.port.bridge.native):
+            if not self._is_native:
                 raise
             self.close()
             time.sleep(_LOOK_S)
@@ -224,14 +245,17 @@ class Repl:
     def _interrupt(self) -> bytes | None:
         """Once Ctrl-C and Ctrl-A: None when the raw REPL is there, else what was heard instead."""
         serial = self._transport.serial
+        self._disturbed = True
         serial.write(b"\r\x03")
         data = self.heard(_SETTLE_S)
         serial.write(b"\r\x01")
         data += self.heard(_TRY_S, _BANNER)
         if not data.endswith(_BANNER):
             return data
+        end = time.monotonic() + _CHATTER_S
         while self.heard(_SETTLE_S):  # what was typed in vain before, while the node was busy, is answered now
-            pass
+            if time.monotonic() >= end:
+                return data
         serial.write(b"\x01")
         if not self.heard(_TRY_S, _BANNER).endswith(_BANNER):
             return data
@@ -239,26 +263,34 @@ class Repl:
         return None
 
     def _press_reset(self) -> bool:
-        """Reset the chip by the cable, as esptool does; False where the cable cannot."""
+        """Reset the chip by the cable, as esptool does; False where the cable cannot, or shall not."""
+        if not self._may_reset or self._transport is None or self._is_native:
+            return False
         serial = self._transport.serial
         try:
             serial.dtr = False  # IO0 high: a normal start
             serial.rts = True
             time.sleep(0.1)
             serial.rts = False
+            time.sleep(_SETTLE_S)  # IO0 is read now; then both as they are when a port is opened:
+            serial.dtr = True  # some devices are silent without it
+            serial.rts = True
         except OSError:
             return False
+        self._disturbed = False
         return True
 
     def restart(self) -> None:
-        """Begin the node's program anew, as its reset button does; nothing when it runs already."""
-        if not self._inside:
+        """Begin the node's program anew, as its reset button does; nothing when it was not disturbed."""
+        if not (self._inside or self._disturbed):
             return
-        self._inside = False
+        there = self._inside
         with contextlib.suppress(Exception):  # it may be gone: then it starts by itself
-            if self._busy:
-                self._interrupt()
-            self._transport.exec_raw_no_follow(snippets.RESTART)
+            if self._busy or not there:  # one more try: Ctrl-C may have reached it unseen
+                there = self._interrupt() is None or there
+            if there:
+                self._transport.exec_raw_no_follow(snippets.RESTART)
+        self._inside = self._disturbed = self._busy = False
 
     def first_lines(self, within_s: float) -> list[str]:
         """After `restart`: what the node says until it has said its name, or as much as it says in that time. On a
@@ -269,6 +301,8 @@ class Repl:
             try:
                 if self._transport is None:
                     self._find_again(end - time.monotonic())
+                if self._transport is None:
+                    break
                 data += self.heard(0.1)
             except (OSError, UserError):
                 self.close()
@@ -277,6 +311,11 @@ class Repl:
             if at >= 0 and b"\n" in data[at:]:
                 break
         return data.decode("utf-8", "replace").splitlines()
+
+    @property
+    def _is_native(self) -> bool:
+        """Whether the chip has its own USB: its port goes while it sleeps, and no line of it is the reset."""
+        return bool(self.port.bridge and self.port.bridge.native)
 
     def _find_again(self, within_s: float) -> None:
         found = usb.find(self.port.key, within_s)
@@ -293,8 +332,9 @@ def attach(
     board: Board | None = None,
     safe_window_s: int = SAFE_WINDOW_S,
     wait_s: float = WAIT_S,
+    may_reset: bool = True,
 ) -> Iterator[Repl]:
-    """A node's prompt. At the end the node runs again, whatever happened.
+    """A node's prompt. At the end the node runs again, whatever happened: also when the program is ended meanwhile.
 
     Args:
         port: where it is.
@@ -302,16 +342,19 @@ def attach(
         board: what it is, if that is known: its button is called by its name.
         safe_window_s: how long the node can be reached after a press of that button.
         wait_s: how long to wait for the press.
+        may_reset: whether the cable may reset a node that does not answer.
 
     Raises:
         Trouble: port busy, not allowed, gone; the node does not answer.
     """
-    repl = Repl(port, board, safe_window_s)
-    repl.open()
-    try:
-        with repl.explained():
-            repl.enter(say, wait_s)
-        yield repl
-    finally:
-        repl.restart()
-        repl.close()
+    repl = Repl(port, board, safe_window_s, may_reset=may_reset)
+    with signals.as_interrupt():
+        repl.open()
+        try:
+            with repl.explained():
+                repl.enter(say, wait_s)
+            yield repl
+        finally:
+            with signals.put_off():
+                repl.restart()
+                repl.close()

@@ -93,8 +93,9 @@ def _meant(text: str, named: Callable[[Port], str | None] | None) -> Port:
     if Path(text).is_absolute() and Path(text).exists():  # a port without a USB identity
         return Port(text, None, None)
     if named:
-        for port in there:
-            if port.bridge and named(port) == text:
+        boards = [port for port in there if port.bridge]
+        for port in sorted(boards, key=_is_disturbed):
+            if named(port) == text:
                 return port
     if not there:
         raise trouble("no_board")
@@ -102,6 +103,11 @@ def _meant(text: str, named: Callable[[Port], str | None] | None) -> Port:
         tr('There is no board "{name}" at this computer.', name=text),
         tr("Plugged in: {ports}.", ports=_listed(there)),
     )
+
+
+def _is_disturbed(port: Port) -> bool:
+    """Whether its node must be asked who it is: a chip with its own USB says so by its serial number."""
+    return not (port.bridge and port.bridge.native)
 
 
 def _each_once(ports: Sequence[Port]) -> list[Port]:

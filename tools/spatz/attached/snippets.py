@@ -29,7 +29,10 @@ def _walk(folder):
             if path not in skip:
                 _walk(path)
         else:
-            _files[path] = _hash(path) if len(entry) < 4 or entry[3] <= largest else ""
+            try:
+                _files[path] = _hash(path) if len(entry) < 4 or entry[3] <= largest else ""
+            except OSError:
+                _files[path] = ""
 _walk("")
 _said = {"files": _files, "version": ".".join([str(n) for n in sys.implementation[1][:3]])}
 _said["mpy"] = getattr(sys.implementation, "_mpy", 0) & 0xFF or None
@@ -48,8 +51,8 @@ except (ImportError, OSError):
 print(json.dumps(_said))
 """
 )
-"""What is on the node: {files: {path: first 16 hex digits of SHA-256, "" for one too large}, version, mpy: version of
-compiled files, manifest: text, dev_eui: hex}. skip: folders that are not looked into; largest: bytes."""
+"""What is on the node: {files: {path: first 16 hex digits of SHA-256, "" for one too large or unreadable}, version,
+mpy: version of compiled files, manifest: text, dev_eui: hex}. skip: folders not looked into; largest: bytes."""
 
 RECEIVE = """
 import binascii, gc, json, os
@@ -115,6 +118,21 @@ print(json.dumps(_bad))
 after the other; remove: paths; folders: those that go when they are empty; last: the path that is renamed last, or "".
 Prints the paths that did not arrive whole; then nothing was changed."""
 
+CLEAN = """
+import json, os
+try:
+    _file.close()
+except (NameError, OSError):
+    pass
+for _path in paths:
+    try:
+        os.remove(_path + ".new")
+    except OSError:
+        pass
+print("null")
+"""
+"""Takes back what has been sent of X.new. paths: X."""
+
 WHO = """
 import binascii, json
 _said = {}
@@ -147,10 +165,13 @@ except OSError:
 
 READ = """
 import binascii, json
-with open(path, "rb") as file:
-    print(json.dumps(binascii.b2a_base64(file.read()).decode().strip()))
+try:
+    with open(path, "rb") as file:
+        print(json.dumps(binascii.b2a_base64(file.read()).decode().strip()))
+except OSError:
+    print("null")
 """
-"""A file of at most some kB. path. Prints base64."""
+"""A file of at most some kB. path. Prints base64; null for one that cannot be read."""
 
 FLICKER = """
 import time

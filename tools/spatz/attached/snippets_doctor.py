@@ -37,7 +37,7 @@ if _config:
         from node.hardware import Hardware
         _hardware = Hardware(_config, machine, esp32, time)
     except Exception as error:
-        _said["hardware_error"] = repr(error)
+        _said["hardware_error"] = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
 print(json.dumps(_said))
 """
 """{name, board, region, interval_s, safe_window_s, dev_eui, config_error, identity_error, hardware_error}"""

@@ -9,6 +9,7 @@ NVS, the log and what people have put on the node are not touched.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from nest.errors import UserError
+from nest.logs import printable
 
 from spatz.attached import snippets
 from spatz.attached.repl import Repl
@@ -79,9 +81,9 @@ def look(repl: Repl) -> There:
         files=said["files"],
         manifest=manifest["files"],
         wishes=_wishes(manifest["wishes"]),
-        firmware=str(manifest["firmware"]),
+        firmware=printable(manifest["firmware"]),
         dev_eui=said.get("dev_eui", ""),
-        micropython=said.get("version", ""),
+        micropython=printable(said.get("version", "")),
         mpy=said.get("mpy"),
     )
 
@@ -136,9 +138,14 @@ def _goes(path: str, wanted: Mapping[str, bytes], there: There) -> bool:
     folders = {name.partition("/")[0] for name in wanted if "/" in name}
     name = PurePosixPath(path)
     if path.endswith(_NEW):  # left by an update that was cut
-        return path.removesuffix(_NEW) in {*wanted, *there.manifest} or name.parts[0] in folders
+        return path.removesuffix(_NEW) in {*wanted, *there.manifest} or _is_in(name, folders)
     if str(name.with_suffix(".mpy")) in wanted and name.suffix == ".py":
         return True  # MicroPython would take it instead of ours
+    return _is_in(name, folders)
+
+
+def _is_in(name: PurePosixPath, folders: set[str]) -> bool:
+    """Whether it is in a folder of ours in which nobody else puts anything."""
     return len(name.parts) > 1 and name.parts[0] in folders and name.parts[0] not in _THEIRS
 
 
@@ -151,7 +158,11 @@ def carry_out(repl: Repl, wanted: Mapping[str, bytes], plan_: Plan, progress: Pr
     may_pack = bool(repl.ask(snippets.RECEIVE)) if send else False
     paths = send
     for _ in range(_TRIES):
-        _send(repl, {path: wanted[path] for path in paths}, may_pack, progress)
+        try:
+            _send(repl, {path: wanted[path] for path in paths}, may_pack, progress)
+        except UserError:
+            _take_back(repl, send)
+            raise
         paths = repl.ask(
             snippets.SWITCH,
             files={path: short_hash(wanted[path]) for path in send},
@@ -162,7 +173,15 @@ def carry_out(repl: Repl, wanted: Mapping[str, bytes], plan_: Plan, progress: Pr
         )
         if not paths:
             return
+    _take_back(repl, send)
     raise trouble("bad_cable")
+
+
+def _take_back(repl: Repl, paths: list[str]) -> None:
+    """Make room again after a failure, if the node still listens. What stays is overwritten by the next update."""
+    if repl.listens:
+        with contextlib.suppress(UserError):
+            repl.ask(snippets.CLEAN, paths=paths)
 
 
 def _in_order(paths: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.logs import printable
 
 from spatz.attached import town, update
 from spatz.attached.repl import ALIVE, Repl, Say, attach, silent
@@ -112,4 +113,4 @@ def _restarted(repl: Repl) -> tuple[bool, str]:
     repl.restart()
     lines = [line for line in repl.first_lines(_LIFE_S) if line.strip()]
     running = any(line.startswith(ALIVE) for line in lines)
-    return running, "" if running or not lines else lines[-1].strip()
+    return running, "" if running or not lines else printable(lines[-1].strip())
