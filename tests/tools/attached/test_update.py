@@ -32,7 +32,15 @@ def test_only_what_differs_is_sent_and_only_ours_is_removed() -> None:
     there = hashes({**wanted, "node/app.mpy": b"other"}) | dict.fromkeys(
         (
             *("node/old.mpy", "gone.py", "node/app.py", "main.py.new", "node/cut.mpy.new"),  # ours
-            *("boot.py", "notes.txt", "mine.py.new", "sensors/mine.py", "data/week.csv", "log/3.bin"),  # people's
+            *(
+                "boot.py",
+                "notes.txt",
+                "mine.py.new",
+                "sensors/mine.py",
+                "sensors/x.new",
+                "data/week.csv",
+                "log/3.bin",
+            ),  # people's
         ),
         "0",
     )
@@ -104,6 +112,24 @@ def test_a_cut_in_the_middle_is_mended_by_the_next_update(tmp_path: Path, regist
         board.wait_for("boot")
         assert updating.update_board(board.port, Request({})).running
         assert files_on(board) == good_files()
+
+
+def test_an_unreadable_file_is_written_anew(tmp_path: Path, registry: Path) -> None:
+    files = good_files()
+    longest = max((path for path in files if path.startswith("node/")), key=lambda path: len(files[path]))
+    board = board_with(tmp_path / "board", registry, files)
+    flash = tmp_path / "board" / "flash.bin"
+    data = bytearray(flash.read_bytes())
+    second = data.find(files[longest][4096:4296], layout().vfs.offset)
+    assert second > 0
+    data[second - 4 : second] = b"\xfe\xff\xff\x7f"  # a block begins with where the one before it is: nowhere
+    flash.write_bytes(data)
+    with board:
+        board.wait_for("line", text="tries again in")
+        result = updating.update_board(board.port, Request({}))
+        assert [change.path for change in result.plan.send] == [longest]
+        assert result.running
+        assert files_on(board) == files
 
 
 def test_the_town_says_what_is_wished_and_keeps_what_is_changed(tmp_path: Path, registry: Path) -> None:
