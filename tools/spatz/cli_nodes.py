@@ -43,6 +43,7 @@ def list_nodes(
 ) -> None:
     """Show the town's nodes."""
     from nest.cli_common import console, database
+    from nest.logs import printable
     from nest.registry import Registry
     from rich.table import Column, Table
 
@@ -65,14 +66,15 @@ def list_nodes(
     if retired:
         table = Table(tr("node"), eui, tr("retired"))
         for row in rows:
-            table.add_row(row["slug"], row["dev_eui"], row["retired_at"][:10])
+            table.add_row(printable(row["slug"]), row["dev_eui"], row["retired_at"][:10])
     else:
         table = Table(tr("node"), tr("name"), eui, tr("board"), tr("sensors"), tr("every"))
         for row in rows:
             wishes = row["wishes"] or {}
             seconds = f"{wishes['interval_s']} s" if "interval_s" in wishes else ""
             sensors = ", ".join(wishes.get("sensors", ()))
-            table.add_row(row["slug"], row["name"], row["dev_eui"], wishes.get("board", ""), sensors, seconds)
+            said = (row["slug"], row["name"], row["dev_eui"], wishes.get("board", ""), sensors, seconds)
+            table.add_row(*map(printable, said))
     console().print(table)
 
 
@@ -136,6 +138,12 @@ def retire(
         print("→ " + tr("Plug it in and write a new key: spatz flash"))
     else:
         print(tr("{node} is retired; its readings stay.", node=node))
+        print(
+            "→ "
+            + tr(
+                "If it is registered with ChirpStack or The Things Stack too, delete it there: nothing here does that."
+            )
+        )
 
 
 @nodes_app.command(

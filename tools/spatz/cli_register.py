@@ -128,7 +128,7 @@ def register(
 
     from spatz.flash.town import town_folder
     from spatz.servers import nest as our_nest
-    from spatz.servers.nodes import entries
+    from spatz.servers.nodes import entries, longest_interval_s
 
     folder = town_folder(town)
     only = nodes or ()
@@ -137,10 +137,12 @@ def register(
         if to is Server.NEST:
             report = our_nest.register(registry, only)
         else:
-            found = entries(registry, only)
+            found, longest_s = entries(registry, only), longest_interval_s(registry)
             settings = load(folder)
             names = (tenant, application, profile)
-            report = _at_a_server(to, settings.slug, settings.name, found, server, names, key_file, ca_file, dry_run)
+            report = _at_a_server(
+                to, settings.slug, settings.name, found, longest_s, server, names, key_file, ca_file, dry_run
+            )
     _show(report, as_json=as_json, dry_run=dry_run)
 
 
@@ -149,6 +151,7 @@ def _at_a_server(
     slug: str,
     town_name: str,
     found: Sequence[Entry],
+    longest_s: int,
     server: str | None,
     names: tuple[str, str | None, str | None],
     key_file: Path | None,
@@ -173,12 +176,13 @@ def _at_a_server(
     if to is Server.TTS:
         return tts.register(at, application or slug, found, dry_run=dry_run)
     where = chirpstack.Where(tenant, application or town_name, profile or chirpstack.PROFILE)
-    return chirpstack.register(at, where, found, dry_run=dry_run)
+    return chirpstack.register(at, where, found, longest_s=longest_s, dry_run=dry_run)
 
 
 def _show(report: Report, *, as_json: bool, dry_run: bool) -> None:
     """Exit status 2 when a node was refused."""
     from nest.cli_common import console
+    from nest.logs import printable
     from rich.table import Table
 
     if as_json:
@@ -188,14 +192,15 @@ def _show(report: Report, *, as_json: bool, dry_run: bool) -> None:
             table = Table(tr("what"), tr("name"), tr("outcome"), tr("different"))
             for item in report.differences:
                 said = item.why or ", ".join(item.fields)
-                table.add_row(_kinds().get(item.kind, item.kind), item.name, _outcomes()[item.outcome], said)
+                kind, outcome = _kinds().get(item.kind, item.kind), _outcomes()[item.outcome]
+                table.add_row(kind, printable(item.name), outcome, printable(said))
             console().print(table)
         says = tr("Nodes: {created} new, {changed} changed, {unchanged} as they were, {failed} refused.")
         print(says.format(**report.nodes()))
         if dry_run:
             print(tr("Nothing was written: this was a dry run."))
         for note in report.notes:
-            print(f"→ {note}", file=sys.stderr)
+            print(f"→ {printable(note)}", file=sys.stderr)
     if report.failed:
         raise typer.Exit(EXIT_USER_ERROR)
 
@@ -245,7 +250,8 @@ def export(
         found = entries(Registry(engine), nodes or ())
     text = render(server.value, form.value, found)
     if output is None:
-        print(text, end="")
+        sys.stdout.buffer.write(text.encode())  # as in a file, whatever the terminal writes
+        sys.stdout.buffer.flush()
         return
     write_private(output, text, force=force)
     print(tr("{count} nodes are in {file}.", count=len(found), file=output))

@@ -85,6 +85,21 @@ def test_what_a_server_says_is_short_and_without_keys() -> None:
     assert len(told) == LONGEST_SAID + 1
 
 
+def test_what_a_server_says_moves_no_terminal_and_hides_keys_behind_long_letters() -> None:
+    assert "\x1b" not in clean("no \x1b[2J \x9b2J", [])
+    assert clean("İİİİ deadbeef!", ["DEADBEEF"]) == "İİİİ …!"  # "İ" has two letters when it is small
+
+
+def test_a_certificate_must_be_one(tmp_path: Path, tls: tuple[bytes, bytes]) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes("Prüfstelle\n".encode() + tls[1])
+    assert tls[1] in (access("https://host", "key", file).ca or b"")
+    for no_certificate in (b"", b"no certificate", b"\x30\x82\x00\xff", tls[0], "ü".encode(), tls[1][:200]):
+        file.write_bytes(no_certificate)
+        with pytest.raises(UserError, match="holds no certificate"):
+            access("https://host", "key", file)
+
+
 def test_whoever_sends_keys_in_clear_is_warned() -> None:
     assert not_encrypted(access("https://host", "key")) is None
     for here in ("http://127.0.0.1:80", "http://localhost", "http://[::1]"):

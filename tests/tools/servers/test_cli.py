@@ -18,6 +18,7 @@ from nest.errors import UserError
 from nest.registry import Registry
 from spatz.cli import app
 from spatz.wishes import Wishes
+from sqlalchemy import text
 from tools.servers.chirpstack_server import ChirpStack
 from tools.servers.tts_server import TheThingsStack
 from tools.servers.world import MARKER
@@ -76,6 +77,8 @@ def test_registering_in_chirpstack_twice(run: Run, tmp_path: Path) -> None:
         told = json.loads(run(*line, "--json", "--node", "amsel"))
         assert told["nodes"] == {"created": 0, "changed": 0, "unchanged": 1, "failed": 0}
         assert {device.name for device in server.store.devices.values()} == {"amsel", "meise"}
+        told = json.loads(run(*line, "--json", "--node", "meise"))  # it measures more often than the other one
+        assert {item["outcome"] for item in told["items"]} == {"unchanged"}
         [profile] = server.store.profiles.values()
         assert profile.uplink_interval == 900
         [application] = server.store.applications.values()
@@ -172,7 +175,7 @@ def test_a_new_key_is_given_only_when_somebody_means_it(run: Run, folder: Path) 
 
 
 def test_retirement_and_its_end(run: Run, folder: Path) -> None:
-    run("nodes", "retire", "amsel", "--yes")
+    assert "ChirpStack" in run("nodes", "retire", "amsel", "--yes")  # there it is still, and is to be deleted by hand
     assert [row["slug"] for row in json.loads(run("nodes", "list", "--json"))] == ["meise"]
     [row] = json.loads(run("nodes", "list", "--retired", "--json"))
     assert (row["slug"], row["dev_eui"]) == ("amsel", EUI.hex())
@@ -203,6 +206,75 @@ def test_a_node_goes_to_another_town_and_comes_back(run: Run, folder: Path, tmp_
     run("nodes", "take", out)
     with registry_at(folder) as registry:
         assert registry.find(EUI) == held
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"wishes": "{}"}, {"wishes": 7}, {"wishes": {"name": "amsel", "board": "heltec-v3"}}, {"wishes": "[" * 9000},
+        {"wishes": '{"name": "amsel", "board": "heltec-v3", "interval_s": "600"}'},
+        {"wishes": '{"name": "amsel", "board": "\\u001b[2J"}'},
+        {"name": "\x1b[2J"}, {"name": {"a": 1}}, {"name": None}, {"name": "\ud800"},
+        {"slug": "\x1b[2J"}, {"slug": ["a"]}, {"slug": 7},
+    ],
+)  # fmt: skip
+def test_a_file_that_somebody_made_up_is_refused_in_a_sentence(
+    run: Run, folder: Path, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    out = tmp_path / "amsel.node.json"
+    run("nodes", "hand-over", "amsel", "--output", out, "--yes")
+    good = json.loads(out.read_text())
+    for made in (json.dumps({**good, **wrong}), '{"what":' + "[" * 50_000):
+        out.write_text(made)
+        with pytest.raises(UserError) as refused:
+            run("nodes", "take", out)
+        assert "\x1b" not in str(refused.value)
+    with registry_at(folder) as registry:
+        assert registry.find(EUI) is None
+
+
+def test_wishes_that_nobody_can_read_harm_neither_list_nor_registration(run: Run, folder: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("the-api-key\n")
+    good = Wishes("amsel", "heltec-v3").to_json()
+    with ChirpStack() as server:
+        line = ("register", "--to", "chirpstack", "--server", server.url, "--tenant", "Brandis", "--key-file", key)
+        for said in ("[" * 9000, good[:-1] + ', "interval_s": "x\\u001b"}', good[:-1] + ', "sensors": [{}]}'):
+            with registry_at(folder) as registry:
+                registry.set_wishes("amsel", said)
+            assert json.loads(run("nodes", "list", "--json"))[0]["wishes"] is None
+            assert "\x1b" not in run("nodes", "list")
+            assert "0 refused" in run(*line)
+    run("nodes", "hand-over", "amsel", "--output", tmp_path / "file", "--yes")
+    run("nodes", "take", tmp_path / "file")  # what it says of the board is gone, not the node
+    with registry_at(folder) as registry:
+        assert registry.wishes("amsel") is not None  # nothing better was handed over
+
+
+def test_a_name_in_the_database_moves_no_terminal(run: Run, folder: Path) -> None:
+    engine = open_database(folder / "nest.db")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE nodes SET name = :name WHERE slug = 'amsel'"), {"name": "\x1b[2JAmsel"})
+    engine.dispose()
+    shown = run("nodes", "list")
+    assert "\x1b" not in shown
+    assert "Amsel" in shown
+
+
+def test_where_the_terminal_knows_few_letters(folder: Path) -> None:
+    """As on Windows, where what is piped is written in cp1252: it has no arrow, and no "ž"."""
+    with registry_at(folder) as registry:
+        registry.provision(EUI, bytes(8), slug="amsel", name="Čížek")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0", "LC_ALL": "C"}
+
+    def piped(*line: str) -> bytes:
+        command = [sys.executable, "-c", "from spatz.cli import main; main()", *line, "--town", str(folder)]
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        return done.stdout
+
+    assert b"? " in piped("nodes", "rotate", "meise", "--yes")
+    assert "Čížek" in piped("export", "--for", "tts").decode("utf-8")
 
 
 def test_a_node_is_not_retired_when_its_file_cannot_be_written(run: Run, folder: Path, tmp_path: Path) -> None:

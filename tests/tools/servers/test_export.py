@@ -82,3 +82,6 @@ def test_a_file_is_replaced_only_when_somebody_says_so(tmp_path: Path) -> None:
     assert sys.platform == "win32" or stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(UserError):
         write_private(tmp_path / "nowhere" / "nodes.csv", "secret")
+    for folder in (tmp_path, Path(), Path("..")):
+        with pytest.raises(UserError, match="is a folder"):
+            write_private(folder, "secret", force=True)

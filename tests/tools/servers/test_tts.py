@@ -159,8 +159,9 @@ def test_another_join_eui_cannot_be_changed_there(at: Access) -> None:
     assert "delete it there first" in failed.why
 
 
-def test_a_formatter_of_somebody_else_is_left_alone(at: Access, server: TheThingsStack) -> None:
-    theirs = {"up_formatter": "FORMATTER_JAVASCRIPT", "up_formatter_parameter": "function decodeUplink() {}"}
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_formatter_of_somebody_else_is_left_alone(at: Access, server: TheThingsStack, way: str) -> None:
+    theirs = {f"{way}_formatter": "FORMATTER_JAVASCRIPT", f"{way}_formatter_parameter": "function code() {}"}
     server.links[APP] = {"default_formatters": dict(theirs)}
     with pytest.raises(UserError, match="formatter of its own"):
         register(at, APP, flock(1))

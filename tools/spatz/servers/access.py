@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +13,14 @@ from urllib.parse import urlsplit
 
 from nest.errors import UserError
 from nest.i18n import tr
+from nest.logs import printable
 
 LONGEST_SAID = 200  # characters of what a server says about an error
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the server is and what opens it. `ca`: PEM, of a certificate that the computer does not know."""
+    """Where the server is and what opens it. `ca`: PEM, in ASCII, of a certificate that the computer does not know."""
 
     host: str
     port: int
@@ -43,7 +46,7 @@ def access(url: str, key: str, ca_file: Path | None = None, *, port: int | None 
     """`url`: http://host[:port] or https://host[:port]; `port`: the usual one of that server over http,
     where none is said.
 
-    Raises UserError: it is none, or the file with the certificate cannot be read.
+    Raises UserError: it is none, or the file with the certificate cannot be read, or holds none.
     """
     try:
         parts = urlsplit(url)
@@ -60,7 +63,7 @@ def access(url: str, key: str, ca_file: Path | None = None, *, port: int | None 
             tr("An address with a password in it is not taken."), tr("Put the key into a file: --key-file FILE")
         )
     tls = parts.scheme == "https"
-    ca = None if ca_file is None else _read(ca_file)
+    ca = None if ca_file is None else _certificate(ca_file)
     return Access(host, said or (443 if tls else port or 80), tls, key, ca)
 
 
@@ -85,13 +88,11 @@ def read_key(file: Path | None, variable: str) -> str:
 
 
 def clean(said: object, secrets: Iterable[str]) -> str:
-    """What a server said, on one line, short, and without any of the `secrets`, in whatever case it wrote them."""
-    text = " ".join(str(said).split())
-    for secret in secrets:
-        place = text.lower().find(secret.lower()) if secret else -1
-        while place >= 0:
-            text = f"{text[:place]}…{text[place + len(secret) :]}"
-            place = text.lower().find(secret.lower())
+    """What a server said, on one line, short, and without any of the `secrets`, in whatever case it wrote them.
+    Nothing in it moves a terminal."""
+    text = printable(" ".join(str(said).split()))
+    for secret in filter(None, secrets):
+        text = re.sub(re.escape(secret), "…", text, flags=re.IGNORECASE)
     return text if len(text) <= LONGEST_SAID else f"{text[:LONGEST_SAID]}…"
 
 
@@ -100,6 +101,18 @@ def not_encrypted(at: Access) -> str | None:
     if at.tls or at.is_here:
         return None
     return tr("{url} is not encrypted: everybody in that network can read the keys. Better: https://", url=at.url)
+
+
+def _certificate(path: Path) -> bytes:
+    pem = _read(path).decode("ascii", "ignore")  # names may stand between certificates, in any letters
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise UserError(
+            tr("{path} holds no certificate.", path=path),
+            tr("It must be PEM: -----BEGIN CERTIFICATE-----. Ask whoever looks after the server for it."),
+        ) from None
+    return pem.encode("ascii")
 
 
 def _read(path: Path) -> bytes:

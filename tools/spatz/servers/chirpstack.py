@@ -58,8 +58,11 @@ class _Refused(Exception):  # noqa: N818  it is the server's word
         self.code = code
 
 
-def register(at: Access, where: Where, entries: Sequence[Entry], *, dry_run: bool = False) -> Report:
-    """Put the nodes there, or see what would be done (`dry_run`).
+def register(
+    at: Access, where: Where, entries: Sequence[Entry], *, longest_s: int = 0, dry_run: bool = False
+) -> Report:
+    """Put the nodes there, or see what would be done (`dry_run`). `longest_s`: the longest interval of other nodes
+    that have the same profile.
 
     A node that ChirpStack refuses is an item of outcome "failed" and keeps no other waiting. Raises UserError: the
     server cannot be reached, does not take the key, or a tenant, application or profile cannot be had.
@@ -67,7 +70,7 @@ def register(at: Access, where: Where, entries: Sequence[Entry], *, dry_run: boo
     hidden = [at.key, *(entry.app_key.hex() for entry in entries)]
     client = _Client(at, hidden)
     try:
-        return _Run(client, where, dry_run).all(entries)
+        return _Run(client, where, dry_run).all(entries, longest_s)
     except _Refused as error:
         raise _sentence(error, at) from None
     finally:
@@ -137,11 +140,10 @@ class _Run:
         self._api = client.api
         self._report = Report()
 
-    def all(self, entries: Sequence[Entry]) -> Report:
+    def all(self, entries: Sequence[Entry], longest_s: int) -> Report:
         tenant = self._tenant()
         application = self._application(tenant)
-        longest_s = max((entry.interval_s for entry in entries), default=0)
-        profile = self._profile(tenant, longest_s)
+        profile = self._profile(tenant, max((longest_s, *(entry.interval_s for entry in entries))))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = [*pool.map(lambda entry: self._node(entry, application, profile), entries)]
         for item, note in found:
@@ -171,7 +173,10 @@ class _Run:
             return same[0].id
         if same or not name:
             raise UserError(
-                tr("Which tenant of ChirpStack? There are: {names}", names=", ".join(t.name for t in known) or "-"),
+                tr(
+                    "Which tenant of ChirpStack? There are: {names}",
+                    names=clean(", ".join(t.name for t in known) or "-", ()),
+                ),
                 tr("Say which one: --tenant NAME, or its id."),
             )
         self._report.add("tenant", name, CREATED)
@@ -278,7 +283,7 @@ class _Run:
             return True, ()
         device = answer.device
         if device.application_id != application:
-            raise UserError(tr("It belongs to another application there: {id}", id=device.application_id))
+            raise UserError(tr("It belongs to another application there: {id}", id=clean(device.application_id, ())))
         device.join_eui = device.join_eui.lower()
         different = _set(device, wanted)
         if different and not self._dry:

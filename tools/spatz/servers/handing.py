@@ -37,7 +37,7 @@ def write(registry: Registry, slug: str, path: Path, *, force: bool = False) -> 
         "app_key": held.app_key.hex(),
         "dev_nonce": held.dev_nonce,
         "join_nonce": held.join_nonce,
-        "wishes": registry.wishes(slug),
+        "wishes": _readable(registry.wishes(slug)),
     }
     write_private(path, json.dumps(said, ensure_ascii=False, indent=2) + "\n", force=force)
 
@@ -55,7 +55,7 @@ def take(registry: Registry, path: Path, slug: str | None = None) -> Provisioned
             tr("{path} cannot be read: {reason}.", path=path, reason=error.strerror or error),
             tr("Check that the file belongs to you."),
         ) from error
-    except ValueError:
+    except (ValueError, RecursionError):
         said = {}
     handed = _handed(said, slug)
     if handed is None:  # no cause, no content: it may hold a key
@@ -63,13 +63,21 @@ def take(registry: Registry, path: Path, slug: str | None = None) -> Provisioned
             tr("{path} is no node that a town has handed over.", path=path),
             tr("Ask for the file that spatz nodes hand-over has made."),
         )
-    return registry.take(handed, name=str(said["name"]), wishes=_wishes(said.get("wishes"), handed.slug))
-
-
-def _wishes(text: object, slug: str) -> str | None:
-    """What is wished of it, under the name that it has here; None where nobody can read it."""
+    wished = said.get("wishes")
     try:
-        return replace(wishes_of(text), name=slug).to_json() if isinstance(text, str) else None
+        wishes = None if wished is None else replace(wishes_of(wished), name=handed.slug)  # the name that it has here
+    except UserError:
+        raise UserError(
+            tr("What {path} says of the node's board and sensors cannot be read.", path=path),
+            tr("Update Funkspatz, or ask for the file once more."),
+        ) from None
+    return registry.take(handed, name=said["name"], wishes=None if wishes is None else wishes.to_json())
+
+
+def _readable(wishes: str | None) -> str | None:
+    """What the other town can read; else nothing is better than what it refuses."""
+    try:
+        return None if wishes is None else wishes_of(wishes).to_json()
     except UserError:
         return None
 
@@ -79,7 +87,7 @@ def _handed(said: Any, slug: str | None) -> Provisioned | None:
         if (said["what"], said["version"]) != (KIND, VERSION):
             return None
         handed = Provisioned(
-            slug or str(said["slug"]),
+            slug or said["slug"],
             bytes.fromhex(said["dev_eui"]),
             bytes.fromhex(said["join_eui"]),
             bytes.fromhex(said["app_key"]),
@@ -87,10 +95,10 @@ def _handed(said: Any, slug: str | None) -> Provisioned | None:
             said["join_nonce"],
             new=False,
         )
-        str(said["name"])
+        texts = said["slug"], said["name"]
     except (KeyError, TypeError, ValueError):
         return None
     lengths = len(handed.dev_eui), len(handed.join_eui), len(handed.app_key)
     counts = (handed.dev_nonce, keys.LAST_DEV_NONCE), (handed.join_nonce, 0xFFFFFF)
     good = lengths == (8, 8, keys.KEY_BYTES) and all(type(n) is int and 0 <= n <= most for n, most in counts)
-    return handed if good else None
+    return handed if good and all(isinstance(text, str) for text in texts) else None

@@ -55,6 +55,12 @@ def entry_of(held: Provisioned, name: str, interval_s: int) -> Entry:
     )
 
 
+def longest_interval_s(registry: Registry) -> int:
+    """Of all nodes that have a board: whoever is silent for longer is missing."""
+    found = (node.slug for node in registry.list() if not node.dev_eui.startswith(REBUILT))
+    return max((_interval(registry.wishes(slug)) for slug in found), default=USUAL_INTERVAL_S)
+
+
 def _interval(wishes: str | None) -> int:
     wished = _wishes(wishes)
     return USUAL_INTERVAL_S if wished is None else wished.interval_s
@@ -72,8 +78,10 @@ def _wishes(text: str | None) -> Wishes | None:
 def write_private(path: Path, text: str, *, force: bool = False) -> None:
     """A file that only its owner reads, whole or not at all. On Windows the folder's rights count.
 
-    Raises UserError: there is one already and `force` was not said, or it cannot be written.
+    Raises UserError: there is one already and `force` was not said, it is a folder, or it cannot be written.
     """
+    if path.is_dir():
+        raise UserError(tr("{path} is a folder.", path=path), tr("Say the name of a file in it."))
     if not force and path.exists():
         raise UserError(tr("{path} is there already.", path=path), tr("Choose another name, or say --force."))
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

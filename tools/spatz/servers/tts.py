@@ -180,9 +180,7 @@ class _Run:
         path = f"/as/applications/{self._application}/link"
         link = self._call.found(path, field_mask="default_formatters") or {}
         there = link.get("default_formatters") or {}
-        if there.get("up_formatter", "FORMATTER_NONE") != "FORMATTER_NONE" and _OURS not in there.get(
-            "up_formatter_parameter", ""
-        ):
+        if any(_is_of_another(there, way) for way in ("up", "down")):
             raise UserError(
                 tr("The application {name} has a payload formatter of its own.", name=self._application),
                 tr("Take an application for these nodes alone, or delete that formatter in the console."),
@@ -293,6 +291,12 @@ class _Run:
             "application_ids": {"application_id": self._application},
         }
         return {"end_device": {"ids": ids, **said}, "field_mask": {"paths": [*paths]}}
+
+
+def _is_of_another(formatters: Mapping[str, Any], way: str) -> bool:
+    """Whether somebody else has put in a formatter, "up" or "down"."""
+    there = formatters.get(f"{way}_formatter", "FORMATTER_NONE") != "FORMATTER_NONE"
+    return there and _OURS not in formatters.get(f"{way}_formatter_parameter", "")
 
 
 def _app_key(device: Mapping[str, Any]) -> str:
