@@ -120,14 +120,12 @@ def test_no_room_is_said_in_both_of_micropythons_ways(
 
 def test_a_program_that_is_ended_lets_its_node_go_first() -> None:
     before = {name: signal.getsignal(getattr(signal, name)) for name in ("SIGTERM", "SIGINT")}
-    with pytest.raises(KeyboardInterrupt), signals.as_interrupt():
-        try:
+    with signals.as_interrupt():
+        with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
-            pytest.fail("it went on")
-        finally:
-            signal.raise_signal(signal.SIGTERM)  # a second one changes nothing
-            with signals.put_off():
-                signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # a second one changes nothing
+        with signals.put_off():
+            signal.raise_signal(signal.SIGINT)
     assert before == {name: signal.getsignal(getattr(signal, name)) for name in before}
 
 
