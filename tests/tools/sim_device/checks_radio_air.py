@@ -3,7 +3,8 @@
 
 import time
 
-from bench import Bench
+from bench import Bench, rejects
+from board import default_world
 from machine import Pin
 
 TX_DONE, RX_DONE, PREAMBLE, HEADER, HEADER_ERR, CRC_ERR, TIMEOUT = 1, 2, 4, 16, 32, 64, 512
@@ -107,6 +108,22 @@ def check_missing_antenna_switch():
     assert Bench().start(switch=False).send()["eirp"] < -20
     b = Bench().start(switch=False)
     assert b.receive(symbols=24) == TIMEOUT and "rf switch" in b.chip.rx_log[0][1]
+
+
+def check_receive_path_of_the_antenna_switch():
+    """A pin beside DIO2: high to receive, low to send."""
+    chips = default_world()["chips"]
+    chips["radio"]["rx_enable"] = 38
+    b = Bench(chips=chips).start()
+    path = Pin(38, Pin.OUT, value=0)
+    assert b.send()["flaws"] == []
+    assert b.receive(symbols=24) == TIMEOUT and "receive path" in b.chip.rx_log[0][1]
+    path.value(1)
+    b.cmd(0x02, 0xFF, 0xFF)
+    assert b.receive(symbols=24) & RX_DONE
+    rejects(b.send, "receive path on")
+    b = Bench(chips=chips).start()
+    rejects(b.send, "receive path on")  # nobody drives it
 
 
 def check_reception():

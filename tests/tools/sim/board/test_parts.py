@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import random
+import struct
 
 import pytest
 from spatz.sim.board.bootcheck import BootError, check
 from spatz.sim.board.made_image import BOOTLOADER_AT, TABLES, made_image
 from spatz.sim.board.nor import NorFlash, PowerGone
+from spatz.sim.board.rom import Rom, slip
 
 
 @pytest.fixture
@@ -116,3 +120,58 @@ def test_the_first_bytes_of_a_download_that_was_cut_do_not_start():
     for count in (0, 100, 0x8000, 0x10000, len(image) - 1):
         with pytest.raises(BootError):
             check(_reader(image[:count], "esp32s3"), "esp32s3", 4 << 20)
+
+
+BEGIN, DATA, END, RUN_STUB, ATTACH = 0x02, 0x03, 0x04, 0x06, 0x0D
+SECTOR, BLOCK = 4096, 65536
+
+
+def _ask(rom, command, data):
+    """(whether it went well, the error)."""
+    checksum = functools.reduce(operator.xor, data[16:], 0xEF) if command == DATA else 0
+    answer = rom.receive(slip(struct.pack("<BBHI", 0, command, len(data), checksum) + data))
+    answer = answer.strip(b"\xc0").replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+    status = answer[8:10] if rom.stub else answer[-4:-2]
+    return not status[0], status[1]
+
+
+def _begun(flash, size, *, stub=True, at=0):
+    rom = Rom("esp32s3", bytes(6), flash)
+    if stub:
+        rom.receive(slip(struct.pack("<BBHIII", 0, RUN_STUB, 8, 0, 0, 0x40000000)))
+    else:
+        _ask(rom, ATTACH, bytes(8))
+    assert _ask(rom, BEGIN, struct.pack("<IIIII", size, -(-size // 1024), 1024, at, 0))[0]
+    return rom
+
+
+def _write(rom, number, block):
+    return _ask(rom, DATA, struct.pack("<IIII", len(block), number, 0, 0) + block)
+
+
+def test_the_stub_erases_as_the_data_come(flash):
+    flash.program(0, bytes(1 << 19))
+    size = 2 * BLOCK
+    rom = _begun(flash, size, at=SECTOR)
+    assert flash.read(0, 1 << 19) == bytes(1 << 19), "nothing yet"
+    for number in range(16):
+        assert _write(rom, number, b"n" * SECTOR) == (True, 0)
+    # new, then erased (a block, because one begins there and more is to come), then what was there
+    new = flash.read(SECTOR, 16 * SECTOR)
+    assert new == b"n" * (16 * SECTOR)
+    assert flash.read(17 * SECTOR, 15 * SECTOR) == b"\xff" * (15 * SECTOR)
+    assert flash.read(2 * BLOCK, SECTOR) == bytes(SECTOR)
+    assert _ask(rom, END, struct.pack("<I", 1)) == (False, 0xC8)
+    for number in range(16, 32):
+        assert _write(rom, number, b"n" * SECTOR) == (True, 0)
+    assert _ask(rom, END, struct.pack("<I", 1)) == (True, 0)
+    assert flash.read(SECTOR, size) == b"n" * size
+    assert flash.read(SECTOR + size, SECTOR) == bytes(SECTOR), "no more than was announced"
+    assert flash.read(0, SECTOR) == bytes(SECTOR)
+
+
+def test_the_rom_erases_all_of_it_at_once(flash):
+    flash.program(0, bytes(4 * SECTOR))
+    _begun(flash, 2 * SECTOR + 1, stub=False)
+    assert flash.read(0, 3 * SECTOR) == b"\xff" * (3 * SECTOR)
+    assert flash.read(3 * SECTOR, 1) == b"\0"

@@ -10,6 +10,11 @@ real chip refuses, are ours:
 | an address beyond the flash | flash write or read error |
 | what does not inflate | inflate error |
 | erase or read by commands that only the stub has | invalid message |
+| an end before all announced bytes were there (stub only) | not enough data |
+
+The ROM erases all that a BEGIN announces at once. The stub erases as the data come, so a cut leaves what is new, then
+what is erased, then what was there before. [esptool-legacy-flasher-stub, stub_write_flash.c: handle_flash_begin,
+handle_flash_data]
 
 [docs.espressif.com/projects/esptool: "Serial protocol"]
 """
@@ -21,7 +26,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from spatz.sim.board.nor import NorFlash
+from spatz.sim.board.nor import SECTOR, NorFlash
 
 # SYNC as it is on the line, up to its checksum: what shows that somebody wants the boot loader
 SYNC_HEAD = b"\xc0\x00\x08\x24\x00"
@@ -31,16 +36,21 @@ _LONGEST_FRAME = 1 << 16
 # Errors: of the ROM, and of the stub. [serial protocol, "Status bytes"; esptool-legacy-flasher-stub, stub_commands.h]
 INVALID, FAILED, CHECKSUM, WRITE_ERROR, READ_ERROR, INFLATE_ERROR = 0x05, 0x06, 0x07, 0x08, 0x09, 0x0B
 _AS_STUB = {INVALID: 0xC3, FAILED: 0xC4, CHECKSUM: 0xC1, WRITE_ERROR: 0xC4, READ_ERROR: 0xC4, INFLATE_ERROR: 0xC7}
-_TOO_MUCH_DATA = 0xC9
+_NOT_ENOUGH_DATA, _TOO_MUCH_DATA = 0xC8, 0xC9
+_BLOCK = 16 * SECTOR  # what the stub erases at once where it can
+_INFLATED = 32 << 10  # what the stub writes at once of what it inflated
 _UNKNOWN_CHIP_ID = 0x7F
 
 
 @dataclass(slots=True)
 class _Write:
-    """What a FLASH_BEGIN or FLASH_DEFL_BEGIN announced. `at` moves on; `left` is what may still come."""
+    """What a FLASH_BEGIN or FLASH_DEFL_BEGIN announced. `at` moves on; `left` is what may still come; `erase_at` to
+    `erase_end` is still to be erased."""
 
     at: int
     left: int
+    erase_at: int = 0
+    erase_end: int = 0
     next_block: int = 0
     inflate: zlib._Decompress | None = None
 
@@ -158,6 +168,8 @@ class Rom:
                 case "FLASH_DATA" | "FLASH_DEFL_DATA":
                     return self._answer(command, self._block(data, deflated="DEFL" in name))
                 case "FLASH_END" | "FLASH_DEFL_END":
+                    if self.stub and self._write and self._write.left:
+                        return self._answer(command, _NOT_ENOUGH_DATA)
                     self._write = None
                     self.ended = struct.unpack_from("<I", data)[0] == 0
                     return self._answer(command)
@@ -184,9 +196,23 @@ class Rom:
 
     def _begin(self, data: bytes, *, deflated: bool) -> int:
         size, _blocks, _block_size, at = struct.unpack_from("<IIII", data)
-        self._flash.erase(at, size)
-        self._write = _Write(at, size, inflate=zlib.decompressobj() if deflated else None)
+        start, end = at // SECTOR * SECTOR, -(-(at + size) // SECTOR) * SECTOR
+        if self.stub:
+            self._flash.read(at, size)  # an address that is not there is refused
+        else:
+            self._flash.erase(at, size)
+            start = end
+        self._write = _Write(at, size, start, end, inflate=zlib.decompressobj() if deflated else None)
         return 0
+
+    def _erase_up_to(self, write: _Write, end: int) -> None:
+        """Erase what data up to `end` need: a block of 64 kB where one begins and more than that is to come, else a
+        sector."""
+        while write.erase_at < min(end, write.erase_end):
+            whole = write.erase_at % _BLOCK == 0 and write.erase_end - write.erase_at > _BLOCK
+            size = _BLOCK if whole else SECTOR
+            self._flash.erase(write.erase_at, size)
+            write.erase_at += size
 
     def _block(self, data: bytes, *, deflated: bool) -> int:
         write = self._write
@@ -203,9 +229,12 @@ class Rom:
             block = block[: write.left]  # esptool fills the last block
         if len(block) > write.left:
             return _TOO_MUCH_DATA
-        at, write.at, write.left = write.at, write.at + len(block), write.left - len(block)
         write.next_block += 1
-        self._flash.program(at, block)
+        for start in range(0, len(block), _INFLATED):
+            part = block[start : start + _INFLATED]
+            at, write.at, write.left = write.at, write.at + len(part), write.left - len(part)
+            self._erase_up_to(write, at + len(part))
+            self._flash.program(at, part)
         return 0
 
     def _more(self, acknowledged: int) -> bytes:
