@@ -5,6 +5,7 @@ import os
 import random
 from binascii import hexlify
 
+import micropython
 import vfs
 from flash_file import SECTOR, Chip, Partition
 from nvs_pages import PagedFlash
@@ -107,6 +108,58 @@ def check_a_cut_from_outside_counts_down_in_its_file():
     except CutError:
         pass
     assert chip.read(10, 9) == bytes(7) + b"\xff\xff"
+    os.remove(folder + "/cut.json")
+    os.rmdir(folder)
+
+
+def check_without_heap_it_is_as_strict():
+    chip = _chip()
+    chip.program(0, b"\xf0\x0f\xaa")
+    micropython.heap_lock()
+    try:
+        chip.program_without_heap(0, b"\x3c\xff\xff\x00")
+    finally:
+        micropython.heap_unlock()
+    assert chip.read(0, 5) == b"\x30\x0f\xaa\x00\xff"
+    micropython.heap_lock()
+    try:
+        chip.erase_without_heap(0)
+    finally:
+        micropython.heap_unlock()
+    assert chip.read(0, SECTOR) == b"\xff" * SECTOR
+    chip.left = 3
+    chip.program_without_heap(0, bytes(9))
+    chip.erase_without_heap(0)
+    assert chip.read(0, 5) == bytes(3) + b"\xff\xff"
+    try:
+        chip.program(0, b"\0")
+        raise AssertionError("the power is gone")
+    except CutError:
+        pass
+
+
+def check_without_heap_the_cut_from_outside_comes_as_well():
+    folder = FILE + ".d"
+    os.mkdir(folder)
+    _chip()
+    chip = Chip(HOST, FILE, SIZE, folder, _gone)
+    with open(folder + "/cut.json", "w") as file:
+        file.write("12")
+    chip.program(0, bytes(2))
+    chip.program_without_heap(2, bytes(3))
+    chip.program(5, bytes(1))
+    with open(folder + "/cut.json") as file:
+        assert file.read() == "6"
+    chip.program_without_heap(6, bytes(50))
+    assert chip.read(0, 14) == bytes(12) + b"\xff\xff"
+    try:
+        chip.program(20, bytes(1))
+        raise AssertionError
+    except CutError:
+        pass
+    with open(folder + "/cut.json") as file:
+        assert file.read() == "0"
+    assert chip.read(20, 1) == b"\xff"
     os.remove(folder + "/cut.json")
     os.rmdir(folder)
 

@@ -14,7 +14,8 @@ which no exception interrupts. So an operation of a Partition that is interrupte
 Nor does a real driver allocate. A collection of garbage closes files that nobody has any more; in the middle of
 littlefs, which walks along its list of open files, that must not be, so what littlefs calls switches it off before it
 allocates itself (with so few arguments and locals that the interpreter needs no heap for them). And such a file writes
-its rest while it is collected, when there is no heap: then programming does without looking at what was there.
+its rest while it is collected, when there is no heap: then it goes byte by byte, and what it takes from the bytes in
+cut.json is told there with the next operation. It ends at the number that was there last.
 """
 
 import gc
@@ -42,6 +43,9 @@ class Chip:
         self.left = None  # a power cut by the program itself: bytes until then
         self._host = host
         self._file = host.open(path, "r+b")
+        self._byte = bytearray(1)
+        self._seen = None  # of cut.json, when it was looked at last
+        self._owed = 0  # what was spent since, without any heap to write it there
         self._state = state_dir
 
     def read(self, at, count):
@@ -79,25 +83,66 @@ class Chip:
         if left is not None:
             self._spend(left - count)
 
-    def put(self, at, data):
-        """Write without a look at what was there, and without any heap."""
+    def program_without_heap(self, at, data):
+        """As `program`, but a power cut shows only at the next operation; until then nothing is written any more."""
+        done = 0
+        while done < len(data) and self._may_spend():
+            self._clear(at + done, data[done])
+            done += 1
+        self.written += done
+
+    def erase_without_heap(self, at, count=SECTOR):
+        """As `erase`, like the other."""
+        self.erased += count // SECTOR
+        while count and self._may_spend():
+            self._fill(at)
+            at += 1
+            count -= 1
+
+    def _may_spend(self):
+        """Whether there is power for one more byte."""
+        if self.dead:
+            return False
+        if self.left is not None:
+            self.left -= 1
+            self.dead = self.left <= 0
+        elif self._seen is not None:
+            self._owed += 1
+            self.dead = self._owed >= self._seen
+        return True
+
+    def _clear(self, at, value):
         self._file.seek(at)
-        self._file.write(data)
+        self._file.readinto(self._byte)
+        self._byte[0] &= value
+        self._file.seek(at)
+        self._file.write(self._byte)
+
+    def _fill(self, at):
+        self._byte[0] = 0xFF
+        self._file.seek(at)
+        self._file.write(self._byte)
 
     # power cuts
 
     def _left(self):
         """How many bytes until the power goes, None: it stays."""
         if self.dead:
+            if self._owed:
+                self._tell(0)
             self.on_cut()
         if self.left is not None:
             return self.left
         # looking into the folder is cheaper than an open() that fails
         if self._state is None or CUT_FILE not in str(list(self._host.ilistdir(self._state))):
+            self._seen = None
+            self._owed = 0
             return None
         try:
             with self._host.open(self._state + "/" + CUT_FILE, "r") as file:
-                return int(json.load(file))
+                self._seen = max(1, int(json.load(file)) - self._owed)
+            self._owed = 0
+            return self._seen
         except (OSError, ValueError, TypeError):
             return None  # it is being replaced at this moment
 
@@ -105,13 +150,18 @@ class Chip:
         if self.left is not None:
             self.left = left
         else:
-            path = self._state + "/" + CUT_FILE
-            with self._host.open(path + ".new", "w") as file:
-                file.write(str(left))
-            self._host.rename(path + ".new", path)
+            self._seen = left
+            self._tell(left)
         if left <= 0:
             self.dead = True
             self.on_cut()
+
+    def _tell(self, left):
+        self._owed = 0
+        path = self._state + "/" + CUT_FILE
+        with self._host.open(path + ".new", "w") as file:
+            file.write(str(left))
+        self._host.rename(path + ".new", path)
 
 
 class Partition:
@@ -175,7 +225,7 @@ class Partition:
             try:
                 return self.chip.program(at, data)
             except MemoryError:
-                return self.chip.put(at, data)
+                return self.chip.program_without_heap(at, data)
             except KeyboardInterrupt:
                 self._press()
 
@@ -184,7 +234,7 @@ class Partition:
             try:
                 return self.chip.erase(at, count)
             except MemoryError:
-                return self.chip.put(at, _ERASED)
+                return self.chip.erase_without_heap(at, count)
             except KeyboardInterrupt:
                 self._press()
 
