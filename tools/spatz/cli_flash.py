@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,6 +104,8 @@ def flash(
     folder = town_folder(town)
     _check(request)
     chosen = [] if watch else choose_ports(ports or [], all_=all_, ask=False if as_json else None)
+    strict = watch or (not ports and (all_ or len(chosen) > 1))
+    request = dataclasses.replace(request, strict=strict)
     if name and (watch or len(chosen) > 1):
         raise UserError(tr("--name is for one board."), tr("Leave it away; each board gets a name of its own."))
     if watch and ports:
@@ -141,7 +144,10 @@ def _run(fleet: Fleet, show: Show, ports: list[Port], as_json: bool) -> int:
     if not as_json:
         print_summary(fleet.done, fleet.failed)
     if interrupted and fleet.busy:
-        typer.echo(tr("Stopped. Nothing is lost: start again, and the unfinished boards are mended."), err=True)
+        stopped = tr("Stopped. Nothing is lost: start again, and the unfinished boards are mended.")
+        if fleet.half_keyed:
+            stopped = tr("Stopped. The unfinished boards have no whole key: flash them again before you use them.")
+        typer.echo(stopped, err=True)
     return 130 if interrupted and (fleet.busy or not watching) else int(bool(fleet.failed))
 
 

@@ -1,7 +1,8 @@
 """Which boards are at this computer's USB sockets, and how a device is followed when its port changes its name.
 
 A port's name is worth nothing: after a reset, or in the boot loader, COM20 becomes COM19 (esptool issue 798). So a
-device is known by its serial number, else by the socket it is in; the name is looked up each time.
+device is known by its serial number, else by the socket it is in; the name is looked up each time. Cheap bridges may
+share a serial number that looks like a real one: where two that are plugged in do, each is known by its socket.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 VIRTUAL_BOARDS = "SPATZ_VIRTUAL_BOARDS"
@@ -73,10 +75,24 @@ BRIDGES = {
     (0x303A, 0x4001): Bridge("ESP32-S3", native=True),  # MicroPython's own USB on an ESP32-S3
 }
 _SHARED_NUMBERS = {"0001", "0000", "0", "00000000"}
+_seen_at: dict[str, str] = {}  # key by serial number -> socket, where there was only one of it
 
 
 def list_ports() -> list[Port]:
-    """Every serial port that has a USB identity, and the virtual boards, by name."""
+    """Every serial port that has a USB identity, and the virtual boards, by name. Of two with the same serial number
+    none has it."""
+    there = told_apart(_as_they_say())
+    _seen_at.update({port.key: port.location for port in there if port.serial_number and port.location})
+    return there
+
+
+def told_apart(ports: Sequence[Port]) -> list[Port]:
+    """The same ports, each with a `key` of its own: without a serial number that two of them show."""
+    often = Counter(port.key for port in ports)
+    return [replace(port, serial_number=None) if often[port.key] > 1 else port for port in ports]
+
+
+def _as_they_say() -> list[Port]:
     from serial.tools.list_ports import comports
 
     real = [
@@ -101,12 +117,31 @@ def find(
     """
     until = now() + within_s
     while True:
-        for port in list_ports():
-            if port.key == key and port.device and port.device != other_than:
+        for port in at_key(key):
+            if port.device and port.device != other_than:
                 return port
         if now() >= until:
             return None
         time.sleep(_LOOK_EVERY_S)
+
+
+def at_key(key: str) -> list[Port]:
+    """The device `key` as it is plugged in now, the likeliest first.
+
+    Its `key` may be another one by now: one that was known by its socket is alone and has its serial number again, or
+    a second one with the same serial number was plugged in.
+    """
+    said = _as_they_say()
+    alone = [port for port in told_apart(said) if port.key == key]
+    if alone:
+        _seen_at.update({port.key: port.location for port in alone if port.serial_number and port.location})
+        return alone
+    return [
+        port
+        for port in said
+        if port.location
+        and (key == f"socket {port.location}" or (port.key == key and port.location == _seen_at.get(key)))
+    ]
 
 
 def _virtual() -> list[Port]:

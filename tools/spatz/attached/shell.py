@@ -24,7 +24,7 @@ def shell(port: Port, say: Say = silent) -> int:
     repl = Repl(port)
     repl.open()  # mpremote's own words for a port that cannot be opened help nobody
     repl.close()
-    status = subprocess.call([sys.executable, "-m", "mpremote", "connect", port.device, "repl"])  # noqa: S603
+    status = subprocess.call([sys.executable, "-P", "-m", "mpremote", "connect", port.device, "repl"])  # noqa: S603
     say(left(port))
     return status
 

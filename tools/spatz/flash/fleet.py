@@ -6,11 +6,13 @@ import functools
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nest.errors import UserError
+from nest.logs import printable
 
 from spatz.flash.one import AlreadyDone, Done, Event, OneBoard, Request
 from spatz.flash.town import FlashTown
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from spatz.images.micropython_image import MicroPythonImage
 
 _LOOK_EVERY_S = 0.3
+_GONE_LOOKS = 3  # so often not there: pulled out, not restarted
 
 
 class Fleet:
@@ -31,11 +34,12 @@ class Fleet:
         self._town = town
         self._request = request
         self._events: queue.Queue[Event] = queue.Queue()
-        self._running: dict[str, OneBoard] = {}
+        self._running: dict[Port, OneBoard] = {}
         self._macs: set[bytes] = set()
         self._images = _Images()
         self.done: list[Done] = []
-        self.failed: list[tuple[Port, UserError]] = []
+        self._ends = threading.Lock()  # several boards may end at once
+        self._failed: list[tuple[OneBoard, UserError]] = []
 
     def __enter__(self) -> Fleet:
         return self
@@ -52,6 +56,16 @@ class Fleet:
                 board.link.kill()
 
     @property
+    def failed(self) -> list[tuple[Port, UserError]]:
+        """The boards that did not work, and have not since."""
+        return [(board.port, error) for board, error in self._failed]
+
+    @property
+    def half_keyed(self) -> bool:
+        """Whether a board that is not finished may have half a key."""
+        return any(board.half_keyed for board in self._running.values())
+
+    @property
     def busy(self) -> int:
         """How many boards are not finished."""
         return len(self._running)
@@ -61,7 +75,7 @@ class Fleet:
         tell = functools.partial(self._tell, port)
         ask = functools.partial(self._ask, port)
         board = OneBoard(port, self._request, self._town, tell, ask, self._images, self._not_seen)
-        self._running[port.key] = board
+        self._running[port] = board
         tell("found")
         threading.Thread(target=self._flash, args=(board,), daemon=True).start()
 
@@ -76,20 +90,32 @@ class Fleet:
         One that is done is not flashed again when it comes back, by itself or by hand; one that failed is.
         """
         there: set[str] = set()
+        missing: Counter[Port] = Counter()
         finished: set[str] = set()
         looked = 0.0
         while True:
             if time.monotonic() >= looked + _LOOK_EVERY_S:
                 looked = time.monotonic()
                 ports = {port.key: port for port in look() if port.device}
+                running = {port.key for port in self._running}
+                missing = Counter({port: missing[port] + 1 for port in self._running if _pulled_out(port, ports)})
+                for port in [port for port in missing if missing[port] == _GONE_LOOKS]:
+                    self._running[port].end()
                 for key, port in ports.items():
-                    if key not in there and key not in self._running and key not in finished:
+                    if key not in there | running | finished and not self._is_at_work(port):
                         self.start(port)
-                there = set(ports) | (there & set(self._running))
+                gone = {port.key for port in missing}
+                there = set(ports) | ((there & running) - gone)
             for event in self._waiting():
                 if event.what == "done" and event.port.key.startswith("serial "):
                     finished.add(event.port.key)  # it comes and goes as it sleeps
                 yield event
+
+    def _is_at_work(self, port: Port) -> bool:
+        """Whether the board in that socket is being flashed, though it has another key now (see `usb.at_key`)."""
+        return any(
+            port.device == one.device or (port.location and port.location == one.location) for one in self._running
+        )
 
     def _waiting(self) -> Iterator[Event]:
         try:
@@ -97,7 +123,7 @@ class Fleet:
         except queue.Empty:
             return
         if event.what in ("done", "trouble", "again"):
-            self._running.pop(event.port.key, None)
+            self._running.pop(event.port, None)
         yield event
 
     def _flash(self, board: OneBoard) -> None:
@@ -108,28 +134,33 @@ class Fleet:
             tell("again")
             return
         except UserError as error:
-            self._fail(board.port, error)
+            self._fail(board, error)
             return
         except Exception as error:
-            self._fail(board.port, explain(error, board.port))
+            self._fail(board, explain(error, board.port))
             return
         self._macs.add(done.dev_eui)
         self.done.append(done)
+        with self._ends:
+            self._failed = [one for one in self._failed if not _is_the_same(one[0], board)]
         tell(
             "done", node=done.name, code=done.code, dev_eui=done.dev_eui.hex(), board=done.board, keys=done.keys.value,
-            seconds=done.seconds,
+            seconds=done.seconds, **({"was_board": done.was_board} if done.was_board else {}),
         )  # fmt: skip
 
-    def _fail(self, port: Port, error: UserError) -> None:
-        self.failed.append((port, error))
+    def _fail(self, board: OneBoard, error: UserError) -> None:
+        with self._ends:
+            self._failed = [*(one for one in self._failed if not _is_the_same(one[0], board)), (board, error)]
         kind = error.kind if isinstance(error, Trouble) else "unknown"
-        self._tell(port, "trouble", kind=kind, message=error.message, next_step=error.next_step)
+        self._tell(board.port, "trouble", kind=kind, message=error.message, next_step=error.next_step)
 
     def _not_seen(self, dev_eui: bytes) -> bool:
         return dev_eui not in self._macs
 
     def _tell(self, port: Port, what: str, **fields: Any) -> None:
-        self._events.put(Event(port, what, fields))
+        # what a board says of itself may be in any of them
+        plain = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+        self._events.put(Event(port, what, plain))
 
     def _ask(self, port: Port, boards: list[Board]) -> str:
         """In the thread of a board: the thread of `events` is asked."""
@@ -140,6 +171,18 @@ class Fleet:
         if isinstance(answer, UserError):
             raise answer
         return answer
+
+
+def _pulled_out(port: Port, there: dict[str, Port]) -> bool:
+    """Only of a bridge: a chip whose USB is its own goes and comes as it restarts, and is known again."""
+    if port.key.startswith("serial ") or not port.location:
+        return False
+    return all(one.location != port.location for one in there.values())
+
+
+def _is_the_same(failed: OneBoard, board: OneBoard) -> bool:
+    """Whether that was this board: by its chip, or where it never said which, by its port."""
+    return failed.dev_eui == board.dev_eui if failed.dev_eui else failed.port.key == board.port.key
 
 
 class _Images:

@@ -18,7 +18,7 @@ _NO_PROGRAM = "invalid header"
 _STUCK = 0.35  # of the time in silence, until somebody is asked to press a button
 _PULSE_S = 0.2
 _READ_S = 0.2
-_FIND_S = 10.0
+_FIND_S = 2.0
 _AGAIN_S = 0.2
 
 
@@ -58,12 +58,13 @@ def wait_for_life(
     waiting: Callable[[str], None] = lambda kind: None,
     reset: str = "RST",
     now: Callable[[], float] = time.monotonic,
+    gone: Callable[[], bool] = lambda: False,
 ) -> None:
     """Until the node at the port calls itself `name`.
 
     What it said before somebody listened is lost; so after a while it is started again, by the wire to its reset, then
     by Ctrl-C and Ctrl-D. The port is looked for anew each time, for its name changes. waiting: told that somebody has
-    to press a button; then the time begins anew.
+    to press a button; then the time begins anew. gone: whether it was pulled out for good.
 
     Raises Trouble: port_gone, boot_loop, no_restart, no_life.
     """
@@ -82,12 +83,14 @@ def wait_for_life(
     nudges = [(started + share * within_s, nudge) for share, nudge in _NUDGES]
     error: Exception | None = None
     while now() < until:
+        if gone():
+            raise trouble("port_gone")
         there = find(port.key, min(_FIND_S, max(0.0, until - now())))
         if there is None:
             continue
         try:
             with Line(there.device, BAUD, timeout=_READ_S) as line:
-                while now() < until:
+                while now() < until and not gone():
                     listener.hear(line.read(max(1, line.in_waiting)))
                     if listener.alive:
                         return

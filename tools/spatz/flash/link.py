@@ -45,11 +45,12 @@ class Link:
         self._tell = tell
         self._board = board
         self._worker = subprocess.Popen(
-            [sys.executable, "-m", "spatz.flash.worker"],
+            [sys.executable, "-P", "-m", "spatz.flash.worker"],  # -P: nothing is imported from the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("SPATZ_TRACEBACK") == "1" else subprocess.DEVNULL,
             encoding="utf-8",
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) if sys.platform == "win32" else 0,
         )
         followed = port.key if not port.key.startswith("port ") else None
         self._say(device=port.device, key=followed, baud=list(bauds), wait_s=wait_s)
@@ -71,11 +72,20 @@ class Link:
         self._say(do="read", at=at, size=size)
         return base64.b64decode(self._hear("read")["data"])
 
-    def write(self, plan: Plan) -> None:
-        """Write it and compare it. Raises Trouble."""
-        parts = [[at, base64.b64encode(data).decode()] for at, data in plan.parts]
-        self._say(do="write", parts=parts, nvs=plan.nvs, keys=plan.keys.written, erase_all=plan.erase_all)
-        self._hear("written")
+    def write(self, plan: Plan, before_files: Callable[[], None] = lambda: None) -> None:
+        """Write it and compare it; before_files: called before the first byte of the filesystem. Raises Trouble."""
+        sizes = [len(data) for _, data in plan.parts]
+        at = plan.first_of_files
+        for first, last in ((0, at), (at, len(sizes))):
+            if first == at:
+                before_files()
+            parts = [[offset, base64.b64encode(data).decode()] for offset, data in plan.parts[first:last]]
+            new = first < at  # what concerns keys
+            self._say(
+                do="write", parts=parts, nvs=plan.nvs, keys=plan.keys.written and new,
+                erase_all=plan.erase_all and new, before=sum(sizes[:first]), total=sum(sizes),
+            )  # fmt: skip
+            self._hear("written")
 
     def end(self) -> None:
         """Reset the board and let go of the port; the process ends by and by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from nest.errors import UserError
 from nest.i18n import tr
 
+from spatz.flash.keeping import together
 from spatz.flash.life import wait_for_life
 from spatz.flash.link import BAUDS, Link
-from spatz.flash.plan import Keys, Probe, judge, layout_on, make_plan
+from spatz.flash.plan import Keys, Plan, Probe, judge, layout_on, make_plan
 from spatz.flash.town import FlashTown
 from spatz.labels.shortcode import short_code
 from spatz.troubles import how_to_boot, trouble
@@ -39,6 +41,7 @@ class Request:
     bauds: tuple[int, ...] = BAUDS
     wait_s: float = 60  # for somebody to press the button
     life_s: float = 30
+    strict: bool = False  # many boards: `board` makes no other kind of a known one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Done:
     board: str
     keys: Keys
     seconds: float
+    was_board: str = ""  # another kind, as it was known before
 
     @property
     def code(self) -> str:
@@ -75,6 +79,9 @@ class Done:
 Tell = Callable[..., None]
 Ask = Callable[[list["Board"]], str]
 ImageFor = Callable[["Board", Path | None], "MicroPythonImage"]
+
+
+_JUDGED = 3  # times, while somebody changes its key
 
 
 class AlreadyDone(Exception):  # noqa: N818  not an error
@@ -93,6 +100,16 @@ class OneBoard:
     image_for: ImageFor
     unseen: Callable[[bytes], bool] = lambda dev_eui: True
     link: Link | None = None
+    dev_eui: bytes = b""  # as soon as it is known
+    half_keyed: bool = False  # the town has its new key, and the board perhaps not
+    was_board: str = ""
+    gone: bool = False
+
+    def end(self) -> None:
+        """Somebody has pulled it out and another board may be in its socket: it is waited for no longer."""
+        self.gone = True
+        if self.link:
+            self.link.kill()
 
     def run(self) -> Done:
         """Raises UserError (a Trouble mostly), AlreadyDone."""
@@ -102,6 +119,7 @@ class OneBoard:
         )
         try:
             probe = link.probe()
+            self.dev_eui = probe.dev_eui
             if not self.unseen(probe.dev_eui):
                 link.end()
                 raise AlreadyDone
@@ -110,40 +128,92 @@ class OneBoard:
             self.tell("step", step="start", node=wishes.name)
             link.end()
             self._live(wishes)
+        except UserError as error:
+            told = trouble("port_gone") if self.gone else error
+            raise (_half_keyed(told) if self.half_keyed else told) from None
         finally:
             link.close()
-        return Done(wishes.name, probe.dev_eui, wishes.board, keys, round(time.monotonic() - began, 1))
+        seconds = round(time.monotonic() - began, 1)
+        return Done(wishes.name, probe.dev_eui, wishes.board, keys, seconds, self.was_board)
 
     def _write(self, link: Link, probe: Probe) -> tuple[Wishes, Keys]:
         from spatz.boards import load_board
+        from spatz.flash.town import KeyChanged
         from spatz.images.filesystem import node_files
         from spatz.images.micropython_image import check_chip
         from spatz.images.nvs_image import nvs_image
 
         known = self.town.find(probe.dev_eui)
-        own, log = self._own_files(link, probe)
+        own, own_log = self._own_files(link, probe)
         wished = (self.town.wishes(known.slug) if known else None) or own
         board = load_board(self.request.board or self._board_of(probe, wished))
         if board.module.chip != probe.chip:
             raise _not_this_board(board, probe)
+        self._compare_boards(board, wished)
         image = self.image_for(board, self.request.firmware)
         check_chip(image, probe.chip, board.micropython.build)
         layout = image.layout(probe.flash_bytes)
-        keys = judge(probe, layout, known, take_over=self.request.take_over, erase=self.request.erase)
-        wishes = replace(wished or Wishes("", board.name), board=board.name, **self.request.changes)
-        wishes, identity = self.town.keys(keys, probe.dev_eui, self.request.name, wishes)
+        program = image.parts(layout)
+        log = {} if self.request.erase else together(self.town.logs.kept(probe.dev_eui), own_log)
+        former = None if known else self.town.former(probe.dev_eui)
+        for _ in range(_JUDGED):
+            keys = judge(
+                probe, layout, known, former=former, take_over=self.request.take_over, erase=self.request.erase
+            )
+            # whatever cannot be is found before there are new keys
+            name = self.town.name(probe.dev_eui, self.request.name)
+            planned = replace(wished or Wishes("", board.name), board=board.name, name=name, **self.request.changes)
+            files, fits = _with_log(node_files(planned), log, layout.vfs.size)
+            try:
+                wishes, identity = self.town.keys(keys, probe.dev_eui, self.request.name, planned, known)
+                break
+            except KeyChanged:
+                known = self.town.find(probe.dev_eui)
+        else:
+            raise trouble("unknown", why="KeyChanged")
+        self.half_keyed = keys.written
+        if wishes != planned:  # another program at this town has taken the name
+            files, fits = _with_log(node_files(wishes), log, layout.vfs.size)
         self.tell(
             "node", node=wishes.name, code=short_code(probe.dev_eui), board=board.name, keys=keys.value,
             dev_eui=probe.dev_eui.hex(),
         )  # fmt: skip
-        files = node_files(wishes)
-        log = {} if self.request.erase else self.town.kept_log(probe.dev_eui) or log
-        self.town.keep_log(probe.dev_eui, log)
         nvs = nvs_image(identity, layout.nvs.size) if identity else None
-        plan = make_plan(keys, layout, image.parts(layout), nvs, _with_log(files, log, layout.vfs.size))
-        link.write(plan)
-        self.town.forget_log(probe.dev_eui)
+        self._put(link, probe, make_plan(keys, layout, program, nvs, files), log, fits, wishes.name)
+        self.half_keyed = False
         return wishes, keys
+
+    def _put(self, link: Link, probe: Probe, plan: Plan, log: dict[str, bytes], fits: bool, name: str) -> None:
+        """Write it, while the town keeps the log."""
+        logs, dev_eui = self.town.logs, probe.dev_eui
+        try:
+            logs.keep(dev_eui, log)
+            if plan.divides_anew(probe):
+                logs.begun(dev_eui)
+            link.write(plan, lambda: logs.begun(dev_eui))
+        except BaseException:
+            with contextlib.suppress(UserError):
+                logs.drop(dev_eui)
+            raise
+        aside = None if fits else logs.put_aside(dev_eui)
+        logs.forget(dev_eui)
+        if aside:
+            self.tell("log_aside", node=name, file=str(aside))
+
+    def _compare_boards(self, board: Board, wished: Wishes | None) -> None:
+        """Another kind of board has other pins and another amplifier: not changed in passing. Raises UserError."""
+        from spatz.boards import candidates
+
+        if not self.request.board:
+            return
+        was = wished.board if wished else board.name
+        if not self.request.strict:
+            self.was_board = was if was != board.name else ""
+            return
+        if wished and was != board.name:
+            raise _other_kind(wished.name, was)
+        if self.port.vid and self.port.usb_id not in board.usb.ids and (others := candidates(self.port.usb_id)):
+            raise _other_kind(self.port.device, " / ".join(other.name for other in others))
 
     def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
         """What a node that is there already says of itself, and its own log."""
@@ -193,7 +263,7 @@ class OneBoard:
             what = trouble(kind, reset=reset)
             self.tell("waiting", kind=kind, message=what.message, next_step=what.next_step)
 
-        wait_for_life(self.port, wishes.name, self.request.life_s, waiting=waiting, reset=reset)
+        wait_for_life(self.port, wishes.name, self.request.life_s, waiting=waiting, reset=reset, gone=lambda: self.gone)
 
     def _passed_on(self, message: dict[str, Any]) -> None:
         """What the worker says in between."""
@@ -225,17 +295,39 @@ class OneBoard:
         self.tell("waiting", kind=what.kind, message=what.message, next_step=what.next_step)
 
 
-def _with_log(files: dict[str, bytes], log: dict[str, bytes], size: int) -> bytes:
-    """The filesystem with the node's log in it; without, should there be no room for both."""
+def _with_log(files: dict[str, bytes], log: dict[str, bytes], size: int) -> tuple[bytes, bool]:
+    """The filesystem with the node's log in it, and True; without and False, should there be no room for both."""
     from spatz.images.filesystem import filesystem_image
     from spatz.troubles import Trouble
 
     try:
-        return filesystem_image({**log, **files}, size)
+        return filesystem_image({**log, **files}, size), True
     except Trouble:
         if not log:
             raise
-        return filesystem_image(files, size)
+        return filesystem_image(files, size), False
+
+
+_NOW_AND_AGAIN = ("port_gone", "stale", "unknown")  # kinds whose next step is to start again, for nothing is lost
+
+
+def _half_keyed(error: UserError) -> UserError:
+    """The same trouble of a board that may have half a key: it can be told of, but is no node yet."""
+    from spatz.troubles import Trouble
+
+    kind = error.kind if isinstance(error, Trouble) else ""
+    if kind in _NOW_AND_AGAIN:
+        next_step = tr("Pull the cable out, plug it in again; flash it before you use it.")
+    else:
+        next_step = f"{error.next_step} {tr('Flash it again before use.')}"
+    return Trouble(kind, error.message, next_step) if kind else UserError(error.message, next_step)
+
+
+def _other_kind(who: str, board: str) -> UserError:
+    return UserError(
+        tr("{node} is a {board}.", node=who, board=board),
+        tr("If it is to become another kind of board, flash it alone, by its port."),
+    )
 
 
 def _not_this_board(board: Board, probe: Probe) -> UserError:

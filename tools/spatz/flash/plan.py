@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from spatz.troubles import trouble
 
 if TYPE_CHECKING:
-    from nest.registry import Provisioned
+    from nest.registry import Former, Provisioned
 
     from spatz.images.layout import Layout, Region
     from spatz.images.nvs_image import Identity
@@ -90,11 +90,19 @@ def layout_on(probe: Probe) -> Layout | None:
 
 
 def judge(
-    probe: Probe, new: Layout, known: Provisioned | None, *, take_over: bool = False, erase: bool = False
+    probe: Probe,
+    new: Layout,
+    known: Provisioned | None,
+    *,
+    former: Former | None = None,
+    take_over: bool = False,
+    erase: bool = False,
 ) -> Keys:
     """What becomes of the keys.
 
-    new: how the flash will be divided; known: what the town knows of this chip.
+    new: how the flash will be divided; known: what the town knows of this chip; former: what it knew once. One that
+    was removed, or whose retirement was undone, is as new, though its old key is on it still; that one that is retired
+    may not come back, the registry says.
 
     Raises:
         Trouble: other_town; wrong_layout: the keys would lie elsewhere than they do.
@@ -110,7 +118,7 @@ def judge(
     if identity is not None and identity.dev_eui != probe.dev_eui:
         identity = None  # the copy of another board's flash
     if known is None:
-        if identity is None:
+        if identity is None or _was_ours(identity, former):
             return Keys.NEW
         if not take_over:
             raise trouble("other_town")
@@ -128,13 +136,25 @@ def _is_known(identity: Identity, known: Provisioned) -> bool:
     return identity.join_eui == known.join_eui and hmac.compare_digest(identity.app_key, known.app_key)
 
 
+def _was_ours(identity: Identity, former: Former | None) -> bool:
+    from nest.keys import is_same_key
+
+    return bool(former and former.key_mark and is_same_key(identity.dev_eui, identity.app_key, former.key_mark))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the worker is told to write."""
+    """What the worker is told to write. first_of_files: the number of the first part of the filesystem."""
 
     parts: list[tuple[int, bytes]] = field(repr=False)
     nvs: tuple[int, int]
     keys: Keys
+    first_of_files: int
+
+    def divides_anew(self, probe: Probe) -> bool:
+        """Whether the partition table is written: when it is torn, the filesystem is not found any more."""
+        at = [data for offset, data in self.parts if offset == TABLE_AT]
+        return any(probe.head[: len(data)] != data for data in at) or self.erase_all
 
     @property
     def erase_all(self) -> bool:
@@ -160,8 +180,9 @@ def make_plan(
     if nvs is not None:
         lead = layout.nvs.offset - between.start
         parts.insert(1, (between.start, (b"\xff" * lead + nvs).ljust(len(between), b"\xff")))
+    first_of_files = len(parts)
     parts.extend(used_parts(files, layout.vfs.offset))
-    return Plan(parts, (layout.nvs.offset, layout.nvs.size), keys)
+    return Plan(parts, (layout.nvs.offset, layout.nvs.size), keys, first_of_files)
 
 
 def used_parts(files: bytes, offset: int) -> list[tuple[int, bytes]]:

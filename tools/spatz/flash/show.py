@@ -100,7 +100,7 @@ class BarShow:
             self._progress.update(task, completed=1, total=1)
         if step := _step(event):
             self._progress.update(task, step=step)
-        if event.what in ("waiting", "trouble", "slower", "again") and (text := sentence(event)):
+        if event.what in ("waiting", "trouble", "slower", "again", "log_aside") and (text := sentence(event)):
             self._progress.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
@@ -138,15 +138,22 @@ def sentence(event: Event) -> str:
     if event.what == "slower":
         return tr("{port}: data arrive damaged; slower now, {baud} baud.", port=who, baud=fields["baud"])
     if event.what == "done":
-        return tr(
+        lives = tr(
             "{port}: {node} ({code}) lives, after {seconds} s.", port=who, **_some(fields, "node", "code", "seconds")
         )
+        return f"{lives} {_became(str(fields['was_board']), str(fields['board']))}" if "was_board" in fields else lives
+    if event.what == "log_aside":
+        return tr("The log of {node} finds no room on it any more; it lies in {file}.", **_some(fields, "node", "file"))
     if event.what == "again":
         return tr("{port}: this board is done already.", port=who)
     if event.what in ("waiting", "trouble"):
         goes_on = f"\n  {tr('It goes on by itself then.')}" if event.what == "waiting" else ""
         return f"{who}: {fields['message']}\n  → {fields['next_step']}{goes_on}"
     return ""
+
+
+def _became(was: str, board: str) -> str:
+    return tr("It was a {was} and is a {board} now.", was=was, board=board)
 
 
 def _some(fields: dict[str, object], *names: str) -> dict[str, object]:
@@ -175,6 +182,9 @@ def print_summary(done: Sequence[Done], failed: Sequence[tuple[Port, UserError]]
         for node in sorted(done, key=lambda node: node.name):
             table.add_row(node.name, node.code, node.board, what_was_done(node.keys))
         console.print(table)
+        for node in done:
+            if node.was_board:
+                console.print(f"{node.name}: {_became(node.was_board, node.board)}", markup=False, highlight=False)
         console.print(tr("Next, labels for them: {command}", command="spatz labels"), markup=False, highlight=False)
     if failed:
         count = len(failed)

@@ -7,8 +7,9 @@ A process of its own, because esptool has one logger per process, and what goes 
             {"t": "chip", "chip", "mac", "flash_bytes", "revision", "baud"}
             {"t": "read", "at", "data"}                                  what lies at 0x8000..0x10000, without asking
     parent: {"do": "read", "at", "size"}                                  -> "read"
-            {"do": "write", "parts": [[at, data]...], "nvs": [at, size], "keys": bool, "erase_all": bool}
-                                                   -> {"t": "progress", "part", "done", "total"}..., {"t": "written"}
+            {"do": "write", "parts": [[at, data]...], "nvs": [at, size], "keys": bool, "erase_all": bool,
+             "before": bytes written in an earlier "write", "total": bytes of all of them}
+                                                           -> {"t": "progress", "done", "total"}..., {"t": "written"}
             {"do": "end"}                                               -> hard reset, {"t": "ended"}
     worker, at any time: {"t": "trouble", "kind", "said"}, and it ends. kind is "" where only the words are known.
 
@@ -70,12 +71,19 @@ class Worker:
 
     def listen(self, lines: TextIO) -> None:
         """The parent's lines, in a thread of its own: when they end, so does this process."""
-        for line in lines:
-            message = json.loads(line)
-            self._asked.put(message)
-            if message.get("do") == "end":
-                return
-        os._exit(3)
+        last = False
+        try:
+            for line in lines:
+                message = json.loads(line)
+                last = message.get("do") == "end"
+                self._asked.put(message)
+                if last:
+                    return
+        except ValueError:  # the parent was ended in the middle of a line
+            pass
+        finally:
+            if not last:
+                os._exit(3)
 
     def run(self) -> int:
         """Until the parent says it is enough. Returns the exit status."""
@@ -127,9 +135,9 @@ class Worker:
         key = self._start.get("key")
         if not key:
             return self._start["device"]
-        from spatz.usb import list_ports
+        from spatz.usb import at_key
 
-        return next((port.device for port in list_ports() if port.key == key and port.device), "")
+        return next((port.device for port in at_key(key) if port.device), "")
 
     def _connect(self, within_s: float) -> None:
         """To the boot loader, with the stub, at the first speed that works."""
@@ -249,16 +257,15 @@ class Worker:
         keep_nvs_whole(parts, tuple(message["nvs"]), keys=message.get("keys") is True, erase_all=message["erase_all"])
         if message["erase_all"]:
             self._patiently(lambda: self._cmds.erase_flash(self._esp))
-        total = sum(len(data) for _, data in parts)
-        before = 0
-        for number, part in enumerate(parts):
-            self._progress = (number, before, len(part[1]), total)
+        total, before = int(message["total"]), int(message["before"])
+        for part in parts:
+            self._progress = (before, len(part[1]), total)
             self._patiently(lambda part=part: self._cmds.write_flash(self._esp, [part], skip_flashed=True))
             before += len(part[1])
-            self.say("progress", part=number, done=before, total=total)
+            self.say("progress", done=before, total=total)
         self.say("written")
 
-    _progress = (0, 0, 0, 1)
+    _progress = (0, 0, 1)
 
     def _patiently(self, do: Any) -> None:
         while True:
@@ -269,8 +276,8 @@ class Worker:
 
     def progressed(self, done: int, of: int) -> None:
         """esptool's progress bar: of what goes over the wire, which is compressed."""
-        part, before, size, total = self._progress
-        self.say("progress", part=part, done=before + size * done // max(of, 1), total=total)
+        before, size, total = self._progress
+        self.say("progress", done=before + size * done // max(of, 1), total=total)
 
 
 def keep_nvs_whole(

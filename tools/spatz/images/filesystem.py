@@ -26,6 +26,8 @@ CONFIG = "config.json"
 LOG = "log"
 """The folder that is the node's own."""
 HASH_DIGITS = 16
+_MOST_LOG = 1 << 20  # bytes of a log, all files together; a node's own has 64 KiB
+_MOST_MANIFEST = 1 << 16
 
 _PARAMETERS: Any = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size": 32, "name_max": 255}
 _DISK_VERSION = 0x00020000
@@ -119,7 +121,8 @@ def read_filesystem(
 
     image: its bytes, or what reads them: (offset in the partition, how many) -> bytes. Whole sectors are asked for,
     each at most once, and only those that are needed: so a log is read through a slow cable in seconds. A file that
-    cannot be read is left out: what is whole is worth having.
+    cannot be read is left out: what is whole is worth having. So is one that says it is larger than can be, and what
+    is too much for a log: a board may say anything.
 
     Raises FilesystemDamaged; and what reading raises.
     """
@@ -132,7 +135,7 @@ def read_filesystem(
             cast("UserContext", context), mount=False, block_size=SECTOR, block_count=size // SECTOR, **_PARAMETERS
         )
         fs.mount()
-        files = {path: data for path in _paths(fs, wanted) if (data := _read(fs, path)) is not None}
+        files = _files(fs, _paths(fs, wanted), size)
     except (LittleFSError, OSError, ValueError) as error:
         context.complain()
         raise FilesystemDamaged(str(error)) from None
@@ -157,6 +160,24 @@ def _paths(fs: LittleFS, wanted: tuple[str, ...]) -> list[str]:
 
 def _under(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
+
+
+def _files(fs: LittleFS, paths: Iterable[str], size: int) -> dict[str, bytes]:
+    from littlefs import LittleFSError
+
+    files: dict[str, bytes] = {}
+    left = {"": size, LOG: min(size, _MOST_LOG), MANIFEST: min(size, _MOST_MANIFEST)}
+    for path in paths:
+        which = LOG if _under(path, LOG) else MANIFEST if path == MANIFEST else ""
+        try:
+            says = fs.stat(path).size
+        except LittleFSError:
+            continue
+        if says > left[which] or (data := _read(fs, path)) is None:
+            continue
+        left[which] -= len(data)
+        files[path] = data
+    return files
 
 
 def _read(fs: LittleFS, path: str) -> bytes | None:
