@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import functools
+import locale
 import os
 import re
 import string
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from babel.messages.pofile import read_po
@@ -134,3 +138,35 @@ def test_processes_that_are_started_speak_it_too(monkeypatch: pytest.MonkeyPatch
     assert sys.argv == ["spatz", "x"]
     assert os.environ[i18n.SPATZ_LANG] == "de"
     i18n.language_of_locale.cache_clear()
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "argv", ["spatz"])
+    for name in (i18n.SPATZ_LANG, "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    i18n.language_of_locale.cache_clear()
+    yield
+    i18n.language_of_locale.cache_clear()
+
+
+@pytest.mark.usefixtures("no_variables")
+@pytest.mark.parametrize(("number", "language"), [(0x0407, "de"), (0x0C07, "de"), (0x0409, "en"), (0x0807, "de")])
+def test_windows_sets_no_variables_and_says_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, number: int, language: str
+) -> None:
+    kernel = SimpleNamespace(GetUserDefaultUILanguage=lambda: number)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert i18n.language_of_locale() == language
+    i18n.language_of_locale.cache_clear()
+    monkeypatch.setenv("LANG", "en_GB.UTF-8" if language == "de" else "de_DE.UTF-8")
+    assert i18n.language_of_locale() != language, "variables go first"
+
+
+@pytest.mark.usefixtures("no_variables")
+@pytest.mark.parametrize(("said", "language"), [("de_AT", "de"), ("fr_FR", "en"), (None, "en")])
+def test_elsewhere_the_locale_says_it(monkeypatch: pytest.MonkeyPatch, said: str | None, language: str) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(locale, "getlocale", lambda: (said, "UTF-8"))
+    assert i18n.language_of_locale() == language

@@ -14,20 +14,34 @@ SPATZ_LANG = "SPATZ_LANG"
 """Environment variable: the language, whatever the locale says. Processes that are started inherit it."""
 
 _OPTION = "--lang"
+_LANG_GERMAN = 0x07  # of a Windows language identifier, the lower ten bits [Microsoft: Language Identifier Constants]
 _CATALOGUE = Path(__file__).parent / "locale" / "de.po"
 
 
 @functools.cache
 def language_of_locale() -> str:
     """The language of the person at the terminal: what was asked for, else LANGUAGE, LC_ALL, LC_MESSAGES, LANG, in
-    gettext's order."""
+    gettext's order, else that of the system."""
     if asked := asked_language():
         return asked
     for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "")
         if value:
             return "de" if value.split(":")[0].lower().startswith("de") else "en"
-    return "en"
+    return _language_of_system()
+
+
+def _language_of_system() -> str:
+    """What the system is set to; Windows sets no variables."""
+    if sys.platform == "win32":
+        import ctypes
+
+        german = ctypes.windll.kernel32.GetUserDefaultUILanguage() & 0x3FF == _LANG_GERMAN
+    else:
+        import locale
+
+        german = (locale.getlocale()[0] or "").lower().startswith("de")
+    return "de" if german else "en"
 
 
 def asked_language() -> str | None:
