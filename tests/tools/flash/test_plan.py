@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nest.registry import Provisioned
+from nest import keys as nest_keys
+from nest.registry import Former, Provisioned
 from spatz.flash.plan import SECTOR, TABLE_AT, Keys, Probe, judge, make_plan, used_parts
 from spatz.flash.worker import Refused, keep_nvs_whole
 from spatz.images.filesystem import filesystem_image, read_filesystem
@@ -33,6 +35,10 @@ BLANK = b"\xff" * 0x6000
 
 KNOWN = Provisioned("amsel", DEV_EUI, JOIN_EUI, KEY, dev_nonce=0, join_nonce=0, new=False)
 OURS = Identity(DEV_EUI, JOIN_EUI, KEY)
+
+
+WAS_OURS = Former("amsel", nest_keys.mark(DEV_EUI, KEY), retired=False)
+WAS_HERE = Former("amsel", nest_keys.mark(DEV_EUI, OTHER_KEY), retired=False)
 
 
 def board(nvs: bytes = BLANK, table: bytes = PLAIN, mac: bytes = MAC) -> Probe:
@@ -76,6 +82,8 @@ def test_dev_eui_is_the_chips_mac() -> None:
         ),
         pytest.param(board(of(OURS)), None, {}, "other_town", id="c, it belongs to another town"),
         pytest.param(board(of(OURS)), None, {"take_over": True}, Keys.TAKEN_OVER, id="c, and is taken over"),
+        pytest.param(board(of(OURS)), None, {"former": WAS_OURS}, Keys.NEW, id="d, removed here"),
+        pytest.param(board(of(OURS)), None, {"former": WAS_HERE}, "other_town", id="c, removed here, then given away"),
         pytest.param(board(), None, {}, Keys.NEW, id="d, from the factory"),
         pytest.param(board(noise(1).randbytes(0x6000)), None, {}, Keys.NEW, id="d, another program's"),
         pytest.param(board(table=BLANK), None, {}, Keys.NEW, id="d, an empty flash"),
@@ -88,7 +96,7 @@ def test_dev_eui_is_the_chips_mac() -> None:
         pytest.param(board(table=OTA), KNOWN, {}, Keys.AGAIN, id="b, divided in another way"),
     ],
 )
-def test_rules(probe: Probe, known: Provisioned | None, options: dict[str, bool], expected: Keys | str) -> None:
+def test_rules(probe: Probe, known: Provisioned | None, options: dict[str, Any], expected: Keys | str) -> None:
     if isinstance(expected, Keys):
         assert judge(probe, NEW, known, **options) is expected
     else:

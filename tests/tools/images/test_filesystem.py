@@ -223,6 +223,17 @@ def test_a_file_that_cannot_be_read_takes_no_other_with_it() -> None:
     assert found == {path: data for path, data in files.items() if path != "log/1"}
 
 
+def test_a_board_that_says_its_log_has_gigabytes_takes_none() -> None:
+    files = {"log/1": bytes(9000), "log/2": b"whole", "spatz.json": b" " * 70_000, "main.py": b"1"}
+    image = bytearray(filesystem_image(files, MIB))
+    size = (9000).to_bytes(4, "little")
+    at = next(at for at in range(MIB) if _sum_behind(image, at, size))
+    first, end = _sum_behind(image, at, size) or (0, 0)
+    image[at : at + 4] = (0x7FFFFFF0).to_bytes(4, "little")
+    image[end : end + 4] = lfs_sum(image[first:end])
+    assert read_filesystem(bytes(image), MIB) == {"log/2": b"whole", "main.py": b"1"}
+
+
 @pytest.mark.parametrize("size", [MIB // 2, 2 * MIB])
 def test_a_filesystem_of_another_size_is_said_so(size: int) -> None:
     image = filesystem_image({"a": b"1"}, MIB).ljust(size, b"\xff")
@@ -242,6 +253,18 @@ def test_a_crafted_superblock_ends_no_process() -> None:
         image = block + image[4096:] if image[:4] == block[:4] else image[:4096] + block + image[8192:]
     with pytest.raises(FilesystemDamaged):
         read_filesystem(bytes(image), MIB)
+
+
+def _sum_behind(image: bytearray, at: int, wanted: bytes) -> tuple[int, int] | tuple[()]:
+    """Where the commit with these bytes at `at` begins and where its checksum lies; () when it is no commit."""
+    if image[at : at + 4] != wanted:
+        return ()
+    block = at // 4096 * 4096
+    for end in range(at + 4, at + 40):
+        for first in range(block, at):
+            if image[end : end + 4] == lfs_sum(image[first:end]):
+                return first, end
+    return ()
 
 
 def lfs_sum(data: bytearray) -> bytes:

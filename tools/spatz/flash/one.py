@@ -317,7 +317,7 @@ def _half_keyed(error: UserError) -> UserError:
 
     kind = error.kind if isinstance(error, Trouble) else ""
     if kind in _NOW_AND_AGAIN:
-        next_step = tr("Pull the cable out, plug it in again; flash it before you use it.")
+        next_step = tr("Pull the cable out, plug it in, flash it before you use it.")
     else:
         next_step = f"{error.next_step} {tr('Flash it again before use.')}"
     return Trouble(kind, error.message, next_step) if kind else UserError(error.message, next_step)
