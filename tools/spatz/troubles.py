@@ -32,7 +32,10 @@ class Trouble(UserError):  # noqa: N818  the word that people read
 
 # kind: (what happened, what to do now); {fields} are given by whoever raises it
 TROUBLES = {
-    "no_board": ("No board was found.", "Plug one in, or press RST: a sleeping board is not seen. Nothing? Take another USB cable: many only charge."),
+    "no_board": (
+        "No board was found.",
+        "Plug one in, or press RST: a sleeping board is not seen. Nothing? Take another USB cable: many only charge.",
+    ),
     "no_permission": ("{device} belongs to the group {group}.", "Type this, then log in anew: {command}"),
     "no_entry": ("You may not open {device}.", "Type this, then start again: {command}"),
     "no_driver": ("A {bridge} is plugged in, but its driver is missing.", "Install it: {driver}"),
