@@ -320,7 +320,9 @@ def _radio(board: Board, seed: int) -> dict[str, Any]:
     if radio.supply:
         wiring["supply"] = [radio.supply.pin, radio.supply.level]
     if chip == "sx1262":
-        wiring |= {"busy": radio.busy, "dio1": radio.dio1, "tcxo_mv": radio.tcxo_mv, "rx_enable": radio.rx_enable}
+        wiring |= {"busy": radio.busy, "dio1": radio.dio1, "tcxo_mv": radio.tcxo_mv}
+        if radio.rx_enable is not None:
+            wiring["rx_enable"] = radio.rx_enable
     else:
         boost = radio.pa_boost is not False
         wiring |= {"dio0": radio.dio0, "tcxo": bool(radio.tcxo), "pa_boost": boost}
