@@ -119,3 +119,10 @@ def test_deep_sleep_costs_no_radio(tmp_path: Path) -> None:
     slept = seen["ends"][1]["energy"]["us"]
     assert slept["cpu deep"] > 500_000_000
     assert sum(us for key, us in slept.items() if key.startswith("radio ")) < 10_000_000
+
+
+def test_an_antenna_switch_is_turned_for_sending_and_for_receiving(tmp_path: Path) -> None:
+    """The XIAO's receive path: the emulated radio hears nothing without it, and refuses to send with it."""
+    _, seen = lived(tmp_path, "xiao-s3-wio", 0)
+    assert [frame["join"] for frame in seen["sent"]] == [True, False]
+    assert seen["ends"][0]["event"] == "deepsleep"
