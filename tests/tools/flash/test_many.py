@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from nest.errors import UserError
 from nest.i18n import language_of_locale
+from nest.keys import mark
 from nest.town import create
 from spatz import usb
 from spatz.boards import load_board
@@ -139,3 +143,62 @@ def test_a_worker_whose_parent_was_killed_ends(last: str, monkeypatch: pytest.Mo
     assert ended == [3]
     worker.Worker(io.StringIO()).listen(io.StringIO('{"do": "end"}\n'))
     assert ended == [3]
+
+
+def test_a_board_that_is_swapped_for_another_is_waited_for_no_longer(
+    town: FlashTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bridges without serial numbers: the next one in the same socket looks like the one before it."""
+
+    class Waits(OneBoard):
+        def run(self) -> Any:
+            while not self.gone:
+                time.sleep(0.01)
+            raise trouble("port_gone")
+
+    monkeypatch.setattr("spatz.flash.fleet.OneBoard", Waits)
+    monkeypatch.setattr("spatz.flash.fleet._LOOK_EVERY_S", 0.01)
+    port = Port("/dev/ttyUSB0", 0x1A86, 0x7523, location="1-1")
+    pulled = threading.Event()
+    heard: list[str] = []
+    with Fleet(town, Request()) as fleet:
+        until = time.monotonic() + 20
+        for event in fleet.watch(lambda: [] if pulled.is_set() else [port]):
+            heard.append(event.what)
+            assert time.monotonic() < until
+            if event.what == "found" and len(heard) == 1:
+                pulled.set()
+            if event.what == "trouble":
+                pulled.clear()
+            if len(heard) == 3:
+                break
+        for board in fleet._running.values():
+            board.end()
+    assert heard == ["found", "trouble", "found"]
+
+
+def test_a_node_whose_own_wishes_cannot_be_is_asked_about(town: FlashTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatz.flash import one as one_module
+
+    said = {"name": "amsel", "board": "heltec-v3", "interval_s": -7, "sensors": ["no such"]}
+    manifest = json.dumps({"wishes": said}).encode()
+    monkeypatch.setattr(one_module, "layout_on", lambda probe: type("L", (), {"vfs": type("R", (), {"size": 1})})())
+    monkeypatch.setattr(
+        "spatz.images.filesystem.read_filesystem", lambda *_, **__: {"spatz.json": manifest, "log/1": b"1"}
+    )
+    own = one(town)._own_files(cast("Any", None), cast("Any", None))
+    assert own == (None, {"log/1": b"1"})
+
+
+def test_one_that_was_retired_is_told_so_and_not_that_it_is_another_towns(town: FlashTown) -> None:
+    wishes = Wishes("amsel", "heltec-v3")
+    _, identity = town.keys(Keys.NEW, DEV_EUI, "amsel", wishes)
+    assert identity
+    town._registry.retire("amsel")
+    former = town.former(DEV_EUI)
+    assert former
+    assert former.key_mark == mark(DEV_EUI, identity.app_key)
+    with pytest.raises(UserError, match="amsel"):
+        town.keys(Keys.NEW, DEV_EUI, None, wishes)
+    town._registry.reinstate("amsel")
+    assert town.keys(Keys.NEW, DEV_EUI, None, wishes)[0].name == "amsel"
