@@ -104,7 +104,7 @@ class Life:
             hardware.button_held,
             hardware.usb_attached,
             sees_data,
-            None if sees_data else lambda: self.cycle.since_start_ms,
+            None if sees_data else self._since_start_ms,
         )
         memory = Memory(rtc)
         self.cycle = Cycle(
@@ -119,6 +119,9 @@ class Life:
             rng,
             log or Log(memory.log),
         )
+
+    def _since_start_ms(self):
+        return self.cycle.since_start_ms
 
     def run(self):
         """Cycle after cycle until the node may sleep; then deep sleep, from which main.py starts anew."""

@@ -167,6 +167,13 @@ class Pain:
 
 
 UPDATE = ("update", "--json")
+SLEEPS = {  # as soon as it starts: micropython issue 8153
+    "main.py": b"""import esp32, machine, time
+from node.config import load
+from node.hardware import Hardware
+Hardware(load(), machine, esp32, time).deepsleep(600_000)
+"""
+}
 WAITS = "RST"  # of its sentence at standard error
 PAINS = {
     "1 the button dance": Pain({"no_auto_reset": True}, ("boot_mode",), ("PRG", "RST")),
@@ -179,7 +186,7 @@ PAINS = {
     "8 a stub of before": Pain({"stale_stub": True}, until="trouble|done"),
     "9 the wrong MicroPython": Pain({"boot_loop": True}, ("boot_loop",), ("--board",)),
     "10 no prompt": Pain({"busy_repl": 10_000}, ("no_repl",), ("RST",), "en", UPDATE, until=WAITS, flashed={}),
-    "11 asleep": Pain({}, ("no_repl",), ("RST",), "de", UPDATE, until=WAITS, flashed={"safe_window_s": 0}, asleep=True),
+    "11 asleep": Pain({}, ("no_repl",), ("RST",), "de", UPDATE, until=WAITS, flashed={}, files=SLEEPS, asleep=True),
     "12 erase, or not": Pain({}, (), ("--yes",), "de", (*Pain().types, "--erase"), flashed={}),
     "13 a chip of tomorrow": Pain({"old_revision": True}, ("old_tool",), ("pip install",), "en"),
     "14 another key": Pain(

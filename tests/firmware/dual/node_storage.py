@@ -126,7 +126,7 @@ def check_a_cut_while_it_is_erased_revives_nothing():
             commit()
 
         nvs.commit = cut
-        try:
+        try:  # noqa: SIM105  MicroPython has no contextlib
             Identity(nvs, {"interval_s": 900}).setting("interval", 0)
         except RuntimeError:
             pass
