@@ -190,13 +190,16 @@ class Trials:
     def _back(self) -> None:
         """Power and cable are there again."""
         self._board.do("cut_after", bytes=1 << 30)
-        if not self._board.registry_file.exists():
-            self._board.do("plug")
-        until = time.monotonic() + 10
-        while not self._board.registry_file.exists():
+        until = time.monotonic() + 20
+        seen = 0  # an order to unplug may still be on its way to the board
+        while seen < 5:
             if time.monotonic() > until:
                 raise TimeoutError("the board does not come back")
-            time.sleep(0.02)
+            there = self._board.registry_file.exists()
+            if not there:
+                self._board.do("plug")
+            seen = seen + 1 if there else 0
+            time.sleep(0.1)
 
     def _found(self, who: str, what: str) -> None:
         self.tally.findings.append(f"{who}: {what}")

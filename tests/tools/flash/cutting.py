@@ -12,6 +12,7 @@ import os
 import random
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,11 +149,14 @@ class Trials:
     def _back(self) -> None:
         """Power and cable are there again."""
         self._board.do("cut_after", bytes=1 << 30)
-        for _ in range(20):
+        seen = 0  # an order to unplug may still be on its way to the board
+        for _ in range(200):
             if not self._board.registry_file.exists():
                 self._board.do("plug")
-            if usb.find(f"socket {self._board.settings.usb.location}", 1):
+            seen = seen + 1 if usb.find(f"socket {self._board.settings.usb.location}", 0) else 0
+            if seen == 4:
                 return
+            time.sleep(0.1)
         raise TimeoutError(f"the board does not come back: {self._board.events()[-5:]}")
 
     def _judge(self, who: str, done: Event) -> None:
