@@ -47,6 +47,7 @@ class UsbPort:
         self._limit = limit
         self._master = -1
         self._slave = -1
+        self._left: list[int] = []
         self._waiting = bytearray()
         self._stuck_since: float | None = None
         self._read_due = self._write_due = 0.0
@@ -70,23 +71,26 @@ class UsbPort:
     def close(self) -> None:
         """Go: programs that have the port open get an error."""
         self._file.unlink(missing_ok=True)
-        for descriptor in (self._master, self._slave):
-            if descriptor >= 0:
-                os.close(descriptor)
+        if self.is_open:
+            self._leave(self.device, self._master, self._slave)
         self._master = self._slave = -1
         self._waiting.clear()
         self._stuck_since = None
         self.device = ""
 
+    def _leave(self, device: str, master: int, slave: int) -> None:
+        """Close the master: the device is gone for everybody. The other end stays ours for good, or the system would
+        give the number to the next terminal, and a program that waits for this board would find that in its place."""
+        self._left.append(slave if slave >= 0 else os.open(device, os.O_RDWR | os.O_NOCTTY))
+        os.close(master)
+
     def rename(self) -> None:
         """Come up under another name, as some do after each reset."""
-        old = (self._master, self._slave)
+        old = (self.device, self._master, self._slave)
         self._master = self._slave = -1
         self._waiting.clear()
         self._come_up()
-        for descriptor in old:
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._leave(*old)
         self.say(self.device)
 
     def say(self, device: str) -> None:

@@ -167,7 +167,8 @@ class Chip:
 class Partition:
     """The block device of `size` bytes from `start` on, for VfsLfs2 and VfsFat.
 
-    pressed: called when Ctrl-C came in the middle of an operation.
+    pressed: called when Ctrl-C came in the middle of an operation. After an exception the collection stays off: it
+    would find littlefs in the middle of its work. (And a `try` here would need heap, see above.)
     """
 
     def __init__(self, chip, start, size, pressed=None):
@@ -180,17 +181,13 @@ class Partition:
 
     def readblocks(self, block, buffer, offset=0):
         _no_collection()
-        try:
-            self._read(self._start + block * SECTOR + offset, buffer)
-        finally:
-            _collection()
+        self._read(self._start + block * SECTOR + offset, buffer)
+        _collection()
 
     def writeblocks(self, block, data, offset=None):
         _no_collection()
-        try:
-            self._write(block, data, offset)
-        finally:
-            _collection()
+        self._write(block, data, offset)
+        _collection()
 
     def ioctl(self, operation, argument):
         """4: how many blocks; 5: their size; 6: erase one; the rest needs nothing."""
@@ -200,10 +197,8 @@ class Partition:
             return SECTOR
         if operation == 6:
             _no_collection()
-            try:
-                self._erase(self._start + argument * SECTOR, SECTOR)
-            finally:
-                _collection()
+            self._erase(self._start + argument * SECTOR, SECTOR)
+            _collection()
         return 0
 
     def _read(self, at, buffer):
