@@ -17,7 +17,7 @@ from spatz.flash.town import FlashTown
 from spatz.sim.board import bench
 
 BOARDS = 10
-ALONE = 2  # boards that are flashed alone; the slower one counts
+ALONE = 4  # boards that are flashed alone; the slowest counts, the others are shown
 LINE = 92_000  # bytes per second: 921 600 baud, ten bits for each byte
 BOARD = "heltec-v2"  # with an ESP32, as the image
 
@@ -66,7 +66,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         town.close()
         del os.environ["SPATZ_VIRTUAL_BOARDS"]
     slowest = max(singles)
-    yield "one board alone, the slowest, s", "", f"{slowest:.1f} ({firmware.stat().st_size} bytes at {LINE} B/s)"
+    yield "one board alone, the slowest, s", "", f"{slowest:.1f} of {', '.join(f'{one:.1f}' for one in singles)} ({firmware.stat().st_size} bytes at {LINE} B/s)"
     yield (
         f"{BOARDS} boards at once, s",
         "",

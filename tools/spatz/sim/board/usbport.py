@@ -204,7 +204,7 @@ class UsbPort:
 
     def _prepare(self) -> None:
         """Raw, at the speed of a MicroPython board, until whoever opens it says otherwise."""
-        tty.setraw(self._slave)
+        tty.setraw(self._slave, termios.TCSANOW)  # not TCSAFLUSH: what is on its way to the other end stays
         attributes = termios.tcgetattr(self._slave)
         attributes[4] = attributes[5] = termios.B115200
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
