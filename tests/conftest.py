@@ -21,3 +21,9 @@ def _own_language() -> Iterator[None]:
     yield
     os.environ.pop(SPATZ_LANG, None)
     _forget_language()
+
+
+@pytest.fixture
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that compare sentences."""
+    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from nest.cli_common import (
     position,
 )
 from nest.errors import UserError
+from nest.given import read_text
 from nest.i18n import tr
 from nest.registry import DEFAULT_PRECISION, Registry
 
@@ -136,13 +136,7 @@ def _supply(battery: int | None) -> str:
 
 def _read_key(path: Path) -> bytes:
     """An AppKey from a file or standard input; no error ever repeats what was read."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "UTF-8"
-        raise UserError(
-            tr("{path} cannot be read: {reason}.", path=path, reason=reason), tr("Check that the file belongs to you.")
-        ) from error
+    text = read_text(path)
     digits = re.sub(r"[-:\s]", "", text)
     if not re.fullmatch(r"[0-9a-fA-F]{32}", digits):
         raise UserError(

@@ -19,6 +19,7 @@ from nest import systemd, town
 from nest.archive import copies, meta
 from nest.cli_common import AsJson, Folder, database, examples, new_app
 from nest.errors import UserError
+from nest.given import read_text
 from nest.i18n import tr
 from nest.tokens import fingerprint, new_token
 
@@ -53,13 +54,7 @@ def with_password(url: str, file: Path) -> str:
 
     Raises UserError: the file cannot be read, or no user is in the address.
     """
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "UTF-8"
-        raise UserError(
-            tr("{path} cannot be read: {reason}.", path=file, reason=reason), tr("Check that the file belongs to you.")
-        ) from error
+    text = read_text(file)
     scheme, colon, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     if not colon or not at or not user or ":" in user:

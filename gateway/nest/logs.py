@@ -16,7 +16,6 @@ Passwords in addresses and bearer tokens are blotted out; keys are never handed 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -95,7 +94,11 @@ class Json(logging.Formatter):
 def _is_no_cancelled_connection(record: logging.LogRecord) -> bool:
     """At the end connections are cancelled; `asyncio.streams` of Python 3.11.7 takes that for an error of theirs."""
     kind = record.exc_info[0] if record.exc_info else None
-    return record.name != "asyncio" or kind is None or not issubclass(kind, asyncio.CancelledError)
+    if record.name != "asyncio" or kind is None:
+        return True
+    import asyncio  # it is there already; who has none shall not wait for it
+
+    return not issubclass(kind, asyncio.CancelledError)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

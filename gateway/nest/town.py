@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nest.database_url import DatabaseServer, database_url_is_good
 from nest.errors import UserError
+from nest.given import unreadable
 from nest.i18n import tr
 
 SETTINGS_FILE = "town.toml"
@@ -309,10 +310,7 @@ def load(path: Path) -> Town:
             tr('Make one: nest init {folder} --name "Name of the town"', folder=path),
         ) from error
     except OSError as error:
-        raise UserError(
-            tr("{path} cannot be read: {reason}.", path=file, reason=error.strerror),
-            tr("Check that the file belongs to you."),
-        ) from error
+        raise unreadable(file, error) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise _broken(file, line, tr("text in UTF-8 was expected")) from error

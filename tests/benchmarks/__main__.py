@@ -15,9 +15,9 @@ from tests.benchmarks import (
     backfill,
     core_cost,
     crashes,
+    cuts,
     energy,
     first_reading,
-    flash_cuts,
     fleet,
     flock,
     fuzz_gateways,
@@ -39,7 +39,6 @@ from tests.benchmarks import (
     storm,
     udp_cost,
     update,
-    update_cuts,
     windows,
     work,
 )
@@ -76,10 +75,10 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "registering": registering.rows,
     "archive": archive_size.rows,
     "fleet": fleet.rows,
-    "flash cuts": flash_cuts.rows,
+    "cuts flashing": cuts.flashing_rows,
     "images": images.rows,
     "update": update.rows,
-    "update cuts": update_cuts.rows,
+    "cuts updating": cuts.updating_rows,
 }
 
 

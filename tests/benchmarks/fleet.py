@@ -66,7 +66,9 @@ def rows() -> Iterator[tuple[str, str, str]]:
         town.close()
         del os.environ["SPATZ_VIRTUAL_BOARDS"]
     slowest = max(singles)
-    yield "one board alone, the slowest, s", "", f"{slowest:.1f} of {', '.join(f'{one:.1f}' for one in singles)} ({firmware.stat().st_size} bytes at {LINE} B/s)"
+    alone_s = ", ".join(f"{one:.1f}" for one in singles)
+    sent = f"{firmware.stat().st_size} bytes at {LINE} B/s"
+    yield "one board alone, the slowest, s", "", f"{slowest:.1f} of {alone_s} ({sent})"
     yield (
         f"{BOARDS} boards at once, s",
         "",

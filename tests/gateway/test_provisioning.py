@@ -23,9 +23,7 @@ JOIN_EUI_OF_BRANDIS = "eaa1bccc373da3df"
 WISHES = '{"name": "amsel", "board": "heltec-v3"}'
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

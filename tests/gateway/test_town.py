@@ -12,10 +12,7 @@ import pytest
 from nest import town
 from nest.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 def test_a_new_town_is_read_back(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,6 @@ from nest.i18n import take_language, tr
 from typer.models import CommandInfo, TyperInfo
 
 from spatz import cli_attached, cli_labels
-from spatz.boards import load_board
 from spatz.cli_boards import boards_app
 from spatz.cli_firmware import firmware_app
 from spatz.cli_flash import add_flash
@@ -62,6 +60,8 @@ Lang = Annotated[str, typer.Option("--lang", metavar="de|en", help=tr("The langu
 
 def _version(asked: bool) -> None:
     if asked:
+        import importlib.metadata  # slow, as the catalogue of boards is: not for every --help
+
         typer.echo(f"spatz {importlib.metadata.version('funkspatz')}")
         raise typer.Exit
 
@@ -320,6 +320,7 @@ def _plan(
     confirmed: bool = False,
     boards: list[str] | None = None,
 ) -> Plan:
+    from spatz.boards import load_board
     from spatz.sim.simulation import Plan
 
     _check("--nodes", nodes, 1, 1000)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from nest.i18n import language_of_locale, tr
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from spatz.boards import check, list_boards, list_sensors, load_board, load_sensor, strapping_notes
-from spatz.catalogue import RADIO_KEYS, Board, Sensor
 from spatz.chips import CHIPS
 from spatz.usb import BRIDGES
+
+if TYPE_CHECKING:
+    from spatz.catalogue import Board, Sensor
 
 boards_app = typer.Typer(help=tr("The boards and sensors that Funkspatz knows."))
 JsonFlag = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
@@ -36,6 +37,8 @@ def boards(context: typer.Context) -> None:
 )
 def list_command(as_json: JsonFlag = False) -> None:
     """List boards and sensors."""
+    from spatz.boards import list_boards, list_sensors, load_sensor
+
     entries = list_boards() + [load_sensor(name) for name in list_sensors()]
     if as_json:
         rows = [{"kind": _kind(entry), "name": entry.name, "title": entry.title} for entry in entries]
@@ -54,6 +57,9 @@ def list_command(as_json: JsonFlag = False) -> None:
 )
 def show_command(name: str, as_json: JsonFlag = False) -> None:
     """Show everything known about a board or a sensor, with the sources."""
+    from spatz.boards import list_sensors, load_board, load_sensor, strapping_notes
+    from spatz.catalogue import Board
+
     entry: Board | Sensor = load_sensor(name) if name in list_sensors() else load_board(name)
     if as_json:
         _print_json({"kind": _kind(entry), **entry.model_dump(exclude_none=True)})
@@ -75,6 +81,8 @@ def show_command(name: str, as_json: JsonFlag = False) -> None:
 
 def in_short(board: Board) -> list[str]:
     """What a person in front of the board asks first, in the user's language."""
+    from spatz.catalogue import RADIO_KEYS
+
     python, loader = board.micropython, board.bootloader
     if board.radio.chip == "probe":
         radio = tr("{chips} (the node asks which)", chips=" / ".join(name.upper() for name in RADIO_KEYS))
@@ -132,6 +140,9 @@ def _flat(value: object) -> str:
 )
 def check_command(file: Path, as_json: JsonFlag = False) -> None:
     """Check a board or sensor file of your own."""
+    from spatz.boards import check, strapping_notes
+    from spatz.catalogue import Board
+
     entry = check(file)
     notes = strapping_notes(entry) if isinstance(entry, Board) else []
     if as_json:
@@ -143,6 +154,8 @@ def check_command(file: Path, as_json: JsonFlag = False) -> None:
 
 
 def _kind(entry: Board | Sensor) -> str:
+    from spatz.catalogue import Board
+
     return "board" if isinstance(entry, Board) else "sensor"
 
 

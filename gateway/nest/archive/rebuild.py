@@ -25,6 +25,7 @@ from nest.archive.day_files import Day, DayFileError
 from nest.archive.day_files_folder import PACKAGE, DataFolder
 from nest.archive.snapshots import Progress
 from nest.errors import UserError
+from nest.given import unreadable
 from nest.i18n import tr
 from nest.moments import now_ms
 from nest.quantities import by_name
@@ -99,10 +100,7 @@ def _bring_in(
             tr("Nothing was brought in. Put an undamaged copy of that file in its place, or move it away."),
         ) from error
     except OSError as error:
-        raise UserError(
-            tr("{path} cannot be read: {reason}.", path=file, reason=error.strerror),
-            tr("Check that the file belongs to you."),
-        ) from error
+        raise unreadable(file, error) from error
     again = day_files.render(days_database.day_of(connection, node.id, day))
     in_file, in_database = hashlib.sha256(content).hexdigest(), hashlib.sha256(again).hexdigest()
     if in_file != in_database:

@@ -31,9 +31,7 @@ from sqlalchemy import text
 V1 = Path(__file__).with_name("v1.sql")
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 class Living:

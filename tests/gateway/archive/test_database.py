@@ -22,9 +22,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 EUI = "70b3d57ed0000001"
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

@@ -29,9 +29,7 @@ HERE = Path(__file__).parent
 REPLACED = ("readings", "outbox", schema.schema_version.name)  # whose rows are others afterwards
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture(params=[1, 2])

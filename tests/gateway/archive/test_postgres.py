@@ -29,13 +29,8 @@ from nest.registry import Registry
 from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.exc import OperationalError
 
-pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql")]
+pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql"), pytest.mark.usefixtures("english")]
 SECRET = "Geheim: 'ß\\"
-
-
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
 
 
 @pytest.fixture

@@ -22,13 +22,8 @@ from nest.lorawan.effects import MergeCopy
 from nest.registry import Registry
 from sqlalchemy import Engine
 
-pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql")]
+pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql"), pytest.mark.usefixtures("english")]
 CHANGED = {"meta", "sessions", "nodes", schema.schema_version.name}  # by a restore, on purpose
-
-
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
 
 
 def fill(of: town.Town) -> None:

@@ -22,7 +22,7 @@ from nest.gateways import GatewayRegistry
 from nest.registry import Registry
 from sqlalchemy import text
 
-pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql")]
+pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql"), pytest.mark.usefixtures("english")]
 
 CLIMATE = bytes.fromhex("0f65ce39a776")  # 21.4 °C, 56.5 %, 1008.3 hPa, 3.87 V
 EUIS = [f"{number:02x}" * 8 for number in (0xAA, 0xBB, 0xCC)]

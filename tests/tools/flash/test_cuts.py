@@ -1,4 +1,4 @@
-"""A few of the interruptions of `python -m tests.benchmarks "flash cuts"`."""
+"""A few of the interruptions of `python -m tests.benchmarks "cuts flashing"`."""
 
 from __future__ import annotations
 

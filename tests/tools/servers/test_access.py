@@ -8,10 +8,7 @@ import pytest
 from nest.errors import UserError
 from spatz.servers.access import LONGEST_SAID, access, clean, not_encrypted, read_key
 
-
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,7 @@ KEY = "the-api-key"
 WHERE = Where("Brandis", "Spatzen")
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from tools.servers.world import MARKER, entry, flock
 APP = "brandis"
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nest.i18n.language_of_locale", lambda: "en")
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import os
 import random
 import struct
 
@@ -13,6 +14,7 @@ from spatz.sim.board.bootcheck import BootError, check
 from spatz.sim.board.made_image import BOOTLOADER_AT, TABLES, made_image
 from spatz.sim.board.nor import NorFlash, PowerGone
 from spatz.sim.board.rom import Rom, slip
+from spatz.sim.board.usbport import UsbPort
 
 
 @pytest.fixture
@@ -175,3 +177,17 @@ def test_the_rom_erases_all_of_it_at_once(flash):
     _begun(flash, 2 * SECTOR + 1, stub=False)
     assert flash.read(0, 3 * SECTOR) == b"\xff" * (3 * SECTOR)
     assert flash.read(3 * SECTOR, 1) == b"\0"
+
+
+def test_an_answer_on_its_way_is_read_though_the_board_starts_anew_meanwhile(tmp_path):
+    port = UsbPort(tmp_path / "port.json", {})
+    port.open()
+    program = os.open(port.device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        port.watch_close(on=True)
+        port.write(b"the last answer")
+        port.watch_close(on=False)
+        assert os.read(program, 100) == b"the last answer"
+    finally:
+        os.close(program)
+        port.close()
