@@ -7,6 +7,7 @@ import itertools
 import operator
 import os
 import random
+import select
 import struct
 
 import pytest
@@ -186,6 +187,7 @@ def test_an_answer_on_its_way_is_read_though_the_board_starts_anew_meanwhile(tmp
     try:
         port.watch_close(on=True)
         port.write(b"the last answer")
+        assert select.select([program], [], [], 10)[0]
         port.watch_close(on=False)
         assert os.read(program, 100) == b"the last answer"
     finally:
