@@ -246,13 +246,18 @@ def test_a_running_nest_hears_of_a_new_board_at_once(nest: Town) -> None:
     assert nest.counters["readings"] == 1
 
 
-def test_with_a_rotated_key_the_session_goes_on_until_the_node_joins_and_counts_from_nought(nest: Town) -> None:
+def _rotated(nest: Town) -> tuple[EndDevice, Provisioned]:
+    """A node that has joined with DevNonce 100 and sent once, and its key since."""
     device = EndDevice()
     nest.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
     device.dev_nonce = 99
     nest.join(device)
     nest.hear(device.uplink(READING))
-    rotated = nest.registry.rotate("amsel")
+    return device, nest.registry.rotate("amsel")
+
+
+def test_with_a_rotated_key_the_session_goes_on_until_the_node_joins_and_counts_from_nought(nest: Town) -> None:
+    device, rotated = _rotated(nest)
     assert rotated.app_key != device.app_key
     for _ in range(3):  # the board has not been at the cable yet, and the nest has noticed meanwhile
         nest.hear(device.uplink(READING))
@@ -268,12 +273,7 @@ def test_with_a_rotated_key_the_session_goes_on_until_the_node_joins_and_counts_
 
 
 def test_with_a_rotated_key_a_nest_that_was_started_anew_does_the_same(nest: Town) -> None:
-    device = EndDevice()
-    nest.registry.add("amsel", device.dev_eui, device.join_eui, device.app_key)
-    device.dev_nonce = 99
-    nest.join(device)
-    nest.hear(device.uplink(READING))
-    rotated = nest.registry.rotate("amsel")
+    device, rotated = _rotated(nest)
     nest.start()
     nest.hear(device.uplink(READING))
     device.app_key, device.dev_nonce = rotated.app_key, -1
