@@ -6,14 +6,14 @@ FLASH_CUTS and UPDATE_CUTS set how many, CUTS_SEED which.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.tools.attached import cutting as updating
-from tests.tools.flash import cutting as flashing
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as for the tests
 
 SEED = int(os.environ.get("CUTS_SEED", "2026"))
 FLASHED = int(os.environ.get("FLASH_CUTS", "600"))
@@ -21,9 +21,11 @@ UPDATED = int(os.environ.get("UPDATE_CUTS", "400"))
 
 
 def flashing_rows() -> Iterator[tuple[str, str, str]]:
+    from tools.flash.cutting import cut_boards
+
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = flashing.cut_boards(Path(folder), FLASHED, SEED, threads=5)
+        tally = cut_boards(Path(folder), FLASHED, SEED, threads=5)
     yield from _how_many("flashing", FLASHED, tally.cuts, began, tally.findings)
     yield "  not reached before the board was ready", "", f"{tally.missed}"
     yield "  where, in tenths of what is written", "", _counts(tally.stages)
@@ -32,9 +34,11 @@ def flashing_rows() -> Iterator[tuple[str, str, str]]:
 
 
 def updating_rows() -> Iterator[tuple[str, str, str]]:
+    from tools.attached.cutting import cut_boards
+
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = updating.cut_boards(Path(folder), UPDATED, SEED, threads=4)
+        tally = cut_boards(Path(folder), UPDATED, SEED, threads=4)
     yield from _how_many("updating", UPDATED, tally.cuts, began, tally.findings)
     yield "  not reached before the end; files of both editions", "", f"{tally.missed}; {tally.mixed}"
     yield "  mended by the next update, without a question", f"{UPDATED}", f"{tally.mended}"
