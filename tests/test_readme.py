@@ -108,7 +108,7 @@ def test_a_first_node_a_workshop_and_their_keys(tmp_path: Path) -> None:
                     command += " --from http://127.0.0.1:9"
                 elif command.startswith("spatz flash"):
                     command += f" --firmware {shlex.quote(str(image))} --json"
-                elif command.startswith(("spatz nodes rotate", "spatz nodes retire")):
+                elif re.match(r"spatz nodes (rotate|retire|hand-over)", command):
                     command += " --yes"  # they ask
                 command = re.sub(r"--seconds \d+", "--seconds 1", command)
                 done = run(command, tmp_path, **there)

@@ -68,11 +68,7 @@ def gateways_add(
             token=None if token is None else fingerprint(token),
         )
     if as_json:
-        print(
-            json.dumps(
-                {"eui": added.eui, "name": added.name, **_station_lines(folder, token, port)}, ensure_ascii=False
-            )
-        )
+        print(json.dumps({"eui": added.eui, "name": added.name, **_station_lines(folder, token, port)}))
         return
     print(tr("The gateway {eui} is registered.", eui=added.eui))
     _show_token(folder, token, port)
@@ -88,7 +84,7 @@ def gateways_list(folder: Folder, as_json: AsJson = False) -> None:
         found = _registered(engine)
         strangers = (status.load(engine) or {}).get("strangers", [])
     if as_json:
-        print(json.dumps({"gateways": found, "strangers": strangers}, ensure_ascii=False))
+        print(json.dumps({"gateways": found, "strangers": strangers}))
         return
     out = console()
     if found:

@@ -100,7 +100,7 @@ def nodes_list(folder: Folder, as_json: AsJson = False) -> None:
         for node in registered
     ]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json.dumps(rows))
         return
     table = Table(
         tr("node"),

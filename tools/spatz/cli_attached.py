@@ -237,7 +237,7 @@ def logs(
     for line in library.follow(chosen, seconds):
         if as_json:
             moment = line.at.isoformat(timespec="milliseconds")
-            print(json.dumps({"time": moment, "line": line.text}, ensure_ascii=False), flush=True)
+            print(json.dumps({"time": moment, "line": line.text}), flush=True)
         else:
             print(f"{line.at:%H:%M:%S}  {line.text}", flush=True)
 
@@ -249,7 +249,7 @@ def _show_stored(port: Port, *, as_csv: bool, as_json: bool) -> None:
     with _Progress([port], as_json or as_csv) as progress:
         name, found = library.read_stored(port, say=progress.say(port), progress=progress.bar(port))
     if as_json:
-        print(json.dumps({"name": name, "readings": [reading.to_json() for reading in found]}, ensure_ascii=False))
+        print(json.dumps({"name": name, "readings": [reading.to_json() for reading in found]}))
     elif as_csv:
         sys.stdout.write(stored_table.csv_of(found))
     else:
@@ -271,7 +271,7 @@ def identify(
         seen = enter.watch()
 
         def met(who: library.Who) -> None:
-            print(json.dumps(who.to_json(), ensure_ascii=False) if as_json else _introduced(who), flush=True)
+            print(json.dumps(who.to_json()) if as_json else _introduced(who), flush=True)
 
         try:
             with _explained(port):

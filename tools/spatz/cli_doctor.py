@@ -38,7 +38,7 @@ def run(typed: str | None, town: Path | None, *, as_json: bool) -> None:
                 _print(check)
     wrong = sum(check.state == "wrong" for check in checks)
     if as_json:
-        print(json.dumps({"ok": not wrong, "checks": [check.to_json() for check in checks]}, ensure_ascii=False))
+        print(json.dumps({"ok": not wrong, "checks": [check.to_json() for check in checks]}))
     elif not wrong:
         print(tr("Nothing is wrong."))
     if wrong:

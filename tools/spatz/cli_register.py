@@ -186,7 +186,7 @@ def _show(report: Report, *, as_json: bool, dry_run: bool) -> None:
     from rich.table import Table
 
     if as_json:
-        print(json.dumps({**report.to_json(), "dry_run": dry_run}, ensure_ascii=False))
+        print(json.dumps({**report.to_json(), "dry_run": dry_run}))
     else:
         if report.differences:
             table = Table(tr("what"), tr("name"), tr("outcome"), tr("different"))

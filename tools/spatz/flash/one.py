@@ -56,7 +56,7 @@ class Event:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({"event": self.what, "port": self.port.device, **self.fields}, ensure_ascii=False)
+        return json.dumps({"event": self.what, "port": self.port.device, **self.fields})
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def draw(language: str) -> bytes:
     pdf.set_font("Helvetica", "B", 26)
     pdf.text(20, 28, say("What the light says"))
     pdf.set_font("Helvetica", "", 11)
-    pdf.text(20, 36, say("For a minute after it is switched on, and while it is plugged into a computer."))
+    pdf.text(20, 36, say("For a minute after power-on or reset; on many boards also while at a computer."))
     y = 52.0
     for _, spans, seen, meaning, action in PATTERNS:
         _bar(pdf, spans, y)

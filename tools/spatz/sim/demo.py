@@ -214,7 +214,7 @@ async def _run(request: Request, town: Path, node_folder: Path) -> int:
                 await asyncio.to_thread(_count_readings, page, delivered)
     summary = _summary(request, simulation, delivered, page, page_ready_s)
     if request.as_json:
-        json.dump(summary, sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(summary, sys.stdout, indent=2)
         print()
     else:
         progress.table(simulation.reports, delivered.latest, delivered.came)
