@@ -77,6 +77,7 @@ class Cycle:
         )
         if not (hardware.woke_from_sleep and memory.found):
             self._sync.started(self._last_boot() + 1, self.device.now_ms())
+            memory.sync = self._sync.pack()  # already now: the first wake may end before the network answers
         self._certified = None
         if config.get("certification") and not identity.certification_ended:
             from node.certified import Certified

@@ -1,9 +1,12 @@
 """What time a node thinks it is, after the network has told it."""
 
-# pyright: reportOptionalOperand=false
+# pyright: reportOptionalOperand=false, reportAttributeAccessIssue=false
 
 from expect import equal
+from node.memory import Memory
 from node.sync import KNOWN, Sync
+from node_world import World
+from radio import RadioError
 
 GPS_2026 = 1767225600 - 315964800 + 18  # Unix times of 2026-01-01 and 1980-01-06; leap seconds
 S_2026 = 189388800  # s from 2020 to 2026
@@ -151,3 +154,86 @@ def check_rubbish_is_no_state():
     for data in (b"", b"x", bytes(27), bytes(30), bytes(32)):
         equal(Sync(data).known, False)
     equal(len(Sync().pack()), 31)
+
+
+def _wake(world, woke_from_sleep=True):
+    """One start of a node to which the network tells the true time, if it hears it."""
+    passed_us = world.time.now_us
+    world.network.gps = GPS_2026 + passed_us // 1000000, passed_us % 1000000 * 256 // 1000000
+    world.sleep_after(world.boot(woke_from_sleep))
+
+
+def _remembers(world):
+    """What the next wake finds, its node time, and its ms since the start."""
+    cycle = world.boot(woke_from_sleep=True).cycle
+    return Sync(Memory(world.rtc).sync), cycle.device.now_ms(), cycle.since_start_ms
+
+
+def _knowing():
+    """A node that knows the time: the network has answered twice."""
+    world = World(safe_window_s=0)
+    _wake(world, False)
+    for _ in range(9):
+        _wake(world)
+    sync, now_ms, _ = _remembers(world)
+    equal(sync.stamp(now_ms)[1], KNOWN | 1)
+    return world
+
+
+def _starts(world, number):
+    """Power-on or a reset, and a first cycle that ends before the network answers. number: that of this start."""
+    sync, now_ms, _ = _remembers(world)
+    when, flags = sync.stamp(now_ms)
+    began_us = world.time.now_us
+    sent = len(world.network.readings)
+    _wake(world, False)
+    equal(len(world.network.readings), sent)
+    sync, now_ms, since_start_ms = _remembers(world)
+    equal((sync.boot, sync.known), (number, False))
+    equal(sync.age(when, flags, now_ms), None, "nobody knows how long it was off")
+    passed_ms = (world.time.now_us - began_us) // 1000
+    assert abs(since_start_ms - passed_ms) < 1000, (since_start_ms, passed_ms)
+
+
+def _answered(world, number):
+    """The network hears the node again."""
+    for _ in range(2):  # after a join it asks with its next reading
+        _wake(world)
+    sync, now_ms, _ = _remembers(world)
+    equal((sync.boot, sync.known), (number, True))
+    wrong_ms = sync.utc_ms(now_ms) - 1000 * S_2026 - world.time.now_us // 1000
+    assert abs(wrong_ms) < 1000, wrong_ms
+
+
+def check_a_start_is_remembered_when_the_radio_breaks_in_its_first_cycle():
+    world = _knowing()
+    world.time.now_us += 3600000000  # of a sleep that the reset ended: nobody counted it
+    world.network.broken = RadioError("no radio")
+    _starts(world, 2)
+    _starts(world, 3)
+    world.network.broken = None
+    _answered(world, 3)
+
+
+def check_a_start_is_remembered_when_its_first_cycle_has_no_airtime():
+    world = _knowing()
+    world.network.commands = b"\x04\x0f"  # DutyCycleReq: 1/32768
+    _wake(world)
+    _wake(world)
+    world.time.now_us += 3600000000
+    _starts(world, 2)
+    _answered(world, 2)
+
+
+def check_a_start_is_remembered_when_nobody_answers_its_first_join():
+    """After power cuts, too, of which only the log can tell."""
+    world = World(safe_window_s=0)
+    world.network.deaf = 5
+    for number in (1, 2, 3, 4):
+        _starts(world, number)
+        if number < 4:
+            world.time.now_us += 36000000000
+        if number < 3:
+            world.power_cut()
+    world.network.deaf = 0
+    _answered(world, 4)
