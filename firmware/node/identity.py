@@ -62,8 +62,9 @@ class Identity:
     def set(self, name, value):
         """Keep a setting; durable on return."""
         if self.setting(name, None) != value:
-            self._nvs.set_i32("set_" + name, value)
+            # in this order, since flash has each at once: a cut must not leave one that outlives the next config.json
             self._nvs.set_i32("was_" + name, self._configured(name))
+            self._nvs.set_i32("set_" + name, value)
             self._nvs.commit()
 
     def _configured(self, name):

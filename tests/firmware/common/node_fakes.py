@@ -82,13 +82,17 @@ class Time:
 
 
 class Nvs:
-    """esp32.NVS: what was not committed is not there after a reset."""
+    """esp32.NVS: what was not committed is not there after a reset.
+
+    cut_at: so many further writes, each stored at once, as flash may, and then Reset; None for no power cut.
+    """
 
     def __init__(self, log=None, **values):
         self.stored = {"dev_eui": DEV_EUI, "join_eui": JOIN_EUI, "app_key": APP_KEY}
         self.stored.update(values)
         self.fresh = dict(self.stored)
         self.log = [] if log is None else log
+        self.cut_at = None
         self.trouble: OSError | None = None
 
     def _get(self, key, kind):
@@ -103,11 +107,11 @@ class Nvs:
 
     def set_i32(self, key, value):
         assert -(1 << 31) <= value < 1 << 31
-        self.fresh[key] = value
+        self._change(key, value)
 
     def erase_key(self, key):
         self._get(key, (int, bytes))
-        del self.fresh[key]
+        self._change(key, None)
 
     def get_blob(self, key, buffer):
         value = self._get(key, bytes)
@@ -117,7 +121,15 @@ class Nvs:
         return len(value)
 
     def set_blob(self, key, value):
-        self.fresh[key] = bytes(value)
+        self._change(key, bytes(value))
+
+    def _change(self, key, value):
+        if self.cut_at == 0:
+            raise Reset
+        self.fresh[key] = value
+        if self.cut_at is not None:
+            self.cut_at -= 1
+            self.stored = dict(self.fresh)
 
     def commit(self):
         self.log.append("commit")

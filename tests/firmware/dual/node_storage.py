@@ -4,7 +4,7 @@ from expect import equal, raises
 from node.config import ConfigError, checked, load
 from node.identity import Identity, IdentityError
 from node.memory import Memory
-from node_fakes import APP_KEY, DEV_EUI, Nvs, Rtc, config
+from node_fakes import APP_KEY, DEV_EUI, Nvs, Reset, Rtc, config
 
 
 def check_identity_is_read():
@@ -112,28 +112,33 @@ def check_what_was_set_before_does_not_come_back_with_an_old_configuration():
     equal(Identity(nvs.after_reset(), {"interval_s": 600}).setting("interval", 0), 0)
 
 
+def _cut(nvs, cut_at, work, *arguments):
+    """What a node finds after a power cut behind so many writes of `work`."""
+    nvs.cut_at = cut_at
+    try:  # noqa: SIM105  MicroPython has no contextlib
+        work(*arguments)
+    except Reset:
+        pass
+    return nvs.after_reset()
+
+
 def check_a_cut_while_it_is_erased_revives_nothing():
-    for cut_after in range(3):
-        nvs = Nvs()
-        Identity(nvs, {"interval_s": 600}).set("interval", 60)
-        nvs = nvs.after_reset()
-        commit = nvs.commit
+    for cut_at in range(3):
+        nvs = Nvs(set_interval=60, was_interval=600)
+        nvs = _cut(nvs, cut_at, Identity(nvs, {"interval_s": 900}).setting, "interval", 0)
+        expected = 60 if not cut_at else 0  # nothing was done yet: 900 never took hold
+        equal(Identity(nvs, {"interval_s": 600}).setting("interval", 0), expected, cut_at)
+        equal(Identity(nvs.after_reset(), {"interval_s": 900}).setting("interval", 0), 0, cut_at)
 
-        def cut(left=[cut_after], commit=commit):  # noqa: B006
-            if not left[0]:
-                raise RuntimeError("power cut")
-            left[0] -= 1
-            commit()
 
-        nvs.commit = cut
-        try:  # noqa: SIM105  MicroPython has no contextlib
-            Identity(nvs, {"interval_s": 900}).setting("interval", 0)
-        except RuntimeError:
-            pass
-        nvs = nvs.after_reset()
-        expected = 60 if not cut_after else 0  # nothing was done yet: 900 never took hold
-        equal(Identity(nvs, {"interval_s": 600}).setting("interval", 0), expected, cut_after)
-        equal(Identity(nvs.after_reset(), {"interval_s": 900}).setting("interval", 0), 0, cut_after)
+def check_a_cut_while_it_is_set_leaves_the_cable_the_last_word():
+    """However far it came: beside what it is for, and beside what was set for another config.json."""
+    for before in ({}, {"set_interval": 60, "was_interval": 600}):
+        for cut_at in range(2 + len(before)):
+            nvs = Nvs(**before)
+            nvs = _cut(nvs, cut_at, Identity(nvs, {"interval_s": 300}).set, "interval", 900)
+            assert Identity(nvs, {"interval_s": 300}).setting("interval", 0) in (0, 900), cut_at
+            equal(Identity(nvs.after_reset(), {"interval_s": 200}).setting("interval", 0), 0, cut_at)
 
 
 def check_a_configuration_written_by_hand_does_not_stop_the_node():
