@@ -45,8 +45,9 @@ class Hardware:
         self._held = [self._cs]  # what must not float while the processor sleeps
         self._supply = None
         self._enabled = False
-        self._held_awake = []  # nor these in light sleep
         self._vext = self._output("vext")
+        # nor these in light sleep: a supply that floats is neither on nor off
+        self._held_awake = [self._vext] if self._vext else []
         self._led = self._output("led")
         button = config.get("button")
         self._button = None
@@ -112,10 +113,7 @@ class Hardware:
             vext = self._config["vext"]
             self._vext.value(vext["on"] if on else 1 - vext["on"])
             if on:
-                self._held_awake.append(self._vext)  # or a warm-up in light sleep would switch it off
                 self.sleep_ms(vext["settle_ms"])
-            elif self._vext in self._held_awake:
-                self._held_awake.remove(self._vext)
 
     def bus(self, entry):
         """What a driver talks to its sensor by: `machine.I2C`, `machine.UART` (reads do not wait), `onewire.OneWire`,

@@ -135,6 +135,19 @@ def check_the_supply_of_outside_sensors_is_held_off_in_deep_sleep():
         assert held < machine.log.index(("deep sleep hold", True, None)), machine.log
 
 
+def check_the_supply_of_outside_sensors_is_held_in_light_sleep_too():
+    """On as off, and once: an S3 lets every pin float meanwhile that is not held."""
+    config = {"radio": dict(EITHER["radio"]), "vext": {"pin": 36, "on": 0, "settle_ms": 1}}
+    machine, board = hardware(Wire(), config)
+    for switched in ((), (True,), (True,), (False,), (False,)):
+        for on in switched:
+            board.sensor_power(on)
+        del machine.log[:], machine.lightsleeps[:]
+        board.lightsleep(100)
+        equal([entry for entry in machine.lightsleeps[0] if entry[0] == 36], [(36, None, True)])
+        equal([entry for entry in machine.log if entry[0] == 36][1:], [(36, None, False)])
+
+
 def check_supplies_come_up_in_order_before_the_radio_is_spoken_to():
     wire = Registers()
     machine, board = hardware(wire, changed(enable=[[2, 1], [46, 0]]))
