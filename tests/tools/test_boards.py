@@ -88,9 +88,9 @@ def test_t_beams_say_what_feeds_the_radio() -> None:
     assert "aldo4" in supreme.pmu.axp2101.off, "GNSS"
     assert supreme.pmu.i2c
     assert (supreme.pmu.i2c.sda, supreme.pmu.i2c.scl) == (42, 41)
-    for board in (beam, supreme):
+    for board, sense in ((beam, "pmu"), (supreme, "usb-frames")):
         assert board.battery
-        assert (board.battery.pmu, board.usb.sense) == (True, "pmu")
+        assert (board.battery.pmu, board.usb.sense) == (True, sense)
 
 
 def test_boards_with_a_switched_antenna_or_supply() -> None:
@@ -111,7 +111,7 @@ def test_octal_psram_takes_gpios_33_to_37(tmp_path: Path) -> None:
 
 def test_a_board_whose_chip_has_a_usb_of_its_own_sees_the_computer_there(tmp_path: Path) -> None:
     for board in list_boards():
-        native = board.module.chip == "esp32s3" and board.usb.ids[0].startswith("303a:") and board.pmu is None
+        native = board.module.chip == "esp32s3" and board.usb.ids[0].startswith("303a:")
         assert (board.usb.sense == "usb-frames") == native, board.name
     esp32 = (boards_dir() / "esp32-rfm95w.toml").read_text(encoding="utf-8")
     sense = f'sense = "{load_board("esp32-rfm95w").usb.sense}"'

@@ -74,6 +74,16 @@ def test_stays_awake_while_its_socket_is_fed(tmp_path: Path, board: str, seed: i
     assert seen["ends"][0]["awake_ms"] > 290_000
 
 
+@pytest.mark.parametrize(("board", "awake_s"), [("t-beam", 3600), ("t-beam-supreme", 6000)])
+def test_only_power_counts_for_an_hour_but_a_computer_for_as_long_as_it_is_there(
+    tmp_path: Path, board: str, awake_s: int
+) -> None:
+    """The chip's own socket would vanish from the computer with the sleep."""
+    _, seen = lived(tmp_path, board, 0, world={"usb": True}, unplug_s=6000)
+    assert seen["ends"][0]["event"] == "deepsleep"
+    assert 0 <= seen["ends"][0]["awake_ms"] / 1000 - awake_s < 30
+
+
 @pytest.mark.parametrize(("board", "seed"), [("t-beam", 1), ("t-beam", 2), ("t-beam-supreme", 0)])
 def test_a_radio_whose_rail_is_off_is_said(tmp_path: Path, board: str, seed: int) -> None:
     """As with a board file that names another rail."""
