@@ -1,13 +1,7 @@
 """A town in one file, and back: `backup` while it runs, `restore` into a new folder or over a town, running or not.
 
-**Why a restored town does not go on where the backup ends.** The backup is older than the last thing that was sent.
-With its counters the nest would use each FCntDown since then a second time, under the same keys: two plaintexts under
-one keystream give each other away, and nodes refuse a counter they have seen. So every open session's FCntDown is put
-`COUNTER_MARGIN` ahead. In the same way a JoinNonce used twice would give a node the same session keys again, if it can
-be brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` behind the highest. Where a town is
-replaced, what it knows besides is taken over: its counters, where it is further, the DevNonces used since, which nodes
-were retired since (their key is another town's, or nobody's), and its tokens: one that was made void opens nothing
-again, and the gateways have the new ones.
+What was written to a town until the moment at which it is replaced is in the backup that is made of it then, and what
+must not be forgotten of it is carried over (`carrying`): from before that backup on nobody else can write to it.
 
 A new `generation` tells a nest that runs on that database to forget what it has in memory and to start anew from it.
 """
@@ -17,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -25,22 +20,22 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nest import town
-from nest.archive import meta, migrations, postgres_copies, snapshots
+from nest.archive import postgres_copies, snapshots
+from nest.archive.carrying import make_safe
 from nest.archive.database import open_database
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.database_url import DatabaseServer
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.locks import locked
+from nest.logs import printable
 
-COUNTER_MARGIN = 4096  # downlinks; a node gets a few a day
-NONCE_MARGIN = 1024  # joins; a node joins a few times a year
-MAX_JOIN_NONCE = 0xFFFFFF
+_log = logging.getLogger(__name__)
 
 LARGEST_FILE = 16 << 20  # bytes of a file beside the database
 MOST_FILES = 200
@@ -48,6 +43,7 @@ _DEEPEST = 4  # folders in one another
 _LEFT_OUT = ("backups", "data")  # folders: backups themselves, and what can be made again from the database
 _ENDING = ".nest.tar.gz"
 _PAGE = 1 << 20
+_PAGES = 16  # of a database, copied in one go: fewer than one of ours has tables, each with a page of its own
 _SCRATCH = ".nest-part-"
 _FORGOTTEN_S = 60.0  # between its making and its lock a folder must not be taken for a forgotten one
 
@@ -95,7 +91,9 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
             else:
                 server = postgres_copies.empty_server_of(staged)
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
-            _put_in_place(staged, names, folder, server, progress)
+            out = _put_in_place(staged, names, folder, server, progress)
+        if out:
+            _tell(out)
         return town.load(folder)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
@@ -105,6 +103,13 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
     finally:
         if fresh and not (folder / town.SETTINGS_FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(out: list[str]) -> None:
+    nodes = printable(", ".join(out))  # as the backup names them
+    _log.warning(tr("Removed since that backup, and so they stay, without their keys: {nodes}.", nodes=nodes))
+    step = tr("Is one to come back? Restore the backup into a new folder, and there: spatz nodes hand-over NODE")
+    _log.warning("→ %s", step)
 
 
 # -- making one
@@ -258,57 +263,102 @@ def _check_member(member: tarfile.TarInfo, names: list[str], staged: Path) -> No
 
 def _put_in_place(
     staged: Path, names: list[str], folder: Path, server: DatabaseServer | None, progress: Progress | None
-) -> None:
-    live = folder / town.DATABASE_FILE
-    there = postgres_copies.holds_town(server) if server else live.exists() and live.stat().st_size > 0
-    if there:
-        there = _keep(folder, server)
-    replaced = live
-    if server and there:
-        replaced = staged / ".replaced"
-        postgres_copies.export(server, replaced)
-    with contextlib.closing(connect(staged / town.DATABASE_FILE)) as connection:
-        _make_safe(connection, replaced if there else None)
-    others = [name for name in names if name != town.DATABASE_FILE]
-    parts = {name: _copy_beside(staged / name, folder / name) for name in others}
-    try:
+) -> list[str]:
+    """The nodes that stay out: see `carrying.make_safe`."""
+    live, database = folder / town.DATABASE_FILE, staged / town.DATABASE_FILE
+    out: list[str] = []
+
+    def first() -> None:
+        with _reading():
+            _backup(folder, _kept(folder, f"before-restore-{stamp()}{_ENDING}"), None, server)
+        replaced = live
         if server:
-            postgres_copies.bring_in(staged / town.DATABASE_FILE, server, progress)
-        elif there:
-            with (
-                contextlib.closing(connect(staged / town.DATABASE_FILE)) as new,
-                contextlib.closing(connect(live, patience_ms=30_000)) as old,
-            ):
-                new.backup(old, pages=-1, progress=snapshots.share(progress))  # one transaction: all of it, or nothing
-        else:
-            with nobody_runs(folder, _damaged(folder)):
-                for ending in ("-wal", "-shm", "-journal"):  # of a file that is gone: it would be played into this one
-                    live.with_name(live.name + ending).unlink(missing_ok=True)
-                (staged / town.DATABASE_FILE).replace(live)
+            replaced = staged / ".replaced"
+            postgres_copies.export(server, replaced)
+        out.extend(make_safe(database, replaced))
+
+    parts = {name: _copy_beside(staged / name, folder / name) for name in names if name != town.DATABASE_FILE}
+    try:
+        there = postgres_copies.holds_town(server) if server else live.exists() and live.stat().st_size > 0
+        if there and server is None:
+            there = _overwrite(database, live, first, progress)
+        elif there and server:
+            postgres_copies.bring_in(database, server, progress, first)
+        if not there:
+            make_safe(database, None)
+            if server:
+                postgres_copies.bring_in(database, server, progress)
+            else:
+                _put_aside(folder)
+                database.replace(live)
         for name, part in parts.items():
             part.replace(folder / name)
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
     snapshots.sync(folder)
+    return out
 
 
-def _keep(folder: Path, server: DatabaseServer | None) -> bool:
-    """Back up the town that will be replaced. False: its database cannot be read, and its files were put aside."""
-    kept = folder / snapshots.BACKUPS
-    target = kept / f"before-restore-{stamp()}{_ENDING}"
+def _overwrite(database: Path, live: Path, first: Callable[[], None], progress: Progress | None) -> bool:
+    """Put the content of `database` in the place of that of `live`, in one transaction: all of it, or nothing.
+    `first` is called when nobody else can write to `live` any more, and may change `database`.
+
+    False: `live` is damaged, and was left as it is.
+    """
+    held = False
+
+    def step(status: int, remaining: int, total: int) -> None:
+        nonlocal held
+        if held:
+            if progress is not None:
+                progress(total - remaining, total)
+        elif status == sqlite3.SQLITE_BUSY:
+            raise UserError(
+                tr("The database {path} is in use by another program.", path=live),
+                tr("Close the program that holds it open, then try again."),
+            )
+        else:  # the lock was taken with the first pages, and is held until the last: SQLite begins anew with `database`
+            held = True
+            first()
+
     try:
-        _backup(folder, target, None, server)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        with nobody_runs(folder, _damaged(folder)):
-            for ending in ("", "-wal", "-shm"):
-                file = folder / (town.DATABASE_FILE + ending)
-                if file.exists():
-                    file.replace(kept / f"damaged-{stamp()}-{file.name}")
+        with contextlib.closing(connect(database)) as new, contextlib.closing(connect(live, 30_000)) as old:
+            with _reading():
+                old.execute("PRAGMA journal_mode = WAL")  # so that it can be read while it is locked
+            new.backup(old, pages=_PAGES, progress=step)
+    except _DamagedError:
         return False
     return True
+
+
+class _DamagedError(sqlite3.DatabaseError):
+    """The database that is to be replaced cannot be read."""
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """What cannot be read here is damaged."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise _DamagedError(str(error)) from error
+
+
+def _put_aside(folder: Path) -> None:
+    """Have no database in `folder`, where there is none that can be read, and nothing that would be played into one."""
+    with nobody_runs(folder, _damaged(folder)):
+        for ending in ("", "-wal", "-shm", "-journal"):
+            file = folder / (town.DATABASE_FILE + ending)
+            if file.exists():
+                file.replace(_kept(folder, f"damaged-{stamp()}-{file.name}"))
+
+
+def _kept(folder: Path, name: str) -> Path:
+    """Where something of the town is put before it is replaced."""
+    return folder / snapshots.BACKUPS / name
 
 
 def _damaged(folder: Path) -> UserError:
@@ -325,81 +375,6 @@ def nobody_runs(folder: Path, else_: UserError) -> Iterator[None]:
         if not free:
             raise else_
         yield
-
-
-def _make_safe(connection: sqlite3.Connection, replaced: Path | None) -> None:
-    """See at the top of this file. `replaced`: the database that stood there."""
-    connection.execute("BEGIN IMMEDIATE")
-    if replaced is not None:
-        with contextlib.closing(connect(replaced)) as old, contextlib.suppress(sqlite3.OperationalError):
-            _take_over(old, connection)  # one of version 1 knows joins and counters, too
-    connection.execute("UPDATE sessions SET fcnt_down = fcnt_down + ? WHERE ended_at IS NULL", (COUNTER_MARGIN,))
-    connection.execute(
-        "UPDATE nodes SET join_nonce_floor = min(?, ? + max(join_nonce_floor,"
-        " coalesce((SELECT max(join_nonce) FROM joins WHERE joins.node_id = nodes.id), 0)))",
-        (MAX_JOIN_NONCE, NONCE_MARGIN),
-    )
-    connection.execute(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES ('generation', ?)", (migrations.new_generation(),)
-    )
-    connection.execute("COMMIT")
-
-
-def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Joins that the backup does not know, counters that have gone on since, retirements, and tokens."""
-    of_version_4 = "key_mark" in {column[1] for column in old.execute("PRAGMA table_info(nodes)")}
-    key = "app_key"
-    if of_version_4:
-        key = "key_mark"  # it stays when the key is forgotten
-        _retire(old, new)
-    joins = f"SELECT dev_eui, {key}, join_nonce, dev_nonce, time FROM joins JOIN nodes ON nodes.id = node_id"  # noqa: S608
-    for dev_eui, its_key, join_nonce, dev_nonce, moment in old.execute(joins).fetchall():
-        node = new.execute(f"SELECT id, {key} FROM nodes WHERE dev_eui = ?", (dev_eui,)).fetchone()  # noqa: S608
-        if node is not None:  # a DevNonce of another AppKey says nothing, its JoinNonce does
-            values = (node[0], join_nonce, dev_nonce if node[1] == its_key else -1, moment)
-            insert = "INSERT OR IGNORE INTO joins (node_id, join_nonce, dev_nonce, time) VALUES (?, ?, ?, ?)"
-            new.execute(insert, values)
-    sessions = "SELECT dev_eui, join_nonce, fcnt_up, fcnt_down FROM sessions JOIN nodes ON nodes.id = node_id"
-    new.executemany(
-        "UPDATE sessions SET fcnt_up = max(fcnt_up, ?3), fcnt_down = max(fcnt_down, ?4)"
-        " WHERE join_nonce = ?2 AND node_id = (SELECT id FROM nodes WHERE dev_eui = ?1)",
-        old.execute(sessions).fetchall(),
-    )
-    floors = old.execute("SELECT join_nonce_floor, dev_eui FROM nodes").fetchall()
-    new.executemany("UPDATE nodes SET join_nonce_floor = max(join_nonce_floor, ?) WHERE dev_eui = ?", floors)
-    if of_version_4:
-        floors = old.execute("SELECT nonce_floor, dev_eui, key_mark FROM nodes").fetchall()
-        new.executemany(  # of another AppKey it says nothing
-            "UPDATE nodes SET nonce_floor = max(nonce_floor, ?) WHERE dev_eui = ? AND key_mark IS ?", floors
-        )
-    tokens = old.execute("SELECT token, eui FROM gateways WHERE removed_at IS NULL").fetchall()
-    new.executemany("UPDATE gateways SET token = ? WHERE eui = ? AND removed_at IS NULL", tokens)
-    admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()
-    new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", admin)
-
-
-def _retire(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """What was retired after the backup was made stays so, without its key."""
-    retired = "SELECT retired_at, dev_eui, key_mark, nonce_floor FROM nodes WHERE retired_at IS NOT NULL"
-    for moment, dev_eui, mark, floor in old.execute(retired).fetchall():
-        which = "SELECT id FROM nodes WHERE dev_eui = ? AND added_at <= ? AND retired_at IS NULL"
-        for (node_id,) in new.execute(which, (dev_eui, moment)).fetchall():
-            new.execute(
-                "UPDATE nodes SET retired_at = ?1, removed_at = coalesce(removed_at, ?1),"
-                " changed_at = max(changed_at, ?1), app_key = NULL, key_mark = ?3, nonce_floor = max(nonce_floor, ?4)"
-                " WHERE id = ?2",
-                (moment, node_id, mark, floor),
-            )
-            new.execute(
-                "UPDATE sessions SET ended_at = ?, nwk_skey = NULL, app_skey = NULL"
-                " WHERE node_id = ? AND ended_at IS NULL",
-                (moment, node_id),
-            )
-            new.execute(
-                "UPDATE downlinks SET state = 'removed', state_at = ?"
-                " WHERE node_id = ? AND state IN ('waiting', 'queued')",
-                (moment, node_id),
-            )
 
 
 def _copy_beside(source: Path, target: Path) -> Path:

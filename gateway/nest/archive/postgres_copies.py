@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,14 @@ def export(server: DatabaseServer, target: Path, progress: Progress | None = Non
         engine.dispose()
 
 
-def bring_in(source: Path, server: DatabaseServer, progress: Progress | None = None) -> None:
-    """Put the SQLite file `source`, which has this version's tables, in the place of what the server has.
+def bring_in(
+    source: Path,
+    server: DatabaseServer,
+    progress: Progress | None = None,
+    first: Callable[[], None] = lambda: None,
+) -> None:
+    """Put the SQLite file `source`, which has this version's tables, in the place of what the server has. `first` is
+    called when nobody else can write there any more, and may change `source`.
 
     A nest that runs there notices by the other `generation`. Raises UserError, sqlite3.Error.
     """
@@ -116,6 +122,7 @@ def bring_in(source: Path, server: DatabaseServer, progress: Progress | None = N
             contextlib.closing(snapshots.connect(source)) as old,
             writing(engine) as connection,
         ):
+            first()
             total = sum(old.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0] for table in _tables())  # noqa: S608
             changes = connection.execute(text(postgres.ASK_CHANGES)).scalar_one()
             for table in reversed(_tables()):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from gateway.archive.bursts import EUI, join, session
+from gateway.archive.living import Living
 from gateway.archive.postgres_server import PostgresServer, needs_postgres
-from nest.archive import open_database
+from nest.archive import copies, open_database
 from nest.archive.journal import Journal
 from nest.database_url import DatabaseServer
 from nest.model import SessionState
@@ -76,3 +77,16 @@ def state(journal: Journal) -> SessionState:
     state = session()
     assert not journal.commit([join(state)]).failed
     return state
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[Living]:
+    living = Living(tmp_path / "town")
+    yield living
+    living.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path, living: Living) -> Path:
+    copies.backup(living.town, tmp_path / "b.nest.tar.gz")
+    return tmp_path / "b.nest.tar.gz"

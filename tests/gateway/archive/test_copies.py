@@ -12,62 +12,25 @@ import stat
 import tarfile
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from gateway.archive.bursts import EUI, join, session, store
+from gateway.archive.living import Living
 from nest import town
-from nest.archive import Archive, copies, meta, open_database
+from nest.archive import Archive, carrying, copies, meta, open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal, ReplacedError
 from nest.errors import UserError
-from nest.gateways import GatewayRegistry
 from nest.lorawan.effects import StoreSession
 from nest.model import JoinRecord, SessionState
 from nest.registry import Registry
-from sqlalchemy import text
 
 V1 = Path(__file__).with_name("v1.sql")
 
 
 pytestmark = pytest.mark.usefixtures("english")
-
-
-class Living:
-    """A town with a node that has joined and was heard, and an open journal on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.town = town.create(folder, "Brandis", mqtt_url="mqtt://u:secret@broker")
-        (folder / "outlines.geojson").write_text("{}")
-        (folder / "tls").mkdir()
-        (folder / "tls" / "key.pem").write_text("key")
-        self.engine = open_database(self.town.database)
-        Registry(self.engine).add("amsel", EUI, app_key=bytes(16))
-        self.journal = Journal(self.engine)
-        self.state = session(fcnt_down=7)
-        self.journal.commit([join(self.state), store(self.state, 0)])
-
-    @property
-    def archive(self) -> Archive:
-        return Archive(self.engine)
-
-    def close(self) -> None:
-        self.journal.close()
-        self.engine.dispose()
-
-
-@pytest.fixture
-def living(tmp_path: Path) -> Iterator[Living]:
-    living = Living(tmp_path / "town")
-    yield living
-    living.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path, living: Living) -> Path:
-    copies.backup(living.town, tmp_path / "b.nest.tar.gz")
-    return tmp_path / "b.nest.tar.gz"
 
 
 def sessions(folder: Path) -> list[SessionState]:
@@ -137,10 +100,10 @@ def test_a_new_folder_gets_the_whole_town_with_safe_numbers(tmp_path: Path, file
         assert (new.path / name).read_bytes() == (living.town.path / name).read_bytes()
         assert stat.S_IMODE((new.path / name).stat().st_mode) == 0o600
     [state] = sessions(new.path)
-    assert state.fcnt_down == 7 + copies.COUNTER_MARGIN
+    assert state.fcnt_down == 7 + carrying.COUNTER_MARGIN
     assert (state.fcnt_up, state.app_skey) == (0, living.state.app_skey)
     engine = open_database(new.database)
-    assert max(record.join_nonce for record in Archive(engine).joins(EUI)) == 1 + copies.NONCE_MARGIN
+    assert max(record.join_nonce for record in Archive(engine).joins(EUI)) == 1 + carrying.NONCE_MARGIN
     assert meta.get(engine, meta.GENERATION) != meta.get(living.engine, meta.GENERATION)
     assert Archive(engine).counts() == living.archive.counts()
     engine.dispose()
@@ -157,82 +120,16 @@ def test_a_running_town_is_replaced_and_notices(file: Path, living: Living) -> N
         living.journal.commit([store(living.state, 10)])
     assert [node.slug for node in Registry(living.engine).list()] == ["amsel"]
     [state] = living.archive.sessions()
-    assert (state.join_nonce, state.fcnt_up, state.fcnt_down) == (1, 9, 50 + copies.COUNTER_MARGIN)
+    assert (state.join_nonce, state.fcnt_up, state.fcnt_down) == (1, 9, 50 + carrying.COUNTER_MARGIN)
     joins = living.archive.joins(EUI)
     assert JoinRecord(EUI, 77, 2) in joins  # heard again, it would be a replay
-    assert max(record.join_nonce for record in joins) == 2 + copies.NONCE_MARGIN
+    assert max(record.join_nonce for record in joins) == 2 + carrying.NONCE_MARGIN
     with contextlib.closing(Journal(living.engine)) as journal:
         assert journal.commit([store(state, 10)]).failed == []
     [kept] = (living.town.path / "backups").iterdir()
     assert kept.name.startswith("before-restore-")
     copies.restore(kept, living.town.path)
     assert [node.slug for node in Registry(living.engine).list()] == ["amsel", "meise"]
-
-
-def test_a_token_that_was_made_void_stays_void(file: Path, living: Living) -> None:
-    """It was given another because somebody had seen it; the gateway has the other one, too."""
-    gateways = GatewayRegistry(living.engine)
-    for eui in ("a1", "a2", "a3"):
-        gateways.add(f"{eui:>016}", token="aa" * 32)
-    meta.put(living.engine, meta.ADMIN_TOKEN, "seen")
-    before = file.with_name("before")
-    copies.backup(living.town, before)
-    meta.put(living.engine, meta.ADMIN_TOKEN, "new")
-    gateways.set_token(f"{'a1':>016}", "bb" * 32)
-    gateways.remove(f"{'a2':>016}")
-    copies.restore(before, living.town.path)
-    assert meta.get(living.engine, meta.ADMIN_TOKEN) == "new"
-    assert [info.token for info in gateways.list()] == ["bb" * 32, "aa" * 32, "aa" * 32]
-    new = copies.restore(before, file.with_name("new"))
-    engine = open_database(new.database)
-    assert meta.get(engine, meta.ADMIN_TOKEN) == "seen"  # where nothing stood there is no other
-    engine.dispose()
-
-
-def test_numbers_only_rise_however_often_it_is_restored(file: Path, living: Living) -> None:
-    for turn in range(1, 4):
-        copies.restore(file, living.town.path)
-        [state] = living.archive.sessions()
-        assert state.fcnt_down == 7 + turn * copies.COUNTER_MARGIN
-        assert max(record.join_nonce for record in living.archive.joins(EUI)) == 1 + turn * copies.NONCE_MARGIN
-
-
-def test_dev_nonces_that_were_left_out_since_the_backup_stay_out(file: Path, living: Living) -> None:
-    floor = Registry(living.engine).written_again("amsel")
-    copies.restore(file, living.town.path)
-    held = Registry(living.engine).find_slug("amsel")
-    assert held
-    assert held.dev_nonce == floor
-
-
-def test_a_node_that_was_retired_since_the_backup_stays_so_and_its_key_forgotten(file: Path, living: Living) -> None:
-    living.journal.commit([join(session(nonce=2), 77)])
-    registry = Registry(living.engine)
-    held = registry.find_slug("amsel")
-    assert held
-    registry.retire("amsel")
-    copies.restore(file, living.town.path)
-    assert registry.list() == []
-    assert [slug for slug, _, _ in registry.retired()] == ["amsel"]
-    with contextlib.closing(sqlite3.connect(living.town.path / "nest.db")) as connection:
-        assert connection.execute("SELECT app_key FROM nodes").fetchall() == [(None,)]
-        assert connection.execute("SELECT count(*) FROM sessions WHERE nwk_skey IS NOT NULL").fetchone() == (0,)
-    with pytest.raises(UserError, match="was retired"):
-        registry.add("amsel", EUI)
-    assert registry.take(held).dev_nonce == 78  # another town hands it back: what was used with its key stays used
-
-
-def test_a_retirement_that_was_taken_back_before_the_backup_is_none(tmp_path: Path, file: Path, living: Living) -> None:
-    registry = Registry(living.engine)
-    registry.retire("amsel")
-    registry.reinstate("amsel")
-    registry.add("amsel", EUI)
-    copies.backup(living.town, tmp_path / "late")
-    registry.retire("amsel")
-    with living.engine.begin() as connection:
-        connection.execute(text("UPDATE nodes SET retired_at = added_at - 1"))  # as of the first time
-    copies.restore(tmp_path / "late", living.town.path)
-    assert [node.slug for node in registry.list()] == ["amsel"]
 
 
 def test_a_backup_of_an_older_version_is_converted(tmp_path: Path, living: Living) -> None:

@@ -11,8 +11,8 @@ import pytest
 from gateway.archive.bursts import EUI, FAR, OTHER, join, rows, session, store
 from gateway.archive.postgres_server import needs_postgres
 from nest import town
-from nest.archive import Archive, copies, open_database, schema
-from nest.archive.journal import Journal, ReplacedError
+from nest.archive import Archive, carrying, copies, open_database, schema
+from nest.archive.journal import Journal, RefusedError, ReplacedError
 from nest.archive.meta import put
 from nest.archive.outbox import Outbox
 from nest.database_url import DatabaseServer
@@ -85,10 +85,10 @@ def test_a_town_moves_from_one_kind_of_database_to_the_other(
         assert after[name] == before[name], name
     assert [row[1] for row in after["nodes"]] == ["amsel", "meise"]
     nonces = [row[schema.nodes.c.keys().index("join_nonce_floor")] for row in after["nodes"]]
-    assert min(nonces) > copies.NONCE_MARGIN
+    assert min(nonces) > carrying.NONCE_MARGIN
     down = schema.sessions.c.keys().index("fcnt_down")
     pairs = zip(before["sessions"], after["sessions"], strict=True)
-    assert all(new[down] == old[down] + copies.COUNTER_MARGIN for old, new in pairs)
+    assert all(new[down] == old[down] + carrying.COUNTER_MARGIN for old, new in pairs)
     assert dict(after["meta"])["odd"] == dict(before["meta"])["odd"]
     assert dict(after["meta"])["generation"] != dict(before["meta"])["generation"]
     check_goes_on(restored)
@@ -107,11 +107,44 @@ def test_a_nest_that_runs_goes_on_with_what_was_restored(server: DatabaseServer,
         assert journal.changed_elsewhere()
         with pytest.raises(ReplacedError):
             journal.commit([store(state, 0)])
-    assert [record.join_nonce for record in Archive(engine).joins(EUI)] == [1, 7, 7 + copies.NONCE_MARGIN]
+    assert [record.join_nonce for record in Archive(engine).joins(EUI)] == [1, 7, 7 + carrying.NONCE_MARGIN]
     engine.dispose()
     [kept] = (living.path / "backups").glob("before-restore-*")
     other = copies.restore(kept, town.create(tmp_path / "other", "Belzig").path)
     assert len(content(other)["joins"]) == 3
+
+
+@pytest.mark.parametrize("at", ["_backup", "make_safe"])
+def test_nothing_that_is_written_meanwhile_is_lost(
+    server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
+    living = town.create(tmp_path / "town", "Brandis", database_url=server.url)
+    fill(living)
+    copies.backup(living, tmp_path / "town.nest.tar.gz")
+    engine: Engine = open_database(living.database)
+    state, fcnt, do = session(nonce=1), 20, getattr(copies, at)
+    with contextlib.closing(Journal(engine)) as journal:
+
+        def write() -> None:
+            nonlocal fcnt
+            with contextlib.suppress(RefusedError):
+                journal.commit([store(state, fcnt, at=2000.0 + fcnt)])
+                fcnt += 1
+
+        def while_others_write(*given: Any) -> Any:
+            write()
+            done = do(*given)
+            write()
+            return done
+
+        monkeypatch.setattr(copies, at, while_others_write)
+        copies.restore(tmp_path / "town.nest.tar.gz", living.path)
+        monkeypatch.undo()
+    engine.dispose()
+    [kept] = (living.path / "backups").glob("before-restore-*")
+    other = copies.restore(kept, town.create(tmp_path / "other", "Belzig").path)
+    assert len(content(other)["frames"]) == fcnt + 1  # and the other node's
 
 
 def test_a_copy_that_is_only_looked_at_does_not_replace_the_town(server: DatabaseServer, tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""What a restored town does not begin again with, and what the one that it replaces hands on to it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway.archive.bursts import EUI, join, session, store
+from gateway.archive.living import Living
+from nest import town
+from nest.archive import Archive, carrying, copies, meta, open_database, snapshots
+from nest.archive.database import writing
+from nest.archive.journal import RefusedError
+from nest.errors import UserError
+from nest.gateways import GatewayRegistry
+from nest.registry import Provisioned, Registry
+from sqlalchemy import text
+
+V1 = Path(__file__).with_name("v1.sql")
+
+
+pytestmark = pytest.mark.usefixtures("english")
+
+
+def test_a_token_that_was_made_void_stays_void(file: Path, living: Living) -> None:
+    """It was given another because somebody had seen it; the gateway has the other one, too."""
+    gateways = GatewayRegistry(living.engine)
+    for eui in ("a1", "a2", "a3"):
+        gateways.add(f"{eui:>016}", token="aa" * 32)
+    meta.put(living.engine, meta.ADMIN_TOKEN, "seen")
+    before = file.with_name("before")
+    copies.backup(living.town, before)
+    meta.put(living.engine, meta.ADMIN_TOKEN, "new")
+    gateways.set_token(f"{'a1':>016}", "bb" * 32)
+    gateways.remove(f"{'a2':>016}")
+    copies.restore(before, living.town.path)
+    assert meta.get(living.engine, meta.ADMIN_TOKEN) == "new"
+    assert [info.token for info in gateways.list()] == ["bb" * 32, "aa" * 32, "aa" * 32]
+    new = copies.restore(before, file.with_name("new"))
+    engine = open_database(new.database)
+    assert meta.get(engine, meta.ADMIN_TOKEN) == "seen"  # where nothing stood there is no other
+    engine.dispose()
+
+
+def test_numbers_only_rise_however_often_it_is_restored(file: Path, living: Living) -> None:
+    for turn in range(1, 4):
+        copies.restore(file, living.town.path)
+        [state] = living.archive.sessions()
+        assert state.fcnt_down == 7 + turn * carrying.COUNTER_MARGIN
+        assert max(record.join_nonce for record in living.archive.joins(EUI)) == 1 + turn * carrying.NONCE_MARGIN
+
+
+def test_dev_nonces_that_were_left_out_since_the_backup_stay_out(file: Path, living: Living) -> None:
+    floor = Registry(living.engine).written_again("amsel")
+    copies.restore(file, living.town.path)
+    assert held(living).dev_nonce == floor
+
+
+def test_a_node_that_was_retired_since_the_backup_stays_so_and_its_key_forgotten(file: Path, living: Living) -> None:
+    living.journal.commit([join(session(nonce=2), 77)])
+    registry, before = Registry(living.engine), held(living)
+    registry.retire("amsel")
+    copies.restore(file, living.town.path)
+    assert registry.list() == []
+    assert [slug for slug, _, _ in registry.retired()] == ["amsel"]
+    with contextlib.closing(sqlite3.connect(living.town.path / "nest.db")) as connection:
+        assert connection.execute("SELECT app_key FROM nodes").fetchall() == [(None,)]
+        assert connection.execute("SELECT count(*) FROM sessions WHERE nwk_skey IS NOT NULL").fetchone() == (0,)
+    with pytest.raises(UserError, match="was retired"):
+        registry.add("amsel", EUI)
+    assert registry.take(before).dev_nonce == 78  # another town hands it back: what was used with its key stays used
+
+
+def test_a_retirement_that_was_taken_back_before_the_backup_is_none(tmp_path: Path, file: Path, living: Living) -> None:
+    registry = Registry(living.engine)
+    registry.retire("amsel")
+    registry.reinstate("amsel")
+    registry.add("amsel", EUI)
+    copies.backup(living.town, tmp_path / "late")
+    registry.retire("amsel")
+    with living.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE nodes SET retired_at = added_at - 1, removed_at = added_at - 1")
+        )  # as of the first time
+    copies.restore(tmp_path / "late", living.town.path)
+    assert [node.slug for node in registry.list()] == ["amsel"]
+
+
+def held(living: Living) -> Provisioned:
+    found = Registry(living.engine).find_slug("amsel")
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("by_retiring", [False, True])
+def test_a_key_that_was_replaced_since_the_backup_stays_void(file: Path, living: Living, by_retiring: bool) -> None:
+    """The board has the new one; the old one may be in wrong hands."""
+    living.journal.commit([join(session(nonce=2), 9)])  # with the key of the backup
+    registry, old = Registry(living.engine), held(living)
+    if by_retiring:
+        registry.retire("amsel")
+        registry.reinstate("amsel")
+        registry.add("amsel", EUI)
+    else:
+        registry.rotate("amsel")
+    third = session(nonce=3)
+    living.journal.commit([join(third, 4), store(third, 0, at=2000.0, activates=True)])
+    new = held(living)
+    assert (new.app_key != old.app_key, new.dev_nonce) == (True, 5)
+    for _ in range(2):
+        copies.restore(file, living.town.path)
+        assert (held(living).app_key, held(living).dev_nonce) == (new.app_key, new.dev_nonce)
+        used = {record.join_nonce: record.dev_nonce for record in living.archive.joins(EUI)}
+        assert (used[1], used[2], used[3]) == (-1, -1, 4)
+        assert living.archive.sessions() == []  # whoever has the old key may have that of its session, too
+
+
+def test_the_later_of_two_keys_stays_though_it_is_the_backup_s(file: Path, living: Living, tmp_path: Path) -> None:
+    """Somebody restores an old backup into a new folder, sees that it is the wrong one, and takes the right one."""
+    later = Registry(living.engine).rotate("amsel")
+    copies.backup(living.town, tmp_path / "later")
+    copies.restore(file, tmp_path / "new")
+    new = copies.restore(tmp_path / "later", tmp_path / "new")
+    engine = open_database(new.database)
+    found = Registry(engine).find_slug("amsel")
+    engine.dispose()
+    assert found
+    assert found.app_key == later.app_key
+
+
+def test_a_node_that_was_removed_since_stays_so_and_may_be_had_back_with_its_key(
+    file: Path, living: Living, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    living.journal.commit([join(session(nonce=2), 77)])
+    before, registry = held(living), Registry(living.engine)
+    registry.remove("amsel")
+    copies.restore(file, living.town.path)
+    assert (registry.list(), registry.retired(), living.archive.sessions()) == ([], [], [])
+    with contextlib.closing(sqlite3.connect(living.town.path / "nest.db")) as connection:
+        assert connection.execute("SELECT app_key FROM nodes").fetchall() == [(None,)]
+    said = [record.getMessage() for record in caplog.records if record.name == copies.__name__]
+    assert "amsel" in said[0]
+    assert "new folder" in said[1]
+    there = copies.restore(file, tmp_path / "new")
+    engine = open_database(there.database)
+    handed = Registry(engine).find_slug("amsel")
+    engine.dispose()
+    assert handed
+    assert handed.app_key == before.app_key
+    assert registry.take(handed).dev_nonce == 78  # what was used with that key stays used
+    copies.restore(file, living.town.path)
+    assert held(living).app_key == before.app_key
+
+
+@pytest.mark.parametrize("at", ["_backup", "make_safe"])
+def test_nothing_that_is_written_meanwhile_is_lost(
+    file: Path, living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
+    do, fcnt = getattr(copies, at), 1
+    Registry(living.engine).add("meise", "70b3d57ed0000002")
+
+    def write() -> None:
+        nonlocal fcnt
+        with contextlib.suppress(RefusedError):
+            living.journal.commit([store(living.state, fcnt, at=2000.0 + fcnt)])
+            fcnt += 1
+
+    def while_others_write(*given: Any) -> Any:
+        write()
+        done = do(*given)
+        write()
+        return done
+
+    monkeypatch.setattr(copies, at, while_others_write)
+    copies.restore(file, living.town.path)
+    monkeypatch.undo()
+    [kept] = (living.town.path / "backups").glob("before-restore-*")
+    copies.restore(kept, tmp_path / "kept")
+    engine = open_database(tmp_path / "kept" / "nest.db")
+    assert Archive(engine).counts()["frames"] == fcnt
+    engine.dispose()
+    [state] = living.archive.sessions()
+    assert state.fcnt_up == fcnt - 1
+
+
+def test_a_town_that_is_in_use_all_the_time_is_not_replaced(
+    file: Path, living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "connect", lambda path, patience_ms=0: snapshots.connect(path, min(patience_ms, 50)))
+    with writing(living.engine), pytest.raises(UserError, match="in use by another program"):
+        copies.restore(file, living.town.path)
+    assert len(living.archive.sessions()) == 1
+
+
+def test_what_cannot_be_taken_over_is_not_passed_over(
+    file: Path, living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    Registry(living.engine).add("meise", "70b3d57ed0000002")
+    monkeypatch.setattr(carrying, "_take_joins", cut_off)
+    with pytest.raises(UserError, match="disk I/O error"):
+        copies.restore(file, living.town.path)
+    assert [node.slug for node in Registry(living.engine).list()] == ["amsel", "meise"]
+
+
+def test_over_a_town_of_the_first_version(file: Path, living: Living, tmp_path: Path) -> None:
+    """It has neither floors nor tokens, but joins and counters."""
+    old = town.create(tmp_path / "old", "Brandis")
+    old.path.joinpath("nest.db").unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(old.path / "nest.db")) as connection:
+        connection.executescript(V1.read_text())
+        connection.execute("INSERT INTO joins SELECT id, 900, 70, 1 FROM nodes WHERE dev_eui = ?", (EUI.hex(),))
+        connection.commit()
+    restored = copies.restore(file, old.path)
+    engine = open_database(restored.database)
+    joins = {record.join_nonce for record in Archive(engine).joins(EUI)}
+    engine.dispose()
+    assert {900, 900 + carrying.NONCE_MARGIN} <= joins
