@@ -25,11 +25,12 @@ def lived(
 ) -> tuple[str, dict[str, Any]]:
     """What a node printed, and what boots.py saw of it. config, chips: functions that change them before the start."""
     board = load_board(board_name)
-    made = compile_config(board, plan.pop("sensors", ["bme280"]), "amsel", interval_s=600, safe_window_s=0)
+    sensors = plan.pop("sensors", ["bme280"])
+    made = compile_config(board, sensors, "amsel", interval_s=600, safe_window_s=0)
     world = {
         "clock": "virtual",
         "module": board.module.chip,
-        "chips": nodes.chips(board, seed),
+        "chips": nodes.chips(board, seed, sensors),
         **plan.pop("world", {}),
     }
     if config:
@@ -118,8 +119,14 @@ def test_no_power_chip_at_all_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("board", "seed"), [("t-beam", 0), ("t-beam", 3), ("rak11200", 0), ("rak3312", 0)])
 def test_a_tip_of_the_rain_gauge_leaves_the_radio_without_power(tmp_path: Path, board: str, seed: int) -> None:
-    _, seen = lived(tmp_path, board, seed, boots=6, sensors=["rain"], world={"weather": {"seed": 3, "rain_mm_h": 40}})
-    assert {end["event"] for end in seen["ends"]} == {"deepsleep"}
+    def tip(chips: dict[str, Any]) -> None:  # half a second long: a wake when it closes, one when it opens
+        chips["sensors"][0]["chatter"] = [300_000_000, 301_000_000, 1_000_000]
+
+    _, seen = lived(tmp_path, board, seed, boots=4, sensors=["rain"], chips=tip)
+    assert [end["event"] for end in seen["ends"]] == ["deepsleep"] * 4
+    assert [end["start"] // 1_000_000 for end in seen["ends"][1:3]] == [300, 300]
+    assert [end["awake_ms"] < 1000 for end in seen["ends"]] == [False, True, True, False]
+    assert [frame["join"] for frame in seen["sent"]] == [True, False, False]
     assert all(frame["flaws"] == [] for frame in seen["sent"])
 
 
