@@ -57,7 +57,7 @@ def test_a_new_board_becomes_a_node_and_keeps_its_keys_ever_after(rig: Rig) -> N
         flash = bytearray(board.flash())
         files = read_filesystem(bytes(flash[VFS]), 0x600000)
         config = json.loads(files["config.json"])
-        flash[VFS] = filesystem_image({**files, "log/kept": b"a reading"}, 0x600000)
+        flash[VFS] = filesystem_image({**files, "log/9.bin": b"a reading"}, 0x600000)
         (board.folder / "flash.bin").write_bytes(flash)
         board.do("power_on")
         board.wait_for("registered")
@@ -75,7 +75,7 @@ def test_a_new_board_becomes_a_node_and_keeps_its_keys_ever_after(rig: Rig) -> N
         assert nvs[0] == nvs[1]
         files = read_filesystem(board.flash()[VFS], 0x600000)
         assert json.loads(files["config.json"]) == {**config, "interval_s": 1234}
-        assert files["log/kept"] == b"a reading"
+        assert files["log/9.bin"] == b"a reading"
         for event in (*first, *again):
             assert key.hex() not in event.to_json()
 
@@ -87,7 +87,7 @@ def test_what_a_node_has_written_down_outlives_a_cut_in_the_middle(rig: Rig) -> 
         board.wait_for("cut")
         flash = bytearray(board.flash())
         files = read_filesystem(bytes(flash[VFS]), 0x600000)
-        flash[VFS] = filesystem_image({**files, "log/kept": b"a reading"}, 0x600000)
+        flash[VFS] = filesystem_image({**files, "log/9.bin": b"a reading"}, 0x600000)
         (board.folder / "flash.bin").write_bytes(flash)
         board.do("power_on")
         board.wait_for("registered")
@@ -107,7 +107,7 @@ def test_what_a_node_has_written_down_outlives_a_cut_in_the_middle(rig: Rig) -> 
             assert list((rig.town / "interrupted").iterdir()), "the log is kept by the town"
         assert last(rig.flash(board)) == ("done", "kept")
         files = read_filesystem(board.flash()[VFS], 0x600000)
-        assert files["log/kept"] == b"a reading"
+        assert files["log/9.bin"] == b"a reading"
         assert not (rig.town / "interrupted").exists()
 
 

@@ -61,14 +61,18 @@ def one(town: FlashTown, port: Port = ONE, **asked: Any) -> OneBoard:
 def test_many_at_once_never_become_another_kind_of_board(town: FlashTown) -> None:
     v3, was = load_board("heltec-v3"), Wishes("amsel", "heltec-v4")
     with pytest.raises(UserError, match="amsel is a heltec-v4"):
-        one(town, board="heltec-v3", strict=True)._compare_boards(v3, was)
+        one(town, board="heltec-v3", strict=True)._compare_boards(v3, was, "esp32s3")
     alone = one(town, board="heltec-v3")
-    alone._compare_boards(v3, was)
+    alone._compare_boards(v3, was, "esp32s3")
     assert alone.was_board == "heltec-v4"  # and it is told
     other = Port("COM1", 0x303A, 0x1001, "f412fa0b1c2d")
-    with pytest.raises(UserError, match="COM1 is a"):
-        one(town, other, board="heltec-v3", strict=True)._compare_boards(v3, None)
-    one(town, board="heltec-v3", strict=True)._compare_boards(v3, Wishes("amsel", "heltec-v3"))
+    with pytest.raises(UserError, match="COM1 is a") as told:
+        one(town, other, board="heltec-v3", strict=True)._compare_boards(v3, None, "esp32s3")
+    assert {load_board(name.strip(" .")).module.chip for name in told.value.message.split(" is a ")[1].split("/")} == {
+        "esp32s3"
+    }  # what it may be, by its chip
+    one(town, other, board="heltec-v3", strict=True)._compare_boards(v3, Wishes("amsel", "heltec-v3"), "esp32s3")
+    one(town, board="heltec-v3", strict=True)._compare_boards(v3, Wishes("amsel", "heltec-v3"), "esp32s3")
 
 
 def test_a_key_that_changes_meanwhile_is_judged_again(town: FlashTown) -> None:
@@ -184,10 +188,10 @@ def test_a_node_whose_own_wishes_cannot_be_is_asked_about(town: FlashTown, monke
     manifest = json.dumps({"wishes": said}).encode()
     monkeypatch.setattr(one_module, "layout_on", lambda probe: type("L", (), {"vfs": type("R", (), {"size": 1})})())
     monkeypatch.setattr(
-        "spatz.images.filesystem.read_filesystem", lambda *_, **__: {"spatz.json": manifest, "log/1": b"1"}
+        "spatz.images.filesystem.read_filesystem", lambda *_, **__: {"spatz.json": manifest, "log/1.bin": b"1"}
     )
     own = one(town)._own_files(cast("Any", None), cast("Any", None))
-    assert own == (None, {"log/1": b"1"})
+    assert own == (None, {"log/1.bin": b"1"})
 
 
 def test_one_that_was_retired_is_told_so_and_not_that_it_is_another_towns(town: FlashTown) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nest import keys as nest_keys
 from nest.registry import Former, Provisioned
-from spatz.flash.plan import SECTOR, TABLE_AT, Keys, Probe, judge, make_plan, used_parts
+from spatz.flash.plan import SECTOR, TABLE_AT, Keys, Probe, is_our_log, judge, make_plan, used_parts
 from spatz.flash.worker import Refused, keep_nvs_whole
 from spatz.images.filesystem import filesystem_image, read_filesystem
 from spatz.images.layout import Layout, Region, layout_of
@@ -103,6 +103,29 @@ def test_rules(probe: Probe, known: Provisioned | None, options: dict[str, Any],
         with pytest.raises(Trouble) as caught:
             judge(probe, NEW, known, **options)
         assert caught.value.kind == expected
+
+
+@pytest.mark.parametrize(
+    ("probe", "known", "former", "ours"),
+    [
+        pytest.param(board(of(OURS)), KNOWN, None, True, id="our node"),
+        pytest.param(board(of(OURS), table=BLANK), KNOWN, None, True, id="our node, its table lost in a cut"),
+        pytest.param(board(of(replace(OURS, app_key=OTHER_KEY))), KNOWN, None, True, id="its key was rotated"),
+        pytest.param(board(), KNOWN, None, True, id="its keys erased by somebody"),
+        pytest.param(board(of(OURS)), None, WAS_OURS, True, id="removed here, its key still on it"),
+        pytest.param(
+            board(of(replace(OURS, join_eui=bytes(8)))), KNOWN, None, False, id="it was in another town since"
+        ),
+        pytest.param(board(of(replace(OURS, dev_eui=bytes(8)))), KNOWN, None, False, id="a copy of another's flash"),
+        pytest.param(board(of(OURS)), None, None, False, id="another town's"),
+        pytest.param(board(of(OURS)), None, WAS_HERE, False, id="removed here, then given away"),
+        pytest.param(board(of(OURS)), None, Former("amsel", None, retired=False), False, id="here once, key unknown"),
+        pytest.param(board(), None, None, False, id="nobody's"),
+        pytest.param(board(), None, WAS_OURS, False, id="here once, nobody knows where since"),
+    ],
+)
+def test_whose_log_it_is(probe: Probe, known: Provisioned | None, former: Former | None, ours: bool) -> None:
+    assert is_our_log(probe, NEW, known, former) is ours
 
 
 @given(data=st.data(), known=st.sampled_from([KNOWN, None]))

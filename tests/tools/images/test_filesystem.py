@@ -24,6 +24,8 @@ from spatz.sim.micropython import command
 from spatz.troubles import Trouble
 from spatz.wishes import Wishes, wishes_of
 
+from tests.tools.images.planted import planted
+
 MIB = 1 << 20
 WISHES = Wishes("amsel", "heltec-v3", ("bme280",), 300)
 
@@ -232,6 +234,25 @@ def test_a_board_that_says_its_log_has_gigabytes_takes_none() -> None:
     image[at : at + 4] = (0x7FFFFFF0).to_bytes(4, "little")
     image[end : end + 4] = lfs_sum(image[first:end])
     assert read_filesystem(bytes(image), MIB) == {"log/2": b"whole", "main.py": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("log/XXYboot.py", b"XXYboot.py", b"../boot.py"),
+        ("log/XXX/boot.py", b"XXX", b"../"),
+        ("log/a_b", b"a_b", b"a/b"),
+        ("log/XXname", b"XXname", b"\xff\xfename"),
+        ("XX/boot.py", b"XX", b".."),
+    ],
+)
+def test_a_name_that_is_none_costs_itself_alone(path: str, old: bytes, new: bytes) -> None:
+    """Neither does it lead out of its folder, nor are the files beside it lost."""
+    good = {"log/1.bin": b"readings", "boot.py": b"evil", "grün.txt": b"1", "log/a/b": b"2"}
+    image = planted({**good, path: b"planted"}, MIB, {old: new})
+    assert new in image
+    assert read_filesystem(image, MIB) == good
+    assert read_filesystem(image, MIB, ["log/1.bin"]) == {"log/1.bin": b"readings"}
 
 
 @pytest.mark.parametrize("size", [MIB // 2, 2 * MIB])

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from nest.errors import UserError
 from nest.i18n import tr
 
-from spatz.flash.keeping import together
+from spatz.flash.keeping import LOG_FILES, log_in, parted
 from spatz.flash.life import wait_for_life
 from spatz.flash.link import BAUDS, Link
-from spatz.flash.plan import Keys, Plan, Probe, judge, layout_on, make_plan
+from spatz.flash.plan import Keys, Plan, Probe, is_our_log, judge, layout_on, make_plan
 from spatz.flash.town import FlashTown
 from spatz.labels.shortcode import short_code
 from spatz.troubles import how_to_boot, trouble
@@ -149,17 +149,17 @@ class OneBoard:
         board = load_board(self.request.board or self._board_of(probe, wished))
         if board.module.chip != probe.chip:
             raise _not_this_board(board, probe)
-        self._compare_boards(board, wished)
+        self._compare_boards(board, wished, probe.chip)
         image = self.image_for(board, self.request.firmware)
         check_chip(image, probe.chip, board.micropython.build)
         layout = image.layout(probe.flash_bytes)
         program = image.parts(layout)
-        log = {} if self.request.erase else together(self.town.logs.kept(probe.dev_eui), own_log)
         former = None if known else self.town.former(probe.dev_eui)
         for _ in range(_JUDGED):
             keys = judge(
                 probe, layout, known, former=former, take_over=self.request.take_over, erase=self.request.erase
             )
+            log, strange = self._parted(probe, own_log, is_ours=is_our_log(probe, layout, known, former))
             # whatever cannot be is found before there are new keys
             name = self.town.name(probe.dev_eui, self.request.name)
             planned = replace(wished or Wishes("", board.name), board=board.name, name=name, **self.request.changes)
@@ -178,10 +178,22 @@ class OneBoard:
             "node", node=wishes.name, code=short_code(probe.dev_eui), board=board.name, keys=keys.value,
             dev_eui=probe.dev_eui.hex(),
         )  # fmt: skip
+        if strange:
+            file = self.town.logs.write_aside(probe.dev_eui, strange)
+            self.tell("log_aside", node=wishes.name, file=str(file), why="old")
         nvs = nvs_image(identity, layout.nvs.size) if identity else None
         self._put(link, probe, make_plan(keys, layout, program, nvs, files), log, fits, wishes.name)
         self.half_keyed = False
         return wishes, keys
+
+    def _parted(
+        self, probe: Probe, own: dict[str, bytes], *, is_ours: bool
+    ) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The log that goes back on the board, and what is put aside first."""
+        if self.request.erase:
+            return {}, {}
+        logs = self.town.logs
+        return parted(logs.kept(probe.dev_eui), own, logs.asides(probe.dev_eui), is_ours=is_ours)
 
     def _put(self, link: Link, probe: Probe, plan: Plan, log: dict[str, bytes], fits: bool, name: str) -> None:
         """Write it, while the town keeps the log."""
@@ -198,9 +210,9 @@ class OneBoard:
         aside = None if fits else logs.put_aside(dev_eui)
         logs.forget(dev_eui)
         if aside:
-            self.tell("log_aside", node=name, file=str(aside))
+            self.tell("log_aside", node=name, file=str(aside), why="no_room")
 
-    def _compare_boards(self, board: Board, wished: Wishes | None) -> None:
+    def _compare_boards(self, board: Board, wished: Wishes | None, chip: str) -> None:
         """Another kind of board has other pins and another amplifier: not changed in passing. Raises UserError."""
         from spatz.boards import candidates
 
@@ -210,14 +222,17 @@ class OneBoard:
         if not self.request.strict:
             self.was_board = was if was != board.name else ""
             return
-        if wished and was != board.name:
-            raise _other_kind(wished.name, was)
-        if self.port.vid and self.port.usb_id not in board.usb.ids and (others := candidates(self.port.usb_id)):
+        if wished:
+            if was != board.name:
+                raise _other_kind(wished.name, was)
+            return
+        others = candidates(self.port.usb_id, chip) if self.port.vid and self.port.usb_id not in board.usb.ids else []
+        if others:
             raise _other_kind(self.port.device, " / ".join(other.name for other in others))
 
     def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
         """What a node that is there already says of itself, and its own log."""
-        from spatz.images.filesystem import LOG, MANIFEST, FilesystemDamaged, read_filesystem
+        from spatz.images.filesystem import MANIFEST, FilesystemDamaged, read_filesystem
         from spatz.wishes import wishes_in
 
         layout = layout_on(probe)
@@ -228,10 +243,10 @@ class OneBoard:
             return link.read(layout.vfs.offset + at, size)
 
         try:
-            files = read_filesystem(read, layout.vfs.size, only=(MANIFEST, LOG))
+            files = read_filesystem(read, layout.vfs.size, only=(MANIFEST, *LOG_FILES))
         except FilesystemDamaged:
             return None, {}
-        log = {path: data for path, data in files.items() if path.startswith(LOG + "/")}
+        log = log_in(files)
         try:
             return wishes_in(files[MANIFEST]), log
         except (KeyError, UserError):

@@ -107,13 +107,11 @@ def judge(
     Raises:
         Trouble: other_town; wrong_layout: the keys would lie elsewhere than they do.
     """
-    from spatz.images.nvs_image import identity_of, read_nvs
+    from spatz.images.nvs_image import identity_of
 
     if erase:
         return Keys.ERASED
-    on_it = layout_on(probe)
-    where = on_it.nvs if on_it else new.nvs  # a table that was being written: the town's boards are divided as `new`
-    values = read_nvs(probe.region(where))
+    where, values = _nvs_of(probe, new)
     identity = identity_of(values)
     if identity is not None and identity.dev_eui != probe.dev_eui:
         identity = None  # the copy of another board's flash
@@ -130,6 +128,31 @@ def judge(
     if (where.offset, where.size) != (new.nvs.offset, new.nvs.size):
         raise trouble("wrong_layout")
     return Keys.KEPT
+
+
+def is_our_log(probe: Probe, new: Layout, known: Provisioned | None, former: Former | None = None) -> bool:
+    """Whether what the board has written down belongs to the node that it is in this town. Another town's sessions and
+    frame counts are the same few numbers: asked for a frame that was lost, the node would answer with its readings.
+
+    As `judge`; without an identity, what is on a board that the town knows is its own: somebody erased its keys.
+    """
+    from spatz.images.nvs_image import identity_of
+
+    identity = identity_of(_nvs_of(probe, new)[1])
+    if identity is None:
+        return known is not None
+    if identity.dev_eui != probe.dev_eui:
+        return False
+    return identity.join_eui == known.join_eui if known else _was_ours(identity, former)  # its key may be another now
+
+
+def _nvs_of(probe: Probe, new: Layout) -> tuple[Region, dict[tuple[str, str], int | bytes]]:
+    """Where its keys lie, and what is there."""
+    from spatz.images.nvs_image import read_nvs
+
+    on_it = layout_on(probe)
+    where = on_it.nvs if on_it else new.nvs  # a table that was being written: the town's boards are divided as `new`
+    return where, read_nvs(probe.region(where))
 
 
 def _is_known(identity: Identity, known: Provisioned) -> bool:

@@ -142,6 +142,8 @@ def sentence(event: Event) -> str:
             "{port}: {node} ({code}) lives, after {seconds} s.", port=who, **_some(fields, "node", "code", "seconds")
         )
         return f"{lives} {_became(str(fields['was_board']), str(fields['board']))}" if "was_board" in fields else lives
+    if event.what == "log_aside" and fields["why"] == "old":
+        return tr("Old readings on {node} cannot stay on it; they lie in {file}.", **_some(fields, "node", "file"))
     if event.what == "log_aside":
         return tr("The log of {node} finds no room on it any more; it lies in {file}.", **_some(fields, "node", "file"))
     if event.what == "again":

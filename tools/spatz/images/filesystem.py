@@ -34,6 +34,7 @@ _DISK_VERSION = 0x00020000
 _FOLDER = 2  # LFS_TYPE_DIR
 _DEEPEST = 16
 _NO_SPACE = -28  # LFS_ERR_NOSPC
+_RAW = "latin-1"  # every byte is a letter, so that a name which is no UTF-8 costs itself and not its whole folder
 
 
 class FilesystemDamaged(Exception):  # noqa: N818  the word for it
@@ -121,8 +122,8 @@ def read_filesystem(
 
     image: its bytes, or what reads them: (offset in the partition, how many) -> bytes. Whole sectors are asked for,
     each at most once, and only those that are needed: so a log is read through a slow cable in seconds. A file that
-    cannot be read is left out: what is whole is worth having. So is one that says it is larger than can be, and what
-    is too much for a log: a board may say anything.
+    cannot be read is left out: what is whole is worth having. So is one that says it is larger than can be, what is
+    too much for a log, and one whose name is none: a board may say anything.
 
     Raises FilesystemDamaged; and what reading raises.
     """
@@ -132,7 +133,12 @@ def read_filesystem(
     wanted = tuple(only)
     try:
         fs = LittleFS(
-            cast("UserContext", context), mount=False, block_size=SECTOR, block_count=size // SECTOR, **_PARAMETERS
+            cast("UserContext", context),
+            mount=False,
+            block_size=SECTOR,
+            block_count=size // SECTOR,
+            filename_encoding=_RAW,
+            **_PARAMETERS,
         )
         fs.mount()
         files = _files(fs, _paths(fs, wanted), size)
@@ -148,14 +154,29 @@ def _paths(fs: LittleFS, wanted: tuple[str, ...]) -> list[str]:
     folders = [""]
     while folders:
         folder = folders.pop()
-        for entry in fs.scandir(folder or "/"):
-            path = f"{folder}/{entry.name}".lstrip("/")
+        for entry in fs.scandir(_raw(folder) or "/"):
+            if not (name := _name(entry.name)):
+                continue
+            path = f"{folder}/{name}".lstrip("/")
             if wanted and not any(_under(path, one) or (entry.type == _FOLDER and _under(one, path)) for one in wanted):
                 continue
             (folders if entry.type == _FOLDER else found).append(path)
             if path.count("/") > _DEEPEST:  # damaged: a folder that is in itself
                 raise FilesystemDamaged(path)
     return sorted(found)
+
+
+def _name(raw: str) -> str:
+    """An entry's name; "" when it is none, but a path: littlefs looks no more closely than whoever wrote the flash."""
+    try:
+        name = raw.encode(_RAW).decode()
+    except UnicodeDecodeError:
+        return ""
+    return "" if name in (".", "..") or "/" in name or "\0" in name else name
+
+
+def _raw(path: str) -> str:
+    return path.encode().decode(_RAW)
 
 
 def _under(path: str, folder: str) -> bool:
@@ -170,10 +191,10 @@ def _files(fs: LittleFS, paths: Iterable[str], size: int) -> dict[str, bytes]:
     for path in paths:
         which = LOG if _under(path, LOG) else MANIFEST if path == MANIFEST else ""
         try:
-            says = fs.stat(path).size
+            says = fs.stat(_raw(path)).size
         except LittleFSError:
             continue
-        if says > left[which] or (data := _read(fs, path)) is None:
+        if says > left[which] or (data := _read(fs, _raw(path))) is None:
             continue
         left[which] -= len(data)
         files[path] = data
