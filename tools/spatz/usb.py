@@ -82,8 +82,21 @@ def list_ports() -> list[Port]:
     """Every serial port that has a USB identity, and the virtual boards, by name. Of two with the same serial number
     none has it."""
     there = told_apart(_as_they_say())
-    _seen_at.update({port.key: port.location for port in there if port.serial_number and port.location})
+    _remember_all(there)
     return there
+
+
+def remember(key: str, location: str) -> None:
+    """Where the device `key` was seen by another process: should a second one with its serial number be there by the
+    first look of this one, it is still known which is meant."""
+    if location:
+        _seen_at[key] = location
+
+
+def _remember_all(ports: Sequence[Port]) -> None:
+    for port in ports:
+        if port.serial_number:
+            remember(port.key, port.location)
 
 
 def told_apart(ports: Sequence[Port]) -> list[Port]:
@@ -134,7 +147,7 @@ def at_key(key: str) -> list[Port]:
     said = _as_they_say()
     alone = [port for port in told_apart(said) if port.key == key]
     if alone:
-        _seen_at.update({port.key: port.location for port in alone if port.serial_number and port.location})
+        _remember_all(alone)
         return alone
     return [
         port

@@ -89,7 +89,7 @@ class Fleet:
 
         One that is done is not flashed again when it comes back, by itself or by hand; one that failed is.
         """
-        there: set[str] = set()
+        there: set[str] = set()  # keys of which nothing new is to be begun until they have gone
         missing: Counter[Port] = Counter()
         finished: set[str] = set()
         looked = 0.0
@@ -101,21 +101,24 @@ class Fleet:
                 missing = Counter({port: missing[port] + 1 for port in self._running if _pulled_out(port, ports)})
                 for port in [port for port in missing if missing[port] == _GONE_LOOKS]:
                     self._running[port].end()
-                for key, port in ports.items():
-                    if key not in there | running | finished and not self._is_at_work(port):
-                        self.start(port)
                 gone = {port.key for port in missing}
-                there = set(ports) | ((there & running) - gone)
+                known = (there & running) - gone
+                for key, port in ports.items():
+                    if key in there | finished or self._care_for(port, missing):
+                        known.add(key)
+                there = known
             for event in self._waiting():
-                if event.what == "done" and event.port.key.startswith("serial "):
+                if event.what == "done" and _says_who_it_is(event.port):
                     finished.add(event.port.key)  # it comes and goes as it sleeps
                 yield event
 
-    def _is_at_work(self, port: Port) -> bool:
-        """Whether the board in that socket is being flashed, though it has another key now (see `usb.at_key`)."""
-        return any(
-            port.device == one.device or (port.location and port.location == one.location) for one in self._running
-        )
+    def _care_for(self, port: Port, missing: Counter[Port]) -> bool:
+        """Begin with what shows itself there, if it is not at work already, perhaps under another key (see
+        `usb.at_key`). False: one that is being ended had its place, so nobody knows yet; look again."""
+        at_work = [board for board in self._running.values() if _is_its_place(board.port, port)]
+        if not at_work:
+            self.start(port)
+        return not any(board.gone or board.port in missing for board in at_work)
 
     def _waiting(self) -> Iterator[Event]:
         try:
@@ -173,11 +176,32 @@ class Fleet:
         return answer
 
 
+def _says_who_it_is(port: Port) -> bool:
+    """Whether its serial number is the chip's own. Bridges that follow each other may all have the same one."""
+    return bool(port.bridge and port.bridge.native) and port.key.startswith("serial ")
+
+
+def _is_another(one: Port, other: Port) -> bool:
+    """Whether these are two boards, wherever they are: by their bridges, or by two serial numbers."""
+    numbered = one.key.startswith("serial ") and other.key.startswith("serial ")
+    return one.bridge != other.bridge or (numbered and one.key != other.key)
+
+
+def _is_its_place(one: Port, port: Port) -> bool:
+    """Whether what shows itself at `port` may be the board that was begun at `one`."""
+    if one.key == port.key:
+        return True
+    same = one.location == port.location if one.location and port.location else one.device == port.device
+    return same and not _is_another(one, port)
+
+
 def _pulled_out(port: Port, there: dict[str, Port]) -> bool:
-    """Only of a bridge: a chip whose USB is its own goes and comes as it restarts, and is known again."""
-    if port.key.startswith("serial ") or not port.location:
-        return False
-    return all(one.location != port.location for one in there.values())
+    """A chip whose USB is its own goes and comes as it restarts, and is known again: it was pulled out when another is
+    in its socket. A bridge stays as long as it is plugged in."""
+    here = [one for one in there.values() if port.location and one.location == port.location]
+    if any(_is_another(port, one) for one in here):
+        return True
+    return bool(port.location) and not here and not _says_who_it_is(port)
 
 
 def _is_the_same(failed: OneBoard, board: OneBoard) -> bool:

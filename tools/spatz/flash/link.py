@@ -53,7 +53,7 @@ class Link:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) if sys.platform == "win32" else 0,
         )
         followed = port.key if not port.key.startswith("port ") else None
-        self._say(device=port.device, key=followed, baud=list(bauds), wait_s=wait_s)
+        self._say(device=port.device, key=followed, location=port.location, baud=list(bauds), wait_s=wait_s)
 
     def probe(self) -> Probe:
         """Who is there. Raises Trouble."""

@@ -2,7 +2,7 @@
 
 A process of its own, because esptool has one logger per process, and what goes wrong at one port must not harm another.
 
-    parent: {"device", "key", "baud": [921600, 460800, 115200], "wait_s"}                   how to find the board
+    parent: {"device", "key", "location", "baud": [921600, 460800, 115200], "wait_s"}       how to find the board
     worker: {"t": "waiting", "said"}                                it does not answer; goes on trying for wait_s
             {"t": "chip", "chip", "mac", "flash_bytes", "revision", "baud"}
             {"t": "read", "at", "data"}                                  what lies at 0x8000..0x10000, without asking
@@ -90,6 +90,7 @@ class Worker:
         try:
             self._start = self._asked.get()
             self._bauds = list(self._start.get("baud") or [SLOW])
+            self._remember()
             self._import()
             self._connect(float(self._start.get("wait_s", _WAIT_S)))
             self._tell()
@@ -129,6 +130,14 @@ class Worker:
         from esptool.util import FatalError
 
         self._errors = (FatalError, OSError)  # pyserial's are OSErrors
+
+    def _remember(self) -> None:
+        """This process has not seen yet in which socket the board is, and its serial number may not be its own."""
+        from spatz.usb import remember
+
+        key, location = self._start.get("key"), self._start.get("location")
+        if key and location:
+            remember(key, location)
 
     def _device(self) -> str:
         """The name that the board's port has now: it changes with a reset."""
