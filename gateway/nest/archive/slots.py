@@ -134,9 +134,7 @@ class Slots:
         rows.flush()
         found = rows.one(Sql.gap, session.id, change.fcnt, change.part)
         if found is not None and found[1] in schema.MISSING:
-            keys = (session.id, change.fcnt, change.part)
-            rows.connection.execute(Sql.update_gap, (found[0], change.state, rows.now, *keys))
-            rows.mark(session.node, found[0])
+            self._settle(session, (session.id, change.fcnt, change.part), found[0], change.state)
 
     # -- what a node says
 
@@ -165,6 +163,12 @@ class Slots:
                 return  # it was heard
         elif found[1] not in _ABSENT:
             return
+        if time is None and record.part and self._neighbour(Sql.frame_before, session_id, fcnt) is None:
+            # made before all that was heard of its session, perhaps by days: it stays in the node's log, and here it is
+            # missing, which is better than at a false time
+            if found is not None and found[1] == schema.OPEN:
+                self._settle(session, (session_id, fcnt, record.part), found[0], schema.GIVEN_UP)
+            return
         if time is None:
             time = self._estimate(session_id, fcnt) if found is None else found[0]
         if time is None:
@@ -187,10 +191,14 @@ class Slots:
             session_id, first = slot
             missing = rows.connection.execute(Sql.missing, (session_id, first, first + absent.count - 1)).fetchall()
             for fcnt, part, time in missing:
-                rows.connection.execute(Sql.update_gap, (time, schema.NEVER_WAS, rows.now, session_id, fcnt, part))
-                rows.mark(session.node, time)
+                self._settle(session, (session_id, fcnt, part), time, schema.NEVER_WAS)
 
     # -- helpers
+
+    def _settle(self, session: Session, slot: tuple[int, int, int], time: int, state: int) -> None:
+        """Note what became of a gap: `slot` is its session, FCnt and part, `time` its place."""
+        self._rows.connection.execute(Sql.update_gap, (time, state, self._rows.now, *slot))
+        self._rows.mark(session.node, time)
 
     def _add(
         self,
@@ -218,13 +226,14 @@ class Slots:
         self._done.readings.append((rows.seq, event))
 
     def _estimate(self, session_id: int, fcnt: int) -> int | None:
-        """When the reading of a slot that nobody knew of was measured: between the frames beside it."""
+        """When the reading of a slot that nobody knew of was measured: on a straight line between the frames beside it.
+        None: there is one on one side only, and nobody knows how far from it. What a frame that was heard came behind
+        was measured before that one."""
         before = self._neighbour(Sql.frame_before, session_id, fcnt)
-        behind = self._neighbour(Sql.frame_behind, session_id, fcnt)
-        if before and behind:
-            return before[1] + (behind[1] - before[1]) * (fcnt - before[0]) // (behind[0] - before[0])
-        found = before or behind
-        return found[1] if found else None
+        behind = self._neighbour(Sql.frame_behind, session_id, fcnt - 1)
+        if before is None or behind is None:
+            return None
+        return before[1] + (behind[1] - before[1]) * (fcnt - before[0]) // (behind[0] - before[0])
 
     def _neighbour(self, statement: str, session_id: int, fcnt: int) -> tuple[int, int] | None:
         """FCnt and beginning of the nearest frame."""

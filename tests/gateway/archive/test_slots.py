@@ -205,6 +205,35 @@ def test_a_reading_whose_age_the_node_does_not_know_is_put_where_it_was_missing(
     assert [time for time, _, origin in points(engine) if origin == "backfilled"] == [estimated]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_reading_of_unknown_age_before_all_that_was_heard_of_a_session_gets_no_time(
+    engine: Engine, journal: Journal, state: SessionState, first: int
+) -> None:
+    """It may be days old. The node's log still has it, and the nest does not ask for it for ever."""
+    second = session(nonce=2, joined_at=AT + 500)
+    begun = store(second, first, behind(UNSENT_2), at=AT + 600, activates=True)
+    content = behind(earlier(first, None, CLIMATE, CLIMATE, CLIMATE, part=1, nonce=2))  # of one it has not told
+    done = journal.commit([join(second, 1), begun, store(second, first + 1, content, at=AT + 660)])
+    assert (done.backfilled, done.failed, len(done.readings)) == (0, [], 2)
+    assert "backfilled" not in {origin for _, _, origin in points(engine)}
+    found = {gap.part: gap.state for gap in Archive(engine).gaps("amsel", 0, 2e9) if gap.join_nonce == 2 and gap.part}
+    assert found == {1: schema.GIVEN_UP, 2: schema.GIVEN_UP}
+    known = behind(earlier(first, 3600, CLIMATE, part=1, nonce=2))
+    assert journal.commit([store(second, first + 2, known, at=AT + 720)]).backfilled == 1  # it knows now
+    [time] = [time for time, _, origin in points(engine) if origin == "backfilled"]
+    assert time == near(measured(AT + 720, known) - 3600)
+
+
+def test_a_reading_of_unknown_age_behind_all_that_was_heard_of_a_session_gets_no_time(
+    engine: Engine, journal: Journal, state: SessionState
+) -> None:
+    second = session(nonce=2, joined_at=AT + 5000)
+    content = behind(earlier(9, None, CLIMATE))
+    done = journal.commit([join(second, 1), store(second, 0, content, at=AT + 5600, activates=True)])
+    assert (done.backfilled, done.failed) == (0, [])
+    assert (1, 9) not in {(gap.join_nonce, gap.fcnt) for gap in Archive(engine).gaps("amsel", 0, 2e9)}
+
+
 def test_a_reading_nobody_knew_of_is_taken(engine: Engine, journal: Journal, state: SessionState) -> None:
     """The frame that told of it was lost itself."""
     told = behind(earlier(4, None, CLIMATE, part=1), earlier(4, 90, CLIMATE, part=2))
@@ -337,17 +366,13 @@ def test_sessions_of_the_past_are_not_remembered_for_ever(
 
 
 def test_what_was_missing_is_never_the_latest(engine: Engine, journal: Journal) -> None:
-    """Made before the node could join, and nobody knows when: before what it sent first, for that is known."""
+    """The frame's own reading was measured before the node had joined, and what is missing before that."""
     second = session(nonce=2, joined_at=AT + 598)
     first = store(second, 2, behind(AGE_10_S, UNSENT_2), at=AT + 600, activates=True)
-    log = store(
-        second, 3, behind(struct.pack(">BH", 1, 280), earlier(2, None, HUMIDITY_FAILED, part=1, nonce=2)), at=AT + 660
-    )
-    done = journal.commit([join(second, 1), first, StoreRecovered(EUI, 2, 0, codes.unpack(HUMIDITY_FAILED)), log])
-    assert (done.backfilled, done.recovered, done.failed) == (1, 1, [])
+    done = journal.commit([join(second, 1), first, StoreRecovered(EUI, 2, 0, codes.unpack(HUMIDITY_FAILED))])
+    assert (done.recovered, done.failed) == (1, [])
     sent = measured(AT + 600, behind(AGE_10_S, UNSENT_2)) - 10
-    [recovered, backfilled] = [time for time, _, origin in points(engine) if origin in ("recovered", "backfilled")]
+    [recovered] = [time for time, _, origin in points(engine) if origin == "recovered"]
     assert sent - 0.01 < recovered < sent
-    assert sent - 60 * 10 < backfilled < sent
     gaps = [gap.time for gap in Archive(engine).gaps("amsel", 0, 2e9) if gap.join_nonce == 2]
     assert max(gaps) < sent
