@@ -225,8 +225,23 @@ class Registry:
         with writing(self._engine) as connection:
             forget_key(connection, row_of(connection, slug).id)
 
+    def hand_over(self, written: Provisioned) -> bool:
+        """Retire a node of which `written` was written down for another town. False: it has joined since then, or has
+        another key, and nothing was done: a count that was used here must not be used there again.
+
+        Raises UserError: no such node.
+        """
+        with writing(self._engine) as connection:
+            row = row_of(connection, written.slug)
+            if provisioned(connection, row.id, new=False) != written:
+                return False
+            forget_key(connection, row.id)
+            connection.execute(update(nodes).where(nodes.c.id == row.id).values(retired_at=now_ms()))
+            return True
+
     def retire(self, slug: str) -> None:
         """Remove a node that is not to come back: neither `add` nor `provision` takes it in again, until `reinstate`.
+        It may have been removed before.
 
         Raises UserError: no such node.
         """

@@ -128,7 +128,8 @@ def retire(
         if undo:
             registry.reinstate(node)
         else:
-            _must_be_known(registry, node)
+            if node not in registry.removed_slugs():  # its board may turn up again all the same
+                _must_be_known(registry, node)
             _ask(tr("Retire {node}? Its key is forgotten, its readings stay.", node=node), yes=yes)
             registry.retire(node)
     if as_json:
@@ -169,8 +170,12 @@ def hand_over(
         registry = Registry(engine)
         _must_be_known(registry, node)
         _ask(tr("Hand {node} over? Here it may not join any more.", node=node), yes=yes)
-        write(registry, node, output, force=force)
-        registry.retire(node)  # not before: without the file the key would be lost
+        while True:  # once, unless it joins meanwhile
+            held = registry.find_slug(node)
+            write(registry, node, output, force=force)
+            if held is not None and registry.hand_over(held):  # not before: without the file the key would be lost
+                break
+            force = True  # the file is ours
     print(tr("{node} is in {file}, and retired here.", node=node, file=output))
     print("→ " + tr("There: spatz nodes take FILE. It holds the key: hand it over yourself, then delete it."))
 

@@ -296,7 +296,7 @@ def _put_in_place(
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-    snapshots.sync(folder)
+    snapshots.sync_folder(folder)
     return out
 
 

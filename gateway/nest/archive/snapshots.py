@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,7 +82,7 @@ def appearing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
         target.unlink(missing_ok=True)
         raise
-    sync(target.parent)
+    sync_folder(target.parent)
 
 
 def connect(path: Path, patience_ms: int = 5000) -> sqlite3.Connection:
@@ -97,6 +98,12 @@ def check(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(str(found).splitlines()[-1])
+
+
+def sync_folder(path: Path) -> None:
+    """Have a folder's names on the disk. Windows opens no folder, and keeps its names itself."""
+    if sys.platform != "win32":
+        sync(path)
 
 
 def sync(path: Path) -> None:

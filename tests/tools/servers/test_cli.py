@@ -17,6 +17,7 @@ from nest.archive import open_database
 from nest.errors import UserError
 from nest.registry import Registry
 from spatz.cli import app
+from spatz.servers.handing import write as handing_write
 from spatz.wishes import Wishes
 from sqlalchemy import text
 from tools.servers.chirpstack_server import ChirpStack
@@ -185,6 +186,54 @@ def test_retirement_and_its_end(run: Run, folder: Path) -> None:
             registry.provision(EUI, bytes(8), slug="amsel")
         run("nodes", "retire", "amsel", "--undo")
         assert registry.provision(EUI, bytes(8), slug="amsel").new
+
+
+def test_a_node_that_was_removed_may_be_retired(run: Run, folder: Path) -> None:
+    with registry_at(folder) as registry:
+        registry.remove("amsel")
+        run("nodes", "retire", "amsel", "--yes")
+        assert [slug for slug, _, _ in registry.retired()] == ["amsel"]
+    with pytest.raises(UserError, match="no node kuckuck"):
+        run("nodes", "retire", "kuckuck", "--yes")
+
+
+def test_a_join_while_a_node_is_handed_over_is_in_the_file(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the other town would give it that JoinNonce once more, and it would refuse it."""
+    out, nonces = tmp_path / "amsel.node.json", [1, 2]
+
+    def write(registry: Registry, slug: str, path: Path, *, force: bool) -> None:
+        handing_write(registry, slug, path, force=force)
+        if nonces:
+            joined = text("INSERT INTO joins SELECT id, :nonce, 20 + :nonce, 1 FROM nodes WHERE slug = :slug")
+            engine = open_database(folder / "nest.db")
+            with engine.begin() as connection:
+                connection.execute(joined, {"nonce": nonces.pop(0), "slug": slug})
+            engine.dispose()
+
+    monkeypatch.setattr("spatz.servers.handing.write", write)
+    run("nodes", "hand-over", "amsel", "--output", out, "--yes")
+    said = json.loads(out.read_text())
+    assert (said["join_nonce"], said["dev_nonce"]) == (2, 23)
+    with registry_at(folder) as registry:
+        assert [slug for slug, _, _ in registry.retired()] == ["amsel"]
+
+
+def test_a_key_is_forgotten_only_when_its_file_is_on_the_disk(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, too: that stands in the folder."""
+
+    def cut_off(path: Path) -> None:
+        assert path == tmp_path
+        raise OSError(5, "no more power")
+
+    monkeypatch.setattr("spatz.servers.nodes.sync_folder", cut_off)
+    with pytest.raises(UserError, match="no more power"):
+        run("nodes", "hand-over", "amsel", "--output", tmp_path / "file", "--yes")
+    with registry_at(folder) as registry:
+        assert registry.find(EUI)
 
 
 def test_a_node_goes_to_another_town_and_comes_back(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nest.archive.snapshots import sync_folder
 from nest.errors import UserError
 from nest.i18n import tr
 from nest.registry import REBUILT, Provisioned, Registry, unknown_node
@@ -91,6 +92,7 @@ def write_private(path: Path, text: str, *, force: bool = False) -> None:
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
+        sync_folder(path.parent)  # whoever has a key in it may forget the key now
     except OSError as error:
         with suppress(OSError):
             part.unlink()
