@@ -331,7 +331,7 @@ def _radio(board: Board, seed: int) -> dict[str, Any]:
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
     """Put `text` in place in one step, readable by nobody else: NVS files hold keys."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")  # the node writes some of them too, and meanwhile
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
