@@ -12,6 +12,7 @@ import json
 import random
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,8 +80,8 @@ def cut_boards(folder: Path, cuts: int, seed: int, *, threads: int, life: int = 
         trials = Trials(folder / f"board{number}", folder, seed * 10_000 + number)
         try:
             trials.run(lives[number])
-        except Exception as error:  # a finding as well, and not the end of the others
-            trials.tally.findings.append(f"board {number}: {error!r}")
+        except Exception:  # a finding as well, and not the end of the others
+            trials.tally.findings.append(f"board {number}: {traceback.format_exc()}\n{trials.last()}")
         with lock:
             tally.cuts.update(trials.tally.cuts)
             tally.mended += trials.tally.mended
@@ -130,6 +131,10 @@ class Trials:
         with self._board:
             for number in range(cuts):
                 self._trial(f"{self._who}, cut {number}", number)
+
+    def last(self) -> str:
+        """What happened at the board at the end."""
+        return "; ".join(str(event.get("text", event["event"])) for event in self._board.events()[-12:])
 
     def _trial(self, who: str, number: int) -> None:
         old = edition(self._wished)
