@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, bindparam, func, insert, select, update
 
 from nest.archive import adding, decoding, schema
 from nest.archive.database import writing
@@ -144,8 +144,7 @@ class Plan:
                 else (*schema.MISSING, schema.NEVER_WAS, None)
             )
             if state in fills:
-                moment = wanted.time if wanted.time is not None else time
-                moment = self._estimate(slot) if moment is None else moment
+                moment = wanted.time if wanted.time is not None else self._moment(slot, time)
                 if moment is not None and (self._since is None or moment >= self._since):
                     self._fill.append((wanted, moment, state))
                     if wanted.origin == schema.RECOVERED:
@@ -174,24 +173,31 @@ class Plan:
         wanted = select(frames.c.id).where(frames.c.session_id == slot.session, frames.c.fcnt == slot.fcnt)
         return slot.part == 0 and self._connection.execute(wanted).first() is not None
 
-    def _estimate(self, slot: Slot) -> int | None:
-        """As `slots.Slots._estimate`: on a straight line between the frames beside it."""
-        frames, found = schema.frames, list[tuple[int, int]]()
-        for condition, order in (
-            (frames.c.fcnt < slot.fcnt, frames.c.fcnt.desc()), (frames.c.fcnt > slot.fcnt, frames.c.fcnt),
-        ):  # fmt: skip
-            row = self._connection.execute(
-                select(frames.c.fcnt, frames.c.time, frames.c.sf, frames.c.bw_hz, func.length(frames.c.phy))
-                .where(frames.c.session_id == slot.session, condition)
-                .order_by(order)
-                .limit(1)
-            ).first()
-            if row is not None:
-                found.append((row[0], row[1] - decoding.airtime_ms(*row[2:])))
-        if len(found) < 2:
-            return found[0][1] if found else None
-        (before, began), (behind, ended) = found
-        return began + (ended - began) * (slot.fcnt - before) // (behind - before)
+    def _moment(self, slot: Slot, of_gap: int | None) -> int | None:
+        """As `slots.Slots._backfill`: when a reading was measured of which nobody says it, None where nobody can."""
+        if of_gap is not None and not slot.part:
+            return of_gap
+        frames = schema.frames
+        before = self._beside(slot, frames.c.fcnt < slot.fcnt, frames.c.fcnt.desc())
+        if before is None:
+            return None
+        if of_gap is not None:
+            return of_gap
+        behind = self._beside(slot, frames.c.fcnt >= slot.fcnt, frames.c.fcnt)
+        if behind is None:
+            return None
+        return before[1] + (behind[1] - before[1]) * (slot.fcnt - before[0]) // (behind[0] - before[0])
+
+    def _beside(self, slot: Slot, condition: ColumnElement[bool], order: ColumnElement[Any]) -> tuple[int, int] | None:
+        """FCnt and beginning of the nearest frame."""
+        frames = schema.frames
+        row = self._connection.execute(
+            select(frames.c.fcnt, frames.c.time, frames.c.sf, frames.c.bw_hz, func.length(frames.c.phy))
+            .where(frames.c.session_id == slot.session, condition)
+            .order_by(order)
+            .limit(1)
+        ).first()
+        return None if row is None else (row[0], row[1] - decoding.airtime_ms(*row[2:]))
 
     # -- writing
 

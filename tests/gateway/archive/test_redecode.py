@@ -101,6 +101,17 @@ def test_what_the_log_brought_and_nobody_kept_is_added(heard: Engine) -> None:
     assert contents(heard)["gaps"] == before["gaps"]
 
 
+def test_what_got_no_time_as_it_came_gets_none_later(engine: Engine, journal: Journal, state: SessionState) -> None:
+    """Made before the first frame of its session, and the node does not know when."""
+    unknown = struct.pack(">BBHBBHBB", 4, 1, 0, 1, 0xFF, 0xFFFF, CLIMATE[0], 1) + HUMIDITY_FAILED[1:6]
+    for fcnt, content in ((0, extras(b"\x03\x02")), (1, extras(unknown))):
+        assert not journal.commit([store(state, fcnt, content, at=AT + 60 * fcnt)]).failed
+    before = contents(engine)
+    assert [state for *_, state in before["gaps"]] == [schema.GIVEN_UP, schema.OPEN]
+    assert run(engine) == Summary(frames=2, same=2)
+    assert contents(engine) == before
+
+
 def test_an_earlier_decoder_did_not_know_of_ages(heard: Engine) -> None:
     before = contents(heard)
     row = before["readings"][3]
