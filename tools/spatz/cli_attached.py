@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -42,6 +42,7 @@ Everyone = Annotated[bool, typer.Option("--all", help=tr("Every board that is pl
 AsJson = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
 
 _MOST_LINES = 12
+_LOOK_S = 0.2  # on Windows, Ctrl-C does not end a wait without an end
 Done = TypeVar("Done")
 
 
@@ -108,18 +109,20 @@ def update(
     request = Request(changes, town_folder(town), dry_run)
     chosen = _chosen(ports or [], all_=all_, as_json=as_json, town=town)
     failed = False
+    ending = threading.Event()
     with _Progress(chosen, as_json) as progress:
-        for port, done in _each(chosen, functools.partial(_update_one, request=request, progress=progress)):
+        job = functools.partial(_update_one, request=request, progress=progress, ending=ending)
+        for port, done in _each(chosen, job, ending):
             failed |= isinstance(done, UserError) or done.running is False
             progress.tell(port, done)
     if failed:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
-def _update_one(port: Port, request: Request, progress: _Progress) -> Result:
+def _update_one(port: Port, request: Request, progress: _Progress, ending: threading.Event) -> Result:
     from spatz.attached.updating import update_board
 
-    return update_board(port, request, say=progress.say(port), progress=progress.bar(port))
+    return update_board(port, request, say=progress.say(port), progress=progress.bar(port), ending=ending)
 
 
 class _Progress:
@@ -246,7 +249,7 @@ def _show_stored(port: Port, *, as_csv: bool, as_json: bool) -> None:
     from spatz.attached import logs as library
     from spatz.attached import stored_table
 
-    with _Progress([port], as_json or as_csv) as progress:
+    with _Progress([port], as_json or as_csv) as progress, _explained(port):
         name, found = library.read_stored(port, say=progress.say(port), progress=progress.bar(port))
     if as_json:
         print(json.dumps({"name": name, "readings": [reading.to_json() for reading in found]}))
@@ -353,8 +356,11 @@ def _one(typed: str | None, *, as_json: bool) -> list[Port]:
     return chosen
 
 
-def _each(ports: Sequence[Port], job: Callable[[Port], Done]) -> Iterator[tuple[Port, Done | UserError]]:
-    """(port, what the job gave, or its UserError) of each, as they come; none waits for another."""
+def _each(
+    ports: Sequence[Port], job: Callable[[Port], Done], ending: threading.Event
+) -> Iterator[tuple[Port, Done | UserError]]:
+    """(port, what the job gave, or its UserError) of each, as they come; none waits for another. ending: is set when
+    the jobs shall end early, which they do by KeyboardInterrupt."""
     from spatz.attached import signals
 
     def one(port: Port) -> Done | UserError:
@@ -369,12 +375,19 @@ def _each(ports: Sequence[Port], job: Callable[[Port], Done]) -> Iterator[tuple[
         return
     pool = ThreadPoolExecutor(max_workers=len(ports))
     with signals.as_interrupt():
+        jobs = {pool.submit(one, port): port for port in ports}
         try:
-            jobs = {pool.submit(one, port): port for port in ports}
-            for future in as_completed(jobs):
-                yield jobs[future], future.result()
+            left = set(jobs)
+            while left:
+                done, left = wait(left, _LOOK_S, FIRST_COMPLETED)
+                for future in done:
+                    yield jobs[future], future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            with signals.put_off():  # pressed once more it would leave nodes at their prompt
+                ending.set()
+                if not all(future.done() for future in jobs):
+                    print(tr("Ending; the nodes are let go."), file=sys.stderr, flush=True)
+                pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

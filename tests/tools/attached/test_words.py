@@ -7,6 +7,7 @@ import contextlib
 import json
 import queue
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_a_strange_board_does_not_end_the_report_of_the_others() -> None:
             raise RecursionError("maximum recursion depth exceeded")
         return "done"
 
-    told = dict(cli_attached._each([BOARD, NATIVE], job))
+    told = dict(cli_attached._each([BOARD, NATIVE], job, threading.Event()))
     assert isinstance(told[BOARD], Trouble)
     assert told[NATIVE] == "done"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from nest.i18n import tr
 from nest.logs import printable
 
 from spatz import usb
-from spatz.attached import signals, snippets
+from spatz.attached import answers, signals, snippets
 from spatz.troubles import Trouble, explain, trouble
 from spatz.usb import Port
 
@@ -36,6 +37,7 @@ _START_S = 3.0  # of the node's program
 _MOUNTS = 2
 _SETTLE_S = 0.05
 _STUCK_S = 2.0  # of silence in the middle of an answer
+_FIND_S = 0.5  # at a time, for a port that has gone
 _CHATTER_S = 2.0  # of a board that prints on and on where it should be silent
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
 ALIVE = "Funkspatz node "
@@ -71,11 +73,13 @@ class Repl:
         safe_window_s: int = SAFE_WINDOW_S,
         *,
         may_reset: bool = True,
+        ending: threading.Event | None = None,
     ) -> None:
         self.port = port
         self.board = board
         self.safe_window_s = safe_window_s
         self._may_reset = may_reset
+        self._ending = ending or threading.Event()
         self._transport: Any = None
         self._disturbed = False  # something was written that may have interrupted its program
         self._inside = False  # at the prompt
@@ -105,16 +109,20 @@ class Repl:
         return printed
 
     def ask(self, script: str, within_s: float = 30.0, **given: object) -> Any:
-        """The JSON in the last line that a script prints. given: names with plain values that the script begins with.
+        """The JSON in the last line that a script prints, as the script promises it (`answers`). given: names with
+        plain values that the script begins with.
 
         Raises as `run`.
         """
         head = "".join(f"{name} = {value!r}\n" for name, value in given.items())
         lines = self.run(head + script, within_s).strip().splitlines()
         try:
-            return json.loads(lines[-1])
+            said = json.loads(lines[-1])
         except (ValueError, IndexError):
             raise trouble("bad_cable") from None
+        except RecursionError:  # deeper than anything that a snippet prints
+            raise answers.strange() from None
+        return answers.checked(script, said)
 
     def _answer(self, within_s: float) -> tuple[str, str]:
         """What came before the two ends of an answer (the raw REPL's 0x04): output, and traceback."""
@@ -127,6 +135,7 @@ class Repl:
         until = time.monotonic() + within_s
         at_most = time.monotonic() + 2 * within_s
         while not data.endswith(b"\x04"):
+            self._go_on()
             if time.monotonic() >= at_most:
                 raise self.no_answer()
             if serial.in_waiting:
@@ -207,6 +216,11 @@ class Repl:
         if not self._reached(wait_s):
             raise self.no_answer()
 
+    def _go_on(self) -> None:
+        """In a thread of a program that is being ended: as Ctrl-C in the main one, so that the node is let go."""
+        if self._ending.is_set():
+            raise KeyboardInterrupt
+
     @property
     def reset_button(self) -> str:
         """What is printed beside it."""
@@ -217,6 +231,7 @@ class Repl:
         end = time.monotonic() + for_s
         starts = 0
         while True:
+            self._go_on()
             heard = self._interrupt_wherever(end)
             if heard is None:
                 return True
@@ -233,7 +248,7 @@ class Repl:
         """As `_interrupt`. The port of a chip with its own USB goes while it sleeps: then it is looked for."""
         try:
             if self._transport is None:
-                self._find_again(end - time.monotonic())
+                self._find_again(min(end - time.monotonic(), _FIND_S))
             return self._interrupt() if self._transport else b""
         except (OSError, Trouble):
             if not self._is_native:
@@ -298,11 +313,12 @@ class Repl:
         data = b""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
+            self._go_on()
             try:
                 if self._transport is None:
-                    self._find_again(end - time.monotonic())
+                    self._find_again(min(end - time.monotonic(), _FIND_S))
                 if self._transport is None:
-                    break
+                    continue
                 data += self.heard(0.1)
             except (OSError, UserError):
                 self.close()
@@ -333,6 +349,7 @@ def attach(
     safe_window_s: int = SAFE_WINDOW_S,
     wait_s: float = WAIT_S,
     may_reset: bool = True,
+    ending: threading.Event | None = None,
 ) -> Iterator[Repl]:
     """A node's prompt. At the end the node runs again, whatever happened: also when the program is ended meanwhile.
 
@@ -343,11 +360,13 @@ def attach(
         safe_window_s: how long the node can be reached after a press of that button.
         wait_s: how long to wait for the press.
         may_reset: whether the cable may reset a node that does not answer.
+        ending: in a thread, where no Ctrl-C arrives: once it is set, whatever waits for the node raises
+            KeyboardInterrupt.
 
     Raises:
         Trouble: port busy, not allowed, gone; the node does not answer.
     """
-    repl = Repl(port, board, safe_window_s, may_reset=may_reset)
+    repl = Repl(port, board, safe_window_s, may_reset=may_reset, ending=ending)
     with signals.as_interrupt():
         repl.open()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,15 @@ class Result:
 
 
 def update_board(
-    port: Port, request: Request, *, say: Say = silent, progress: Progress = lambda *_: None, wait_s: float = 60.0
+    port: Port,
+    request: Request,
+    *,
+    say: Say = silent,
+    progress: Progress = lambda *_: None,
+    wait_s: float = 60.0,
+    ending: threading.Event | None = None,
 ) -> Result:
-    """Make one node what is wished of it.
+    """Make one node what is wished of it. ending: see `attach`.
 
     Raises:
         Trouble: no answer, no room, a bad cable, a node that was pulled out.
@@ -73,7 +80,7 @@ def update_board(
     from spatz.images.filesystem import node_files
 
     began = time.monotonic()
-    with attach(port, say=say, board=board_at(port), wait_s=wait_s) as repl:
+    with attach(port, say=say, board=board_at(port), wait_s=wait_s, ending=ending) as repl:
         there = update.look(repl)
         wishes, slug = _wishes(there, request)
         wanted = node_files(wishes)
