@@ -90,7 +90,7 @@ class DataFolder:
         target = self._path / day_files.path_of(slug, day)
         part.replace(target)
         if sync:
-            snapshots.sync(target.parent)
+            snapshots.sync_folder(target.parent)
         if self._columns is not None:
             self._columns.setdefault(slug, {})[target.stem] = _quantities_of(content)
 
@@ -209,7 +209,7 @@ def _write(target: Path, value: object) -> None:
         if target.read_bytes() == content:
             return
     _write_part(target, content).replace(target)
-    snapshots.sync(target.parent)
+    snapshots.sync_folder(target.parent)
 
 
 def _write_part(target: Path, content: bytes, *, sync: bool = True) -> Path:
