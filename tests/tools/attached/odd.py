@@ -19,13 +19,19 @@ Answer = Callable[[str], str | None]
 
 class OddBoard:
     """answer: what a script prints; None: it never ends. Without one the board hears nothing, as when it sleeps.
-    resets: called when it is told to start again."""
+    resets: called when it is told to start again. misses: so many scripts go under at the beginning."""
 
     def __init__(
-        self, registry: Path, socket: str, answer: Answer | None, resets: Callable[[], None] = lambda: None
+        self,
+        registry: Path,
+        socket: str,
+        answer: Answer | None,
+        resets: Callable[[], None] = lambda: None,
+        misses: int = 0,
     ) -> None:
         self._answer = answer
         self._resets = resets
+        self._misses = misses
         self._end, self._other_end = pty.openpty()
         tty.setraw(self._other_end)
         self.device = os.ttyname(self._other_end)
@@ -70,6 +76,9 @@ class OddBoard:
                 typed.clear()
 
     def _run(self, script: str, answer: Answer) -> None:
+        if self._misses:
+            self._misses -= 1
+            return
         if "machine.reset" in script:
             self._resets()
             os.write(self._end, b"OK")

@@ -66,6 +66,12 @@ def test_a_board_that_makes_no_sense_does_not_hide_another_one(registry: Path) -
         assert "zeisig has written down 0 readings." in told.output
 
 
+def test_a_question_that_goes_under_is_asked_again(registry: Path) -> None:
+    with OddBoard(registry, "1-1", lambda script: WHO if script == snippets.WHO else "[]", misses=1):
+        told = spatz("logs", "zeisig", "--stored")
+        assert told.exit_code == 0, said(told)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_program_that_is_ended_lets_all_boards_go_at_once(
     number: signal.Signals, registry: Path, monkeypatch: pytest.MonkeyPatch

@@ -202,8 +202,16 @@ class Repl:
     def enter(self, say: Say, wait_s: float) -> None:
         """Into the raw REPL, with more and more force. Raises Trouble."""
         self._reach(say, wait_s)
-        for _ in range(_MOUNTS):
-            if self.ask(snippets.COUNT):
+        for tries_left in reversed(range(_MOUNTS)):
+            try:
+                there = self.ask(snippets.COUNT)
+            except (NodeError, Trouble) as error:  # a Ctrl-C that was noticed late may have ended this one
+                if not tries_left or getattr(error, "kind", "") not in ("", self.no_answer().kind):
+                    raise
+                self._busy = False
+                self._reach(say, wait_s)
+                continue
+            if there:
                 return
             self.restart()  # interrupted before its filesystem was there
             self.first_lines(_START_S)
