@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from gateway.archive.bursts import EUI, join, session, store
 from nest import town
-from nest.archive import Archive, open_database
-from nest.archive.journal import Journal
+from nest.archive import Archive, copies, open_database
+from nest.archive.journal import Journal, RefusedError
+from nest.model import SessionState
 from nest.registry import Registry
 
 
@@ -32,3 +37,25 @@ class Living:
     def close(self) -> None:
         self.journal.close()
         self.engine.dispose()
+
+
+@contextlib.contextmanager
+def written_meanwhile(journal: Journal, state: SessionState, at: str, fcnt: int) -> Iterator[list[int]]:
+    """Frames come before and after the step `at` of a restore, from `fcnt` on: those that were stored."""
+    stored: list[int] = []
+    step = getattr(copies, at)
+
+    def write() -> None:
+        new = fcnt + len(stored)
+        with contextlib.suppress(RefusedError):
+            journal.commit([store(state, new, at=2000.0 + new)])
+            stored.append(new)
+
+    def between(*given: Any) -> Any:
+        write()
+        done = step(*given)
+        write()
+        return done
+
+    with patch.object(copies, at, between):
+        yield stored

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gateway.archive.bursts import EUI, join, session, store
-from gateway.archive.living import Living
+from gateway.archive.living import Living, written_meanwhile
 from nest import town
 from nest.archive import Archive, carrying, copies, meta, open_database, snapshots
 from nest.archive.database import writing
-from nest.archive.journal import RefusedError
 from nest.errors import UserError
 from nest.gateways import GatewayRegistry
 from nest.registry import Provisioned, Registry
@@ -156,28 +154,12 @@ def test_a_node_that_was_removed_since_stays_so_and_may_be_had_back_with_its_key
 
 
 @pytest.mark.parametrize("at", ["_backup", "make_safe"])
-def test_nothing_that_is_written_meanwhile_is_lost(
-    file: Path, living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
+def test_nothing_that_is_written_meanwhile_is_lost(file: Path, living: Living, tmp_path: Path, at: str) -> None:
     """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
-    do, fcnt = getattr(copies, at), 1
     Registry(living.engine).add("meise", "70b3d57ed0000002")
-
-    def write() -> None:
-        nonlocal fcnt
-        with contextlib.suppress(RefusedError):
-            living.journal.commit([store(living.state, fcnt, at=2000.0 + fcnt)])
-            fcnt += 1
-
-    def while_others_write(*given: Any) -> Any:
-        write()
-        done = do(*given)
-        write()
-        return done
-
-    monkeypatch.setattr(copies, at, while_others_write)
-    copies.restore(file, living.town.path)
-    monkeypatch.undo()
+    with written_meanwhile(living.journal, living.state, at, fcnt=1) as stored:
+        copies.restore(file, living.town.path)
+    fcnt = 1 + len(stored)
     [kept] = (living.town.path / "backups").glob("before-restore-*")
     copies.restore(kept, tmp_path / "kept")
     engine = open_database(tmp_path / "kept" / "nest.db")

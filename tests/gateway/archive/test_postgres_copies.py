@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from gateway.archive.bursts import EUI, FAR, OTHER, join, rows, session, store
+from gateway.archive.living import written_meanwhile
 from gateway.archive.postgres_server import needs_postgres
 from nest import town
 from nest.archive import Archive, carrying, copies, open_database, schema
-from nest.archive.journal import Journal, RefusedError, ReplacedError
+from nest.archive.journal import Journal, ReplacedError
 from nest.archive.meta import put
 from nest.archive.outbox import Outbox
 from nest.database_url import DatabaseServer
@@ -115,32 +116,18 @@ def test_a_nest_that_runs_goes_on_with_what_was_restored(server: DatabaseServer,
 
 
 @pytest.mark.parametrize("at", ["_backup", "make_safe"])
-def test_nothing_that_is_written_meanwhile_is_lost(
-    server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
+def test_nothing_that_is_written_meanwhile_is_lost(server: DatabaseServer, tmp_path: Path, at: str) -> None:
     """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
     living = town.create(tmp_path / "town", "Brandis", database_url=server.url)
     fill(living)
     copies.backup(living, tmp_path / "town.nest.tar.gz")
     engine: Engine = open_database(living.database)
-    state, fcnt, do = session(nonce=1), 20, getattr(copies, at)
-    with contextlib.closing(Journal(engine)) as journal:
-
-        def write() -> None:
-            nonlocal fcnt
-            with contextlib.suppress(RefusedError):
-                journal.commit([store(state, fcnt, at=2000.0 + fcnt)])
-                fcnt += 1
-
-        def while_others_write(*given: Any) -> Any:
-            write()
-            done = do(*given)
-            write()
-            return done
-
-        monkeypatch.setattr(copies, at, while_others_write)
+    with (
+        contextlib.closing(Journal(engine)) as journal,
+        written_meanwhile(journal, session(nonce=1), at, fcnt=20) as stored,
+    ):
         copies.restore(tmp_path / "town.nest.tar.gz", living.path)
-        monkeypatch.undo()
+    fcnt = 20 + len(stored)
     engine.dispose()
     [kept] = (living.path / "backups").glob("before-restore-*")
     other = copies.restore(kept, town.create(tmp_path / "other", "Belzig").path)

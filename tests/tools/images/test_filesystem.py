@@ -240,7 +240,7 @@ def test_a_board_that_says_its_log_has_gigabytes_takes_none() -> None:
     ("path", "old", "new"),
     [
         ("log/XXYboot.py", b"XXYboot.py", b"../boot.py"),
-        ("log/XXX/boot.py", b"XXX", b"../"),
+        ("log/QQQ/boot.py", b"QQQ", b"../"),
         ("log/a_b", b"a_b", b"a/b"),
         ("log/XXname", b"XXname", b"\xff\xfename"),
         ("XX/boot.py", b"XX", b".."),
