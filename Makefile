@@ -29,7 +29,7 @@ demo: $(READY)
 	@$(BIN)/spatz demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 4 --dist loadgroup  # many tests wait for virtual nodes, which live in real time
+	$(BIN)/python -m pytest -n 3 --dist loadgroup  # many tests wait for virtual nodes, which live in real time
 
 lint: $(READY) $(TYPINGS)
 	$(BIN)/python -m tests.lint
