@@ -15,6 +15,9 @@ FIRMWARE = sorted(path.relative_to(ROOT / "firmware") for path in (ROOT / "firmw
 BOARDS = sorted(path.relative_to(ROOT / "boards") for path in (ROOT / "boards").rglob("*.toml"))
 
 
+pytestmark = pytest.mark.xdist_group("wheel")
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel's contents, as pip lays them out."""
@@ -31,7 +34,10 @@ def in_wheel(site: Path, code: str) -> str:
     """What `code` prints with the wheel in front of the checkout."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r})\n{code}"],
-        cwd=site, capture_output=True, text=True, check=False,
+        cwd=site,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -203,6 +203,7 @@ def felt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[
         yield {name: pool.submit(workshop.feel, name.split()[0], pain) for name, pain in PAINS.items()}
 
 
+@pytest.mark.xdist_group("pains")  # else each of pytest's processes feels them all
 @pytest.mark.parametrize("name", PAINS)
 def test_a_pain_ends_in_one_message_that_says_what_to_do(name: str, felt: dict[str, Future[Felt]]) -> None:
     pain, seen = PAINS[name], felt[name].result(LONG_S * 2)
@@ -268,6 +269,7 @@ def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
         }
 
 
+@pytest.mark.xdist_group("broken files")
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_node_with_broken_files_is_reached_and_mended(what: str, mended: dict[str, Future[Felt]]) -> None:
     seen = mended[what].result(LONG_S * 2)

@@ -85,6 +85,9 @@ vfs.umount("/flash")
 """
 
 
+pytestmark = pytest.mark.xdist_group("filesystem")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _cache(tmp_path_factory: pytest.TempPathFactory):
     """One cache for these tests, not that of whoever runs them."""
