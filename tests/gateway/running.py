@@ -77,7 +77,7 @@ class RunningNest:
         )
         log.close()
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        threading.Thread(target=self._read, args=(self.process, self._lines), daemon=True).start()
         if wait:
             self.until_ready()
 
@@ -88,11 +88,12 @@ class RunningNest:
             if event["event"] == "listening":
                 self.ports[event["part"]] = event["port"]
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+        """`lines`: this process's own, for its last one may come when the next has been started."""
         assert process.stdout
         for line in process.stdout:
-            self._lines.put(line)
-        self._lines.put(json.dumps({"event": "ended", "log": (self.folder / "log.txt").read_text()}))
+            lines.put(line)
+        lines.put(json.dumps({"event": "ended", "log": (self.folder / "log.txt").read_text()}))
 
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""
