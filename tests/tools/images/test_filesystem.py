@@ -24,7 +24,7 @@ from spatz.sim.micropython import command
 from spatz.troubles import Trouble
 from spatz.wishes import Wishes, wishes_of
 
-from tests.tools.images.planted import planted
+from tests.tools.images.planted import endless, planted
 
 MIB = 1 << 20
 WISHES = Wishes("amsel", "heltec-v3", ("bme280",), 300)
@@ -256,6 +256,14 @@ def test_a_name_that_is_none_costs_itself_alone(path: str, old: bytes, new: byte
     assert new in image
     assert read_filesystem(image, MIB) == good
     assert read_filesystem(image, MIB, ["log/1.bin"]) == {"log/1.bin": b"readings"}
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_folder_that_goes_on_with_itself_ends_in_a_sentence(*, empty: bool) -> None:
+    """Through an empty one littlefs would go round for ever in C, where no signal ends it."""
+    image = endless({"log/1.bin": b"readings", "other/a": b"1"}, MIB, empty=empty)
+    with pytest.raises(FilesystemDamaged, match="endless"):
+        read_filesystem(image, MIB)
 
 
 @pytest.mark.parametrize("size", [MIB // 2, 2 * MIB])

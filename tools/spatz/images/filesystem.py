@@ -33,6 +33,7 @@ _PARAMETERS: Any = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookah
 _DISK_VERSION = 0x00020000
 _FOLDER = 2  # LFS_TYPE_DIR
 _DEEPEST = 16
+_MOST_ACCESSES = 2_000_000  # of littlefs, for one flash; a node's takes 30 000. A folder may go on with itself for ever
 _NO_SPACE = -28  # LFS_ERR_NOSPC
 _RAW = "latin-1"  # every byte is a letter, so that a name which is no UTF-8 costs itself and not its whole folder
 
@@ -247,6 +248,7 @@ class _Reader:
         self.in_size = size
         self._kept: dict[int, bytes] = {}
         self._failed: BaseException | None = None
+        self._accesses = 0
 
     def complain(self) -> None:
         """Raise what reading raised: littlefs's C code cannot let it through."""
@@ -254,7 +256,12 @@ class _Reader:
             raise self._failed
 
     def read(self, cfg: object, block: int, off: int, size: int) -> bytes:
-        if block not in self._kept and not self._failed and 0 <= block < self.in_size // SECTOR:
+        self._accesses += 1
+        if self._accesses > _MOST_ACCESSES:  # what is empty from here on ends littlefs's loops, too
+            self._failed = self._failed or FilesystemDamaged("endless")
+        if self._failed:
+            return b"\xff" * size
+        if block not in self._kept and 0 <= block < self.in_size // SECTOR:
             try:
                 self._kept[block] = self._read(block * SECTOR, SECTOR)
             except BaseException as error:
