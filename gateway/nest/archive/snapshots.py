@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from nest.i18n import tr
 
 BACKUPS = "backups"  # the folder beside the database
 Progress = Callable[[int, int], None]  # done, in all
+_NO_SYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 _PAGES = 1000  # copied in one go; between two of them a writer may have the database
 
 
@@ -34,10 +36,15 @@ def before_migration(path: Path, version: int) -> Path:
         take(path, target)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
-            tr("The database {path} must be converted, and no backup of it can be made first: {reason}.",
-               path=path, reason=getattr(error, "strerror", None) or error),
-            tr("Nothing was changed. Make room on that disk, or make the folder {folder} writable, and start again.",
-               folder=folder),
+            tr(
+                "The database {path} must be converted, and no backup of it can be made first: {reason}.",
+                path=path,
+                reason=getattr(error, "strerror", None) or error,
+            ),
+            tr(
+                "Nothing was changed. Make room on that disk, or make the folder {folder} writable, and start again.",
+                folder=folder,
+            ),
         ) from error
     return target
 
@@ -101,9 +108,17 @@ def check(connection: sqlite3.Connection) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have a folder's names on the disk. Windows opens no folder, and keeps its names itself."""
+    """Have a folder's names on the disk, where that can be had.
+
+    Windows opens no folder, and keeps its names itself. Some shared folders know no fsync of a folder, and one that
+    may be written but not listed cannot be opened: then nothing better is to be had.
+    """
     if sys.platform != "win32":
-        sync(path)
+        try:
+            sync(path)
+        except OSError as error:
+            if error.errno not in _NO_SYNC_OF_FOLDERS:
+                raise
 
 
 def sync(path: Path) -> None:

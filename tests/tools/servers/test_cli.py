@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -232,8 +233,28 @@ def test_a_key_is_forgotten_only_when_its_file_is_on_the_disk(
     monkeypatch.setattr("spatz.servers.nodes.sync_folder", cut_off)
     with pytest.raises(UserError, match="no more power"):
         run("nodes", "hand-over", "amsel", "--output", tmp_path / "file", "--yes")
+    assert not list(tmp_path.glob("*file*"))  # no key lies in what "cannot be written"
     with registry_at(folder) as registry:
         assert registry.find(EUI)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
+def test_a_folder_that_cannot_be_synced_takes_keys_as_well(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Shared folders of virtual machines are such ones."""
+    really = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        really(handle)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    run("nodes", "hand-over", "amsel", "--output", tmp_path / "file", "--yes")
+    assert (tmp_path / "file").stat().st_size
+    with registry_at(folder) as registry:
+        assert registry.find(EUI) is None
 
 
 def test_a_node_goes_to_another_town_and_comes_back(run: Run, folder: Path, tmp_path: Path) -> None:

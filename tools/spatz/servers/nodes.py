@@ -85,17 +85,18 @@ def write_private(path: Path, text: str, *, force: bool = False) -> None:
         raise UserError(tr("{path} is a folder.", path=path), tr("Say the name of a file in it."))
     if not force and path.exists():
         raise UserError(tr("{path} is there already.", path=path), tr("Choose another name, or say --force."))
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    written = part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
+        written = path
         sync_folder(path.parent)  # whoever has a key in it may forget the key now
     except OSError as error:
         with suppress(OSError):
-            part.unlink()
+            written.unlink()  # nobody looks for a key in a file that could not be written
         raise UserError(
             tr("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error),
             tr("Choose a folder that belongs to you."),
