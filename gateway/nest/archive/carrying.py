@@ -9,13 +9,15 @@ be brought to the same DevNonce; so each node's JoinNonces go on `NONCE_MARGIN` 
 **What was made void stays void.** Where a town is replaced, what it knows besides is taken over: its counters, where it
 is further; the DevNonces used since, and which sessions have ended; the key that a node was given last, for its board
 has that one, and the one before may be in wrong hands; which nodes were removed or retired since, whose keys are
-nobody's or another town's; and its tokens, which the gateways have, too. Which of two keys is the later one
-`nodes.changed_at` says: who restores an old backup by mistake, and then the right one, gets the later key, too.
+nobody's or another town's; and its tokens, which the gateways have, too, and which gateways were removed. Which of two
+keys or tokens is the later one `changed_at` says: who restores an old backup by mistake, and then the right one, gets
+the later one, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,22 @@ NONCE_MARGIN = 1024  # joins; a node joins a few times a year
 MAX_JOIN_NONCE = 0xFFFFFF
 
 
-def make_safe(database: Path, replaced: Path | None) -> list[str]:
+@dataclasses.dataclass(slots=True)
+class StayOut:
+    """What the backup has and what was removed since."""
+
+    nodes: list[str] = dataclasses.field(default_factory=list)  # slugs
+    gateways: list[str] = dataclasses.field(default_factory=list)  # names with EUIs
+
+
+def make_safe(database: Path, replaced: Path | None) -> StayOut:
     """Make a database that was restored fit to be gone on with. `replaced`: the one that stood there, if any.
 
-    The slugs of the nodes that the backup has and that were removed since: they stay so, without their keys.
+    What was removed since the backup stays so, without its key or token.
     """
     with contextlib.closing(connect(database)) as new:
         new.execute("BEGIN IMMEDIATE")
-        out: list[str] = []
+        out = StayOut()
         if replaced is not None:
             with contextlib.closing(connect(replaced)) as old:
                 out = _take_over(old, new)
@@ -54,17 +64,16 @@ def make_safe(database: Path, replaced: Path | None) -> list[str]:
     return out
 
 
-def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> list[str]:
+def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> StayOut:
     """`new` has this version's tables, `old` may be of any version, or hold no town at all."""
     of_nodes = _columns(old, "nodes")
     if not of_nodes:
-        return []
-    out = [slug for slug in (_take_node(node, new) for node in _nodes(old, of_nodes)) if slug is not None]
+        return StayOut()
+    out = StayOut([slug for slug in (_take_node(node, new) for node in _nodes(old, of_nodes)) if slug is not None])
     _take_joins(old, new, of_nodes)
     _take_sessions(old, new)
     if _columns(old, "gateways"):
-        tokens = old.execute("SELECT token, eui FROM gateways WHERE removed_at IS NULL").fetchall()
-        new.executemany("UPDATE gateways SET token = ? WHERE eui = ? AND removed_at IS NULL", tokens)
+        out.gateways = _take_gateways(old, new)
     if _columns(old, "meta"):
         admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()
         new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", admin)
@@ -133,6 +142,27 @@ def _let_go(new: sqlite3.Connection, node_id: int, removed_at: int, retired_at: 
         "UPDATE downlinks SET state = 'removed', state_at = ? WHERE node_id = ? AND state IN ('waiting', 'queued')",
         (removed_at, node_id),
     )
+
+
+def _take_gateways(old: sqlite3.Connection, new: sqlite3.Connection) -> list[str]:
+    """Those that the backup lets in and that were removed since: they stay so, and their tokens void."""
+    out: list[str] = []
+    for gateway in _rows(old, "SELECT eui, token, removed_at, changed_at FROM gateways"):
+        wanted = "SELECT id, eui, name, added_at, removed_at, changed_at FROM gateways WHERE eui = ?"
+        for there in _rows(new, wanted, (gateway["eui"],)):
+            let_go, later = gateway["removed_at"] is not None, there["changed_at"] < gateway["changed_at"]
+            # later: it had another token, and then a backup was restored in which it was removed
+            gone = let_go and (there["added_at"] <= gateway["removed_at"] or later)
+            if there["removed_at"] is None and gone:
+                void = "UPDATE gateways SET removed_at = ?, token = NULL WHERE id = ?"
+                new.execute(void, (gateway["removed_at"], there["id"]))
+                named = there["name"] != there["eui"]
+                out.append(f"{there['name']} ({there['eui']})" if named else there["eui"])
+            elif there["removed_at"] is None and not let_go and there["changed_at"] <= gateway["changed_at"]:
+                new.execute("UPDATE gateways SET token = ? WHERE id = ?", (gateway["token"], there["id"]))
+            changed = "UPDATE gateways SET changed_at = max(changed_at, ?) WHERE id = ?"
+            new.execute(changed, (gateway["changed_at"], there["id"]))
+    return out
 
 
 def _take_joins(old: sqlite3.Connection, new: sqlite3.Connection, of_nodes: set[str]) -> None:

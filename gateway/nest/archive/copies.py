@@ -26,7 +26,7 @@ from typing import IO
 
 from nest import town
 from nest.archive import postgres_copies, snapshots
-from nest.archive.carrying import make_safe
+from nest.archive.carrying import StayOut, make_safe
 from nest.archive.database import open_database
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.database_url import DatabaseServer
@@ -92,8 +92,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
                 server = postgres_copies.empty_server_of(staged)
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
             out = _put_in_place(staged, names, folder, server, progress)
-        if out:
-            _tell(out)
+        _tell(out)
         return town.load(folder)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
@@ -105,11 +104,18 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tell(out: list[str]) -> None:
-    nodes = printable(", ".join(out))  # as the backup names them
-    _log.warning(tr("Removed since that backup, and so they stay, without their keys: {nodes}.", nodes=nodes))
-    step = tr("Is one to come back? Restore the backup into a new folder, and there: spatz nodes hand-over NODE")
-    _log.warning("→ %s", step)
+def _tell(out: StayOut) -> None:
+    """As the backup names them."""
+    if out.nodes:
+        nodes = printable(", ".join(out.nodes))
+        _log.warning(tr("Removed since that backup, and so they stay, without their keys: {nodes}.", nodes=nodes))
+        step = tr("Is one to come back? Restore the backup into a new folder, and there: spatz nodes hand-over NODE")
+        _log.warning("→ %s", step)
+    if out.gateways:
+        gateways = printable(", ".join(out.gateways))
+        _log.warning(tr("Gateways removed since that backup, and so they stay, without their tokens: {gateways}.",
+                        gateways=gateways))  # fmt: skip
+        _log.warning("→ %s", tr("Is one to come back? nest gateways add FOLDER EUI"))
 
 
 # -- making one
@@ -263,19 +269,20 @@ def _check_member(member: tarfile.TarInfo, names: list[str], staged: Path) -> No
 
 def _put_in_place(
     staged: Path, names: list[str], folder: Path, server: DatabaseServer | None, progress: Progress | None
-) -> list[str]:
-    """The nodes that stay out: see `carrying.make_safe`."""
+) -> StayOut:
+    """What stays out: see `carrying.make_safe`."""
     live, database = folder / town.DATABASE_FILE, staged / town.DATABASE_FILE
-    out: list[str] = []
+    out = StayOut()
 
     def first() -> None:
+        nonlocal out
         with _reading():
             _backup(folder, _kept(folder, f"before-restore-{stamp()}{_ENDING}"), None, server)
         replaced = live
         if server:
             replaced = staged / ".replaced"
             postgres_copies.export(server, replaced)
-        out.extend(make_safe(database, replaced))
+        out = make_safe(database, replaced)
 
     parts = {name: _copy_beside(staged / name, folder / name) for name in names if name != town.DATABASE_FILE}
     try:

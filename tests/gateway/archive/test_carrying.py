@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ V1 = Path(__file__).with_name("v1.sql")
 pytestmark = pytest.mark.usefixtures("english")
 
 
-def test_a_token_that_was_made_void_stays_void(file: Path, living: Living) -> None:
+def test_a_token_that_was_made_void_stays_void(file: Path, living: Living, caplog: pytest.LogCaptureFixture) -> None:
     """It was given another because somebody had seen it; the gateway has the other one, too."""
     gateways = GatewayRegistry(living.engine)
     for eui in ("a1", "a2", "a3"):
-        gateways.add(f"{eui:>016}", token="aa" * 32)
+        gateways.add(f"{eui:>016}", name="Rathaus" if eui == "a2" else None, token="aa" * 32)
     meta.put(living.engine, meta.ADMIN_TOKEN, "seen")
     before = file.with_name("before")
     copies.backup(living.town, before)
@@ -36,10 +37,40 @@ def test_a_token_that_was_made_void_stays_void(file: Path, living: Living) -> No
     gateways.remove(f"{'a2':>016}")
     copies.restore(before, living.town.path)
     assert meta.get(living.engine, meta.ADMIN_TOKEN) == "new"
-    assert [info.token for info in gateways.list()] == ["bb" * 32, "aa" * 32, "aa" * 32]
+    assert [(info.eui[-2:], info.token) for info in gateways.list()] == [("a1", "bb" * 32), ("a3", "aa" * 32)]
+    said = [record.getMessage() for record in caplog.records if record.name == copies.__name__]
+    assert "without their tokens: Rathaus (00000000000000a2)." in said[0]
+    assert "nest gateways add" in said[1]
+    gateways.add(f"{'a2':>016}")  # with no token, until it gets one
     new = copies.restore(before, file.with_name("new"))
     engine = open_database(new.database)
     assert meta.get(engine, meta.ADMIN_TOKEN) == "seen"  # where nothing stood there is no other
+    engine.dispose()
+
+
+def test_of_two_tokens_the_later_one_stays_whichever_backups_are_restored(living: Living, tmp_path: Path) -> None:
+    """The wrong one first, and then the right one; or first one in which the gateway was removed."""
+    gateways, eui = GatewayRegistry(living.engine), f"{'a1':>016}"
+
+    def backup(name: str) -> Path:
+        copies.backup(living.town, tmp_path / name)
+        time.sleep(0.002)  # the next change is a later one
+        return tmp_path / name
+
+    gateways.add(eui, token="aa" * 32)
+    time.sleep(0.002)
+    gateways.remove(eui)
+    removed = backup("removed")
+    gateways.add(eui, token="bb" * 32)
+    first = backup("first")
+    gateways.set_token(eui, "cc" * 32)
+    second = backup("second")
+    for restored, tokens in ((first, ["cc" * 32]), (removed, []), (second, ["cc" * 32]), (removed, []), (first, [])):
+        copies.restore(restored, living.town.path)
+        assert [info.token for info in gateways.list()] == tokens
+    copies.restore(first, tmp_path / "new")
+    engine = open_database(copies.restore(second, tmp_path / "new").database)
+    assert [info.token for info in GatewayRegistry(engine).list()] == ["cc" * 32]
     engine.dispose()
 
 
