@@ -49,7 +49,7 @@ PATTERNS = (
 DARK = (
     "dark",
     "I sleep, or I have no power.",
-    "Press reset: the light speaks for a minute. Still dark? Look at battery and cable.",
+    "Press reset: the light speaks for a minute. Still dark? Battery, cable, then: spatz doctor",
 )
 _BAR_MM = 118.0
 _BAR_MS = 6000
