@@ -11,7 +11,7 @@ is further; the DevNonces used since, and which sessions have ended; the key tha
 has that one, and the one before may be in wrong hands; which nodes were removed or retired since, whose keys are
 nobody's or another town's; and its tokens, which the gateways have, too, and which gateways were removed. Which of two
 keys or tokens is the later one `changed_at` says: who restores an old backup by mistake, and then the right one, gets
-the later one, too.
+the later one, too. And what gateways have sent in the last hour counts against the law, whatever was restored since.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from nest.archive.snapshots import connect
 COUNTER_MARGIN = 4096  # downlinks; a node gets a few a day
 NONCE_MARGIN = 1024  # joins; a node joins a few times a year
 MAX_JOIN_NONCE = 0xFFFFFF
+_FACTS = (meta.ADMIN_TOKEN, "airtime")  # of `meta`, that go on; the second is what `nest.server` notes of each gateway
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,8 +76,8 @@ def _take_over(old: sqlite3.Connection, new: sqlite3.Connection) -> StayOut:
     if _columns(old, "gateways"):
         out.gateways = _take_gateways(old, new)
     if _columns(old, "meta"):
-        admin = old.execute("SELECT key, value FROM meta WHERE key = ?", (meta.ADMIN_TOKEN,)).fetchall()
-        new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", admin)
+        facts = old.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", _FACTS).fetchall()
+        new.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", facts)
     return out
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gateway.archive.bursts import EUI, join, session, store
 from gateway.archive.living import Living, written_meanwhile
-from nest import town
+from nest import server, town
 from nest.archive import Archive, carrying, copies, meta, open_database, snapshots
 from nest.archive.database import writing
 from nest.errors import UserError
@@ -72,6 +72,15 @@ def test_of_two_tokens_the_later_one_stays_whichever_backups_are_restored(living
     engine = open_database(copies.restore(second, tmp_path / "new").database)
     assert [info.token for info in GatewayRegistry(engine).list()] == ["cc" * 32]
     engine.dispose()
+
+
+def test_what_gateways_have_sent_since_the_backup_still_counts(file: Path, living: Living, tmp_path: Path) -> None:
+    meta.put(living.engine, server._AIRTIME, "before")
+    copies.backup(living.town, tmp_path / "late")
+    meta.put(living.engine, server._AIRTIME, "since")
+    for restored in (tmp_path / "late", file):  # that one knows of nothing
+        copies.restore(restored, living.town.path)
+        assert meta.get(living.engine, server._AIRTIME) == "since"
 
 
 def test_numbers_only_rise_however_often_it_is_restored(file: Path, living: Living) -> None:
