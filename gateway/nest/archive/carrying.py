@@ -108,7 +108,9 @@ def _take_node(node: dict[str, Any], new: sqlite3.Connection) -> str | None:
     wanted = "SELECT id, slug, added_at, removed_at, changed_at, key_mark FROM nodes WHERE dev_eui = ?"
     for there in _rows(new, wanted, (node["dev_eui"],)):
         let_go = node["removed_at"] is not None
-        gone = let_go and there["added_at"] <= max(node["removed_at"], node["retired_at"] or 0)
+        # other: it had another key since, and then a backup was restored in which it was removed
+        other = node["key_mark"] not in (None, there["key_mark"]) and there["changed_at"] < node["changed_at"]
+        gone = let_go and (there["added_at"] <= max(node["removed_at"], node["retired_at"] or 0) or other)
         later = gone or (not let_go and there["changed_at"] <= node["changed_at"])
         if node["key_mark"] == there["key_mark"]:
             which = "UPDATE nodes SET nonce_floor = max(nonce_floor, ?) WHERE id = ?"
@@ -131,7 +133,7 @@ def _take_node(node: dict[str, Any], new: sqlite3.Connection) -> str | None:
 
 def _let_go(new: sqlite3.Connection, node_id: int, removed_at: int, retired_at: int | None) -> None:
     new.execute(
-        "UPDATE nodes SET removed_at = coalesce(removed_at, ?1), retired_at = coalesce(?2, retired_at),"
+        "UPDATE nodes SET removed_at = max(coalesce(removed_at, 0), ?1), retired_at = coalesce(?2, retired_at),"
         " changed_at = max(changed_at, ?1), app_key = NULL WHERE id = ?3",
         (removed_at, retired_at, node_id),
     )

@@ -24,6 +24,12 @@ V1 = Path(__file__).with_name("v1.sql")
 pytestmark = pytest.mark.usefixtures("english")
 
 
+def later_backup(living: Living, file: Path) -> Path:
+    copies.backup(living.town, file)
+    time.sleep(0.002)  # the next change is a later one
+    return file
+
+
 def test_a_token_that_was_made_void_stays_void(file: Path, living: Living, caplog: pytest.LogCaptureFixture) -> None:
     """It was given another because somebody had seen it; the gateway has the other one, too."""
     gateways = GatewayRegistry(living.engine)
@@ -51,20 +57,14 @@ def test_a_token_that_was_made_void_stays_void(file: Path, living: Living, caplo
 def test_of_two_tokens_the_later_one_stays_whichever_backups_are_restored(living: Living, tmp_path: Path) -> None:
     """The wrong one first, and then the right one; or first one in which the gateway was removed."""
     gateways, eui = GatewayRegistry(living.engine), f"{'a1':>016}"
-
-    def backup(name: str) -> Path:
-        copies.backup(living.town, tmp_path / name)
-        time.sleep(0.002)  # the next change is a later one
-        return tmp_path / name
-
     gateways.add(eui, token="aa" * 32)
     time.sleep(0.002)
     gateways.remove(eui)
-    removed = backup("removed")
+    removed = later_backup(living, tmp_path / "removed")
     gateways.add(eui, token="bb" * 32)
-    first = backup("first")
+    first = later_backup(living, tmp_path / "first")
     gateways.set_token(eui, "cc" * 32)
-    second = backup("second")
+    second = later_backup(living, tmp_path / "second")
     for restored, tokens in ((first, ["cc" * 32]), (removed, []), (second, ["cc" * 32]), (removed, []), (first, [])):
         copies.restore(restored, living.town.path)
         assert [info.token for info in gateways.list()] == tokens
@@ -191,6 +191,36 @@ def test_a_node_that_was_removed_since_stays_so_and_may_be_had_back_with_its_key
     assert registry.take(handed).dev_nonce == 78  # what was used with that key stays used
     copies.restore(file, living.town.path)
     assert held(living).app_key == before.app_key
+
+
+def test_a_key_that_was_replaced_does_not_come_back_by_way_of_a_backup_in_which_the_node_was_removed(
+    living: Living, tmp_path: Path
+) -> None:
+    registry = Registry(living.engine)
+    registry.remove("amsel")
+    removed = later_backup(living, tmp_path / "removed")
+    registry.add("amsel", EUI)
+    first = later_backup(living, tmp_path / "first")
+    rotated = registry.rotate("amsel")
+    second = later_backup(living, tmp_path / "second")
+    for restored in (removed, first, removed, first):
+        copies.restore(restored, living.town.path)
+        assert registry.list() == []
+    copies.restore(second, living.town.path)
+    assert held(living).app_key == rotated.app_key  # that one was never made void
+
+
+def test_a_node_that_was_removed_twice_does_not_come_back_from_between(living: Living, tmp_path: Path) -> None:
+    """With the same key, which another town had meanwhile."""
+    registry, handed = Registry(living.engine), held(living)
+    registry.remove("amsel")
+    removed = later_backup(living, tmp_path / "removed")
+    registry.take(handed)
+    between = later_backup(living, tmp_path / "between")
+    registry.remove("amsel")
+    for restored in (removed, between):
+        copies.restore(restored, living.town.path)
+        assert registry.list() == []
 
 
 @pytest.mark.parametrize("at", ["_backup", "make_safe"])
