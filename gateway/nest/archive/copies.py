@@ -92,7 +92,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
                 server = postgres_copies.empty_server_of(staged)
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
             out = _put_in_place(staged, names, folder, server, progress)
-        _tell(out)
+        _tell(out, server)
         return town.load(folder)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
@@ -104,13 +104,17 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tell(out: StayOut) -> None:
+def _tell(out: StayOut, server: DatabaseServer | None) -> None:
     """As the backup names them."""
     if out.nodes:
         nodes = printable(", ".join(out.nodes))
         _log.warning(tr("Removed since that backup, and so they stay, without their keys: {nodes}.", nodes=nodes))
-        step = tr("Is one to come back? Restore the backup into a new folder, and there: spatz nodes hand-over NODE")
-        _log.warning("→ %s", step)
+        if server is None:
+            _log.warning("→ %s", tr("Is one to come back? Restore the backup into a new folder, and there:"
+                                    " spatz nodes hand-over NODE --output FILE"))  # fmt: skip
+        else:  # a new folder would get this one's database
+            _log.warning("→ %s", tr("Is one to come back? Make an empty town with nest init, restore the backup over"
+                                    " it, and there: spatz nodes hand-over NODE --output FILE"))  # fmt: skip
     if out.gateways:
         gateways = printable(", ".join(out.gateways))
         _log.warning(tr("Gateways removed since that backup, and so they stay, without their tokens: {gateways}.",

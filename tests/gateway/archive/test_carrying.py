@@ -182,6 +182,7 @@ def test_a_node_that_was_removed_since_stays_so_and_may_be_had_back_with_its_key
     said = [record.getMessage() for record in caplog.records if record.name == copies.__name__]
     assert "amsel" in said[0]
     assert "new folder" in said[1]
+    assert said[1].endswith(" hand-over NODE --output FILE")
     there = copies.restore(file, tmp_path / "new")
     engine = open_database(there.database)
     handed = Registry(engine).find_slug("amsel")

@@ -145,6 +145,27 @@ def test_a_copy_that_is_only_looked_at_does_not_replace_the_town(server: Databas
     assert content(living) == before
 
 
+def test_a_node_that_was_removed_may_be_had_back_by_way_of_an_empty_town(
+    server: DatabaseServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by way of a new folder: that would get the same database."""
+    living = town.create(tmp_path / "town", "Brandis", database_url=server.url)
+    fill(living)
+    copies.backup(living, tmp_path / "town.nest.tar.gz")
+    engine = open_database(living.database)
+    Registry(engine).remove("meise")
+    engine.dispose()
+    copies.restore(tmp_path / "town.nest.tar.gz", living.path)
+    [_, step] = [record.getMessage() for record in caplog.records if record.name == copies.__name__]
+    assert "new folder" not in step
+    assert "nest init" in step
+    assert step.endswith(" hand-over NODE --output FILE")
+    empty = town.create(tmp_path / "empty", "Belzig")
+    engine = open_database(copies.restore(tmp_path / "town.nest.tar.gz", empty.path).database)
+    assert Registry(engine).find_slug("meise")
+    engine.dispose()
+
+
 def test_half_a_restore_is_none(server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = town.create(tmp_path / "old", "Belzig")
     fill(old)
