@@ -172,6 +172,16 @@ def test_a_setting_that_nobody_else_can_know() -> None:
     assert "dust:zero_cm=" in error.next_step
 
 
+@pytest.mark.parametrize("board", board_names())
+def test_none_lets_the_node_look_for_nothing(board: str) -> None:
+    assert wire(load_board(board), ["none"]) == {"sensors": []}
+
+
+@pytest.mark.parametrize("wishes", [("none", "bme280"), ("auto", "none"), ("soil", "none", "rain")])
+def test_none_stands_alone(wishes: tuple[str, ...]) -> None:
+    assert "none" in refused("heltec-v3", *wishes).message
+
+
 def test_auto_lets_the_node_look_for_what_is_on_its_bus() -> None:
     result = wire(load_board("heltec-v3"), ["auto", "rain", "bme280:address=0x77"])
     assert [entry["driver"] for entry in result["sensors"]] == ["rain", "bme280"]

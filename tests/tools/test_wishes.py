@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ def test_everything_comes_back_as_it_was_written() -> None:
         Wishes("amsel", "heltec-v3"),
         Wishes("amsel", "heltec-v3", ("bme280", "soil:pin=4"), 30, 0, True, "EU868", -2.5, 30, 5, 0),
         Wishes("amsel", "heltec-v3", (), antenna_gain_dbi=3),
+        Wishes("amsel", "heltec-v3", ("none",)),
     ):
         assert wishes_of(wishes.to_json()) == wishes
         assert wishes_in(json.dumps({"firmware": "1", "wishes": json.loads(wishes.to_json())})) == wishes
@@ -54,3 +56,12 @@ def test_what_is_none_at_all_is_refused_in_a_sentence(text: Any) -> None:
     for read in (wishes_of, wishes_in):
         with pytest.raises(UserError):
             read(text)
+
+
+def test_none_can_be_wished_instead_of_a_sensor_and_be_taken_back() -> None:
+    without = dataclasses.replace(Wishes("amsel", "heltec-v3"), sensors=("none",))
+    assert json.loads(without.to_json())["sensors"] == ["none"]
+    config = wishes_of(without.to_json()).config()
+    assert (config["sensors"], "find" in config) == ([], False)
+    (entry,) = dataclasses.replace(without, sensors=("bme280",)).config()["sensors"]
+    assert entry["driver"] == "bme280"

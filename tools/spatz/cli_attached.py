@@ -64,7 +64,7 @@ def update(
     ] = None,
     sensor: Annotated[
         list[str] | None,
-        typer.Option("--sensor", metavar="SENSOR", help=tr("A sensor that it has from now on; may be given again.")),
+        typer.Option("--sensor", metavar="SENSOR", help=tr('A sensor from now on, or "none"; may be given again.')),
     ] = None,
     parity: Annotated[
         int | None,

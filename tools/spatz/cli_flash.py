@@ -58,7 +58,10 @@ def flash(
     ] = None,
     sensors: Annotated[
         list[str] | None,
-        typer.Option("--sensor", help=tr("A sensor that it carries; may be given again. Without, it looks itself.")),
+        typer.Option(
+            "--sensor",
+            help=tr('A sensor that it carries, may be given again; "none": no sensor. Without, it looks itself.'),
+        ),
     ] = None,
     interval: Annotated[int | None, typer.Option("--interval", help=tr("Seconds between two readings."))] = None,
     parity: Annotated[

@@ -22,6 +22,7 @@ from spatz.chips import CHIPS
 
 Wish = Sensor | str | Mapping[str, Any]
 AUTO = "auto"
+NONE = "none"  # alone: nothing is looked for
 _WHERE = {"i2c": ("address",), "uart": ("tx", "rx"), "onewire": ("pin",), "adc": ("pin",), "pulse": ("pin",)}
 
 
@@ -47,12 +48,15 @@ class _Free:
 
 
 def wire(board: Board, sensors: Sequence[Wish]) -> dict[str, Any]:
-    """{"sensors": [entry, ...]} and, where one of the wishes is "auto", {"find": [entry, ...]} besides.
+    """{"sensors": [entry, ...]} and, where one of the wishes is "auto", {"find": [entry, ...]} besides; "none" alone
+    is no sensor at all.
 
     Raises:
         UserError: a wish cannot be, or the board cannot carry it.
     """
-    wished = [_parse(wish) for wish in sensors if wish != AUTO]
+    if NONE in sensors and len(sensors) > 1:
+        raise UserError(tr('"none" and a sensor cannot both be wished for.'), tr("Leave one of the two out."))
+    wished = [_parse(wish) for wish in sensors if wish not in (AUTO, NONE)]
     given = {"battery": board.name} if board.battery else {}
     free = _Free(board, {gpio: board.title for _, gpio, _ in pins(board)})
     # those that say where they hang come first: the others take what is left

@@ -42,6 +42,24 @@ def check_without_parity_a_frame_is_as_short_as_it_can_be():
     equal(len(world.network.readings[-1][1]), 7)
 
 
+def check_a_node_with_nothing_to_measure_is_heard_all_the_same():
+    """A board without battery and without sensor: its frame says that it lives, and nothing else."""
+    for parity in (0, 1, 4):
+        world = World(safe_window_s=0, parity=parity, sensors=[])
+        for start in range(20):
+            life = world.boot(woke_from_sleep=bool(start))
+            world.hardware.volts = None
+            slept_ms = world.sleep_after(life)
+            assert 590000 < slept_ms < 610000, slept_ms
+            assert not life.cycle.sensor_missing
+        equal(len(world.network.readings), 20)
+        for _, payload in world.network.readings:
+            equal(payload[0], 0, "a bitmap without a quantity")
+        equal(said(world), [])
+        if not parity:
+            equal(len(world.network.readings[-1][1]), 2, "the bitmap, and a header without parity")
+
+
 def check_a_reading_that_waited_for_a_join_says_its_age():
     world = World(safe_window_s=0)
     world.network.deaf = 6  # joined at DR0: 1.5 s on air

@@ -10,7 +10,7 @@ from nest.cli_common import database
 from nest.registry import Registry
 from spatz.cli import app
 from spatz.sim.board.bench import VirtualBoard
-from tools.attached.flashed import JOIN_EUI, KEY, board_with, good_files
+from tools.attached.flashed import JOIN_EUI, KEY, board_with, files_on, good_files
 from tools.attached.test_update import make_town
 from typer.testing import CliRunner
 
@@ -67,6 +67,23 @@ def test_a_sensor_that_is_not_there(tmp_path: Path, registry: Path) -> None:
         check = doctor()["sensors"]
     assert (check["state"], check["detail"]) == ("wrong", "bme280 does not answer")
     assert "wires" in check["next_step"]
+
+
+def test_a_node_that_is_to_have_no_sensor(tmp_path: Path, registry: Path) -> None:
+    """It looks for sensors until it is told that there is none, and again once one is wished for."""
+    run = CliRunner()
+    with board_with(tmp_path / "board", registry, good_files(sensors=("auto",)), sensors=()) as board:
+        board.wait_for("line", text="Funkspatz node amsel")
+        missing = doctor()["sensors"]
+        assert (missing["state"], "--sensor none" in missing["next_step"]) == ("wrong", True)
+        assert run.invoke(app, ["update", "--sensor", "none"]).exit_code == 0
+        checks = doctor()
+        assert (checks["sensors"]["state"], checks["battery"]["state"]) == ("ok", "ok")
+        assert "wrong" not in {check["state"] for check in checks.values()}
+        assert json.loads(files_on(board)["config.json"])["sensors"] == []
+        assert not json.loads(run.invoke(app, ["update", "--json"]).stdout)["changed"]
+        assert run.invoke(app, ["update", "--sensor", "bme280"]).exit_code == 0
+        assert doctor()["sensors"]["detail"] == "bme280 does not answer"
 
 
 def test_a_board_without_anything_on_it(tmp_path: Path, registry: Path) -> None:

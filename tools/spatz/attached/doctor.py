@@ -217,9 +217,10 @@ def _sensors(said: Mapping[str, Any]) -> Iterator[Check]:
     if not said["sensors"]:
         if said["looked_for"]:
             names = printable(", ".join(dict.fromkeys(said["looked_for"])))
+            look = f"{look} {tr('Has it no sensor? spatz update --sensor none')}"
             yield _wrong("sensors", title, tr("none was found of {names}", names=names), look)
         else:
-            yield Check("sensors", title, NOTE, tr("it is to have none"), tr("Give it one: spatz update --sensor …"))
+            yield Check("sensors", title, OK, tr("none is wished for"))
 
 
 def _value(name: str, value: float | str) -> str:
