@@ -300,8 +300,7 @@ def _put_in_place(
             if server:
                 postgres_copies.bring_in(database, server, progress)
             else:
-                _put_aside(folder)
-                database.replace(live)
+                _replace(folder, database)
         for name, part in parts.items():
             part.replace(folder / name)
     finally:
@@ -358,13 +357,14 @@ def _reading() -> Iterator[None]:
         raise _DamagedError(str(error)) from error
 
 
-def _put_aside(folder: Path) -> None:
-    """Have no database in `folder`, where there is none that can be read, and nothing that would be played into one."""
+def _replace(folder: Path, database: Path) -> None:
+    """Put `database` into `folder`, where there is none that can be read; what would be played into it is put aside."""
     with nobody_runs(folder, _damaged(folder)):
         for ending in ("", "-wal", "-shm", "-journal"):
             file = folder / (town.DATABASE_FILE + ending)
             if file.exists():
                 file.replace(_kept(folder, f"damaged-{stamp()}-{file.name}"))
+        database.replace(folder / town.DATABASE_FILE)
 
 
 def _kept(folder: Path, name: str) -> Path:

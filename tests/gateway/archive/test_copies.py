@@ -23,6 +23,7 @@ from nest.archive import Archive, carrying, copies, meta, open_database
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal, ReplacedError
 from nest.errors import UserError
+from nest.locks import locked
 from nest.lorawan.effects import StoreSession
 from nest.model import JoinRecord, SessionState
 from nest.registry import Registry
@@ -175,6 +176,24 @@ def test_a_database_that_is_gone_is_not_replaced_below_a_running_nest(file: Path
     with pytest.raises(UserError, match="a nest runs on it"):
         copies.restore(file, living.town.path)
     os.close(handle)
+
+
+def test_no_nest_begins_on_a_database_that_is_about_to_be_replaced(
+    file: Path, living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living.close()
+    database_file(living).write_bytes(b"nonsense" * 4096)
+    replace, free = Path.replace, []
+
+    def seen(self: Path, target: Path) -> Path:
+        if target == database_file(living):
+            with locked(living.town.path) as mine:
+                free.append(mine)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", seen)
+    copies.restore(file, living.town.path)
+    assert free == [False]
 
 
 def test_a_backup_inside_the_town_s_folder_is_one_like_any_other(tmp_path: Path, living: Living) -> None:
