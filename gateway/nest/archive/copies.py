@@ -301,13 +301,35 @@ def _put_in_place(
                 postgres_copies.bring_in(database, server, progress)
             else:
                 _replace(folder, database)
-        for name, part in parts.items():
-            part.replace(folder / name)
+        _place(parts, folder)
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
     snapshots.sync_folder(folder)
     return out
+
+
+def _place(parts: dict[str, Path], folder: Path) -> None:
+    """Put the files beside the database where they belong; it is replaced already."""
+    left, reason = list[str](), ""
+    for name, part in parts.items():
+        try:
+            part.replace(folder / name)
+        except OSError as error:
+            if not (folder / town.SETTINGS_FILE).exists():  # a new folder: it is cleared away
+                raise
+            left.append(name)
+            reason = _reason(error)
+    if left:
+        raise UserError(
+            tr(
+                "Readings and keys in {folder} are those of the backup, but these files are not: {names} ({reason}).",
+                folder=folder,
+                names=", ".join(left),
+                reason=reason,
+            ),  # fmt: skip
+            tr("Mend that, then restore the backup again."),
+        )
 
 
 def _overwrite(database: Path, live: Path, first: Callable[[], None], progress: Progress | None) -> bool:

@@ -196,6 +196,25 @@ def test_no_nest_begins_on_a_database_that_is_about_to_be_replaced(
     assert free == [False]
 
 
+def test_when_a_file_beside_the_restored_database_is_not_replaced_that_is_said(file: Path, living: Living) -> None:
+    """And not that everything is as it was; the other files are."""
+    Registry(living.engine).add("meise", "70b3d57ed0000002")
+    outlines, key = living.town.path / "outlines.geojson", living.town.path / "tls" / "key.pem"
+    outlines.unlink()
+    (outlines / "mine").mkdir(parents=True)
+    key.write_text("another")
+    with pytest.raises(UserError, match=r"these files are not: outlines.geojson \(") as refused:
+        copies.restore(file, living.town.path)
+    assert "as it was" not in str(refused.value)
+    assert [node.slug for node in Registry(living.engine).list()] == ["amsel"]
+    assert key.read_text() == "key"
+    assert not [*living.town.path.rglob("*.part")]
+    outlines.joinpath("mine").rmdir()
+    outlines.rmdir()
+    copies.restore(file, living.town.path)
+    assert outlines.is_file()
+
+
 def test_a_backup_inside_the_town_s_folder_is_one_like_any_other(tmp_path: Path, living: Living) -> None:
     (living.town.path / ".hidden").mkdir()
     (living.town.path / ".hidden" / "mine.txt").write_text("mine")
