@@ -293,6 +293,7 @@ class Ports(Table):
     onewire: list[Gpio] = Field(default_factory=list)
     adc: list[Gpio] = Field(default_factory=list)
     pulse: list[Gpio] = Field(default_factory=list)
+    power: Text | None = None  # what is printed beside the pin of the 3.3 V that the node switches for them
     sources: Sources
 
 

@@ -177,7 +177,7 @@ class _Progress:
             print(f"{port.device}: {done.message}", file=sys.stderr)
             print(f"→ {done.next_step}", file=sys.stderr)
             return
-        for line in _told(done):
+        for line in [*_told(done), *(() if self._several or done.running is False else done.wiring)]:
             print(line)
 
 

@@ -82,6 +82,8 @@ def show_command(name: str, as_json: JsonFlag = False) -> None:
 def in_short(board: Board) -> list[str]:
     """What a person in front of the board asks first, in the user's language."""
     from spatz.catalogue import RADIO_KEYS
+    from spatz.wires import ports_of, wiring
+    from spatz.wiring import AUTO
 
     python, loader = board.micropython, board.bootloader
     if board.radio.chip == "probe":
@@ -111,6 +113,10 @@ def in_short(board: Board) -> list[str]:
         lines.append(tr("Asleep: not measured"))
     else:
         lines.append(tr("Asleep: {current} uA, as others measured", current=f"{asleep:g}"))
+    if board.i2c:
+        lines += wiring(board, [AUTO])
+    if ports := ports_of(board):
+        lines.append(tr("Pins for other sensors, the first free one is taken: {ports}", ports=ports))
     return lines
 
 

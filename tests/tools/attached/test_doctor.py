@@ -66,7 +66,7 @@ def test_a_sensor_that_is_not_there(tmp_path: Path, registry: Path) -> None:
         board.wait_for("line", text="Funkspatz node amsel")
         check = doctor()["sensors"]
     assert (check["state"], check["detail"]) == ("wrong", "bme280 does not answer")
-    assert "wires" in check["next_step"]
+    assert "wires: SDA to GPIO 41, SCL to GPIO 42, power to Ve (3.3 V)" in check["next_step"]
 
 
 def test_a_node_that_is_to_have_no_sensor(tmp_path: Path, registry: Path) -> None:
@@ -84,6 +84,11 @@ def test_a_node_that_is_to_have_no_sensor(tmp_path: Path, registry: Path) -> Non
         assert not json.loads(run.invoke(app, ["update", "--json"]).stdout)["changed"]
         assert run.invoke(app, ["update", "--sensor", "bme280"]).exit_code == 0
         assert doctor()["sensors"]["detail"] == "bme280 does not answer"
+        told = run.invoke(app, ["update", "--sensor", "ds18b20:pin=6"])
+        assert "DS18B20: data to GPIO 6," in told.stdout.replace("\n", " ")
+        told = run.invoke(app, ["update", "--sensor", "soil", "--json"])
+        assert json.loads(told.stdout)["wiring"] == ["SOIL: signal to GPIO 4, power to Ve (3.3 V), GND to GND"]
+        assert json.loads(run.invoke(app, ["update", "--json"]).stdout)["wiring"] == []
 
 
 def test_a_board_without_anything_on_it(tmp_path: Path, registry: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_new_board_becomes_a_node_and_keeps_its_keys_ever_after(rig: Rig) -> N
     with rig.board() as board:
         first = rig.flash(board)
         assert last(first) == ("done", "new")
+        assert first[-1].fields["wiring"] == ["I2C: SDA to GPIO 41, SCL to GPIO 42, power to Ve (3.3 V), GND to GND"]
         key = key_in(rig.town, board)
         identity = identity_on(board)
         assert identity

@@ -84,7 +84,7 @@ def _at_the_prompt(repl: Repl, town: Path | None) -> Iterator[Check]:
     elif not said.get("config_error"):
         yield _radio(repl.ask(ask.RADIO))
         measured = repl.ask(ask.SENSORS, _SENSORS_S)
-        yield from _sensors(measured)
+        yield from _sensors(measured, _wires(there))
         yield _battery(measured)
         if not said.get("identity_error"):
             yield _network(repl.ask(ask.AIR))
@@ -198,18 +198,38 @@ def _radio(said: Mapping[str, Any]) -> Check:
     return Check("radio", tr("Radio"), OK, tr("{chip} answers", chip=said["driver"]))
 
 
-def _sensors(said: Mapping[str, Any]) -> Iterator[Check]:
-    title, look = tr("Sensor"), tr("Check its wires, then start again.")
+def _wires(there: update.There) -> list[str]:
+    """Where the wires of each sensor go, as `wires_of`; [] when nobody knows."""
+    from spatz.boards import load_board
+    from spatz.wires import wires_of
+
+    if not there.wishes:
+        return []
+    try:
+        return [wires for _, wires in wires_of(load_board(there.wishes.board), there.wishes.sensors)]
+    except UserError:  # of another version's catalogue
+        return []
+
+
+def _look(wires: list[str], at: int) -> str:
+    """What to do about the sensor at this place; those that were found by themselves come last."""
+    if not wires:
+        return tr("Check its wires, then start again.")
+    return tr("Check its wires: {wires}. Then start again.", wires=wires[min(at, len(wires) - 1)])
+
+
+def _sensors(said: Mapping[str, Any], wires: list[str]) -> Iterator[Check]:
+    title = tr("Sensor")
     if said.get("error"):
         yield _wrong("sensors", title, in_words(said["error"]), tr("Bring it up to date: spatz update"))
         return
     reading = said["reading"]
-    for driver, quantities in said["sensors"]:
+    for at, (driver, quantities) in enumerate(said["sensors"]):
         values = {name: reading[name] for name in quantities if name in reading}
         if not values:  # another sensor measures all that it could
             yield Check("sensors", title, OK, printable(driver))
         elif all(isinstance(value, str) for value in values.values()):
-            yield _wrong("sensors", title, tr("{name} does not answer", name=printable(driver)), look)
+            yield _wrong("sensors", title, tr("{name} does not answer", name=printable(driver)), _look(wires, at))
         else:
             yield Check(
                 "sensors", title, OK, printable(f"{driver}: {', '.join(_value(*pair) for pair in values.items())}")
@@ -217,7 +237,7 @@ def _sensors(said: Mapping[str, Any]) -> Iterator[Check]:
     if not said["sensors"]:
         if said["looked_for"]:
             names = printable(", ".join(dict.fromkeys(said["looked_for"])))
-            look = f"{look} {tr('Has it no sensor? spatz update --sensor none')}"
+            look = f"{_look(wires, 0)} {tr('Has it no sensor? spatz update --sensor none')}"
             yield _wrong("sensors", title, tr("none was found of {names}", names=names), look)
         else:
             yield Check("sensors", title, OK, tr("none is wished for"))

@@ -35,7 +35,8 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What was done with one node. running: whether it said its name afterwards, None when nothing was changed;
-    last_words: what it said instead; in_town: whether the town knows it, None without a town."""
+    last_words: what it said instead; in_town: whether the town knows it, None without a town; wiring: in words, where
+    the sensors that were asked for now go."""
 
     port: str
     wishes: Wishes
@@ -45,6 +46,7 @@ class Result:
     running: bool | None = None
     last_words: str = ""
     in_town: bool | None = None
+    wiring: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -58,6 +60,7 @@ class Result:
             "removed": list(self.plan.remove),
             "running": self.running,
             "in_town": self.in_town,
+            "wiring": list(self.wiring),
             "seconds": round(self.seconds, 2),
         }
 
@@ -77,7 +80,9 @@ def update_board(
         Trouble: no answer, no room, a bad cable, a node that was pulled out.
         UserError: nobody knows what the node is made of, or a wish cannot be.
     """
+    from spatz.boards import load_board
     from spatz.images.filesystem import node_files
+    from spatz.wires import wiring
 
     began = time.monotonic()
     with attach(port, say=say, board=board_at(port), wait_s=wait_s, ending=ending) as repl:
@@ -101,6 +106,7 @@ def update_board(
         running=running,
         last_words=last_words,
         in_town=None if request.town is None else slug is not None,
+        wiring=tuple(wiring(load_board(wishes.board), wishes.sensors)) if "sensors" in request.changes else (),
     )
 
 

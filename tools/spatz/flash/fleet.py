@@ -148,7 +148,7 @@ class Fleet:
             self._failed = [one for one in self._failed if not _is_the_same(one[0], board)]
         tell(
             "done", node=done.name, code=done.code, dev_eui=done.dev_eui.hex(), board=done.board, keys=done.keys.value,
-            seconds=done.seconds, **({"was_board": done.was_board} if done.was_board else {}),
+            seconds=done.seconds, wiring=[*done.wiring], **({"was_board": done.was_board} if done.was_board else {}),
         )  # fmt: skip
 
     def _fail(self, board: OneBoard, error: UserError) -> None:

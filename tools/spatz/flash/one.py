@@ -69,6 +69,7 @@ class Done:
     keys: Keys
     seconds: float
     was_board: str = ""  # another kind, as it was known before
+    wiring: tuple[str, ...] = ()  # of its sensors, in words
 
     @property
     def code(self) -> str:
@@ -113,6 +114,9 @@ class OneBoard:
 
     def run(self) -> Done:
         """Raises UserError (a Trouble mostly), AlreadyDone."""
+        from spatz.boards import load_board
+        from spatz.wires import wiring
+
         began = time.monotonic()
         link = self.link = Link(
             self.port, self._passed_on, self._likely(), bauds=self.request.bauds, wait_s=self.request.wait_s
@@ -134,7 +138,8 @@ class OneBoard:
         finally:
             link.close()
         seconds = round(time.monotonic() - began, 1)
-        return Done(wishes.name, probe.dev_eui, wishes.board, keys, seconds, self.was_board)
+        told = tuple(wiring(load_board(wishes.board), wishes.sensors))
+        return Done(wishes.name, probe.dev_eui, wishes.board, keys, seconds, self.was_board, told)
 
     def _write(self, link: Link, probe: Probe) -> tuple[Wishes, Keys]:
         from spatz.boards import load_board

@@ -187,6 +187,8 @@ def print_summary(done: Sequence[Done], failed: Sequence[tuple[Port, UserError]]
         for node in done:
             if node.was_board:
                 console.print(f"{node.name}: {_became(node.was_board, node.board)}", markup=False, highlight=False)
+        for line in done[0].wiring if len(done) + len(failed) == 1 else ():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(tr("Next, labels for them: {command}", command="spatz labels"), markup=False, highlight=False)
     if failed:
         count = len(failed)
