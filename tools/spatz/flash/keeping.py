@@ -2,7 +2,8 @@
 
 DEVEUI.read      what a board had; counts for nothing, for the board has it still
 DEVEUI.zip       writing over it has begun: when the board comes back, its log is put together from this and its own
-DEVEUI-N.zip     what no board gets again: no room for it, another town's, or of a count that was begun anew; for people
+DEVEUI-N.zip     what no board gets again: no room for it, another town's, or of two counts the one that gave way; for
+                 people (`attached/put_aside.py` reads it)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from nest.errors import UserError
@@ -22,13 +24,13 @@ from nest.i18n import tr
 Log = dict[str, bytes]
 """Path on the board -> content."""
 
-# firmware/node/log.py: FILES, FILE_SIZE, _name and the head: magic, sequence number, records before it, its CRC
+# firmware/node/log.py: FILES, FILE_SIZE, _name, records, and the head: magic, sequence number, records before it, CRC
 LOG_FILES = tuple(f"log/{number}.bin" for number in range(16))
 """The only paths that are a node's own: a hostile board gives its files any name, and "log/../boot.py" is a program."""
 LOG_FILE_BYTES = 4096
 _MAGIC = b"FL\x01"
 _HEAD = struct.Struct(">3sIIH")
-_KNOWN_BY = _HEAD.size + 8  # and of its first record all up to its time: no two files begin alike
+_SHORTEST = 6  # bytes of a record: length, slot, CRC
 _TRIES = 5
 
 
@@ -92,12 +94,9 @@ class KeptLogs:
         return next(file for file in asides if not file.exists())
 
     def _read(self, file: Path) -> Log:
-        try:
-            with self._told(), zipfile.ZipFile(file) as archive:
-                sizes = {one.filename: one.file_size for one in archive.infolist()}
-                return log_in({path: archive.read(path) for path, size in sizes.items() if size <= LOG_FILE_BYTES})
-        except (FileNotFoundError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
-            return {}
+        with self._told(), contextlib.suppress(FileNotFoundError):
+            return unpacked(file)
+        return {}
 
     def _write(self, file: Path, log: Log) -> None:
         packed = io.BytesIO()
@@ -138,23 +137,38 @@ def log_in(files: Log) -> Log:
     return {path: data for path, data in files.items() if path in LOG_FILES and len(data) <= LOG_FILE_BYTES}
 
 
+def unpacked(file: Path) -> Log:
+    """The log in a file of that folder, {} when it is damaged. Raises OSError: it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sizes = {one.filename: one.file_size for one in archive.infolist()}
+            return log_in({path: archive.read(path) for path, size in sizes.items() if size <= LOG_FILE_BYTES})
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+        return {}
+
+
 def parted(kept: Log, own: Log, asides: Iterable[Log] = (), *, is_ours: bool = True) -> tuple[Log, Log]:
     """What the board gets again, and what is to be put aside first, for it is nowhere else then.
 
     kept: what this town kept of it; own: what is on it; asides: what was put aside before. is_ours: what is on it was
     written as this town's node (`plan.is_our_log`). After a cut, a board whose log was put aside may have it still,
     though by its keys it is ours now: a file that goes on where one of `asides` ends is none of ours either.
+
+    A node's count of files begins anew with its filesystem, so a lower number is not older, and a file that gives way
+    is put aside; not what all is in the file that stays, nor what the node itself would have written over.
     """
     asides = [log_in(one) for one in asides]
-    own = log_in(own)
+    kept, own = log_in(kept), log_in(own)
     ours = {
         path: data
         for path, data in own.items()
-        if is_ours and not any(_goes_on(data, one.get(path, b"")) for one in asides)
+        if is_ours and not any(_goes_on(path, data, one.get(path, b"")) for one in asides)
     }
     log = together(kept, ours)
-    lost = {path: data for path, data in own.items() if path not in ours or _is_lost(path, data, log[path])}
-    return log, {path: data for path, data in lost.items() if all(one.get(path) != data for one in asides)}
+    later = _later(kept, ours)
+    gone = {path: data for path, data in kept.items() if not _is_in(path, data, log[path]) and path not in later}
+    lost = {path: data for path, data in own.items() if path not in ours or not _is_in(path, data, log[path])}
+    return log, {path: data for path, data in (gone | lost).items() if all(one.get(path) != data for one in asides)}
 
 
 def together(kept: Log, own: Log) -> Log:
@@ -165,25 +179,77 @@ def together(kept: Log, own: Log) -> Log:
     return {**kept, **newer}
 
 
-def _goes_on(data: bytes, before: bytes) -> bool:
-    return len(before) >= _KNOWN_BY and data.startswith(before)
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file with a good head. records: every whole one, with where it stands."""
+
+    number: int
+    before: int
+    records: frozenset[tuple[int, bytes]]
+
+    def has_all_of(self, other: _File) -> bool:
+        """Whether no reading goes when `other` gives way. Two counts' files may begin alike: a node that does not know
+        the time counts from its start, always with the same numbers."""
+        return (self.number, self.before) == (other.number, other.before) and self.records >= other.records
+
+
+def _file(path: str, data: bytes) -> _File | None:
+    """None when its head is damaged or another file's: no node and no program reads it."""
+    if len(data) < _HEAD.size:
+        return None
+    magic, number, before, crc = _HEAD.unpack_from(data)
+    if magic != _MAGIC or crc != zlib.crc32(data[: _HEAD.size - 2]) & 0xFFFF:
+        return None
+    if path != LOG_FILES[number % len(LOG_FILES)]:
+        return None
+    return _File(number, before, frozenset(_records(data, number)))
+
+
+def _records(data: bytes, number: int) -> Iterator[tuple[int, bytes]]:
+    at = _HEAD.size
+    while at < len(data) and (end := at + data[at] + 3) <= len(data):
+        crc = zlib.crc32(data[at : end - 2], number << 12 & 0xFFFFF000 | at) & 0xFFFF
+        if end - at >= _SHORTEST and crc == int.from_bytes(data[end - 2 : end], "big"):
+            yield at, data[at:end]
+        at = end
+
+
+def _goes_on(path: str, data: bytes, before: bytes) -> bool:
+    earlier, file = _file(path, before), _file(path, data)
+    return bool(earlier and earlier.records and file and file.has_all_of(earlier))
 
 
 def _is_newer(path: str, own: bytes, kept: bytes) -> bool:
-    return own.startswith(kept) or (_number(path, own) or 0) > (_number(path, kept) or 0)
+    mine, old = _file(path, own), _file(path, kept)
+    return mine is not None and (old is None or mine.number > old.number or mine.has_all_of(old))
 
 
-def _is_lost(path: str, own: bytes, stays: bytes) -> bool:
-    """Whether readings go with it: it is whole, and not an earlier copy of what stays, or one written only by half."""
-    if not _number(path, own) or own == stays:
-        return False
-    return own[:_KNOWN_BY] != stays[:_KNOWN_BY] or len(own) > len(stays)
+def _is_in(path: str, data: bytes, stays: bytes) -> bool:
+    """Whether no reading goes with it: an earlier copy of what stays, one written only by half, or no file at all."""
+    file, other = _file(path, data), _file(path, stays)
+    return file is None or (other is not None and other.has_all_of(file))
 
 
-def _number(path: str, data: bytes) -> int | None:
-    """Which file of its node's log this is, from 1 on; None when its head is damaged or another file's."""
-    if len(data) < _HEAD.size:
-        return None
-    magic, number, _, crc = _HEAD.unpack_from(data)
-    good = magic == _MAGIC and crc == zlib.crc32(data[: _HEAD.size - 2]) & 0xFFFF
-    return number if good and path == LOG_FILES[number % len(LOG_FILES)] else None
+def _later(kept: Log, own: Log) -> set[str]:
+    """Where `own` provably has a later file of the same count, for which the node gave up the kept one. Proven by every
+    file from that one on: each knows how many records were before it, and `own` goes on where `kept` ends."""
+    was, now = _by_number(kept), _by_number(own)
+    newest = max((number for number, file in was.items() if file.records), default=0)
+    if newest not in now or not all(now[number].has_all_of(was[number]) for number in was.keys() & now.keys()):
+        return set()
+    first = last = newest
+    while first - 1 in was and _follows(was[first - 1], was[first]):
+        first -= 1
+    while last + 1 in now and _follows(now[last], now[last + 1]):
+        last += 1
+    ring = len(LOG_FILES)
+    return {LOG_FILES[number % ring] for number in range(first, newest) if number + ring <= last}
+
+
+def _by_number(log: Log) -> dict[int, _File]:
+    files = (_file(path, data) for path, data in log.items())
+    return {file.number: file for file in files if file}
+
+
+def _follows(file: _File, after: _File) -> bool:
+    return after.before == file.before + len(file.records)
