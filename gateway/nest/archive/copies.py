@@ -1,7 +1,10 @@
 """A town in one file, and back: `backup` while it runs, `restore` into a new folder or over a town, running or not.
 
 What was written to a town until the moment at which it is replaced is in the backup that is made of it then, and what
-must not be forgotten of it is carried over (`carrying`): from before that backup on nobody else can write to it.
+must not be forgotten of it is carried over (`carrying`): from before that backup on nobody else can write to it. So as
+not to hold others up for longer than it must, it is only copied then, into a folder of its own that is a town's
+(`_set_aside`), and packed when it is replaced. Whatever ends that leaves the folder; the next `backup` or `restore`
+packs it (`_finish`).
 
 A new `generation` tells a nest that runs on that database to forget what it has in memory and to start anew from it.
 """
@@ -9,25 +12,21 @@ A new `generation` tells a nest that runs on that database to forget what it has
 from __future__ import annotations
 
 import contextlib
-import gzip
-import hashlib
 import logging
 import os
 import shutil
 import sqlite3
-import stat
 import tarfile
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
 from nest import town
 from nest.archive import postgres_copies, snapshots
 from nest.archive.carrying import StayOut, make_safe
 from nest.archive.database import open_database
+from nest.archive.packing import ENDING, pack, small_files, unpack
 from nest.archive.snapshots import Progress, appearing, connect, stamp, take
 from nest.database_url import DatabaseServer
 from nest.errors import UserError
@@ -37,14 +36,9 @@ from nest.logs import printable
 
 _log = logging.getLogger(__name__)
 
-LARGEST_FILE = 16 << 20  # bytes of a file beside the database
-MOST_FILES = 200
-_DEEPEST = 4  # folders in one another
-_LEFT_OUT = ("backups", "data")  # folders: backups themselves, and what can be made again from the database
-_ENDING = ".nest.tar.gz"
-_PAGE = 1 << 20
 _PAGES = 16  # of a database, copied in one go: fewer than one of ours has tables, each with a page of its own
 _SCRATCH = ".nest-part-"
+_ASIDE = "before-restore-"
 _FORGOTTEN_S = 60.0  # between its making and its lock a folder must not be taken for a forgotten one
 
 
@@ -53,6 +47,7 @@ def backup(of: town.Town, target: Path, progress: Progress | None = None) -> Non
 
     Raises UserError: `target` is there, or something cannot be read or written.
     """
+    _finish(of.path)
     try:
         _backup(of.path, target, progress, of.database if isinstance(of.database, DatabaseServer) else None)
     except FileExistsError as error:
@@ -84,7 +79,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
         kept = folder / snapshots.BACKUPS
         kept.mkdir(mode=0o700, exist_ok=True)
         with _scratch(kept) as staged:
-            names = _unpack(file, staged)
+            names = unpack(file, staged)
             town.load(staged)
             if (folder / town.SETTINGS_FILE).exists():
                 postgres_copies.stay(folder, staged)  # wherever the backup comes from
@@ -93,6 +88,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> town.
             open_database(staged / town.DATABASE_FILE).dispose()  # an older version becomes this one
             out = _put_in_place(staged, names, folder, server, progress)
         _tell(out, server)
+        _finish(folder)
         return town.load(folder)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
@@ -122,150 +118,76 @@ def _tell(out: StayOut, server: DatabaseServer | None) -> None:
         _log.warning("→ %s", tr("Is one to come back? nest gateways add FOLDER EUI"))
 
 
-# -- making one
-
-
-def _backup(folder: Path, target: Path, progress: Progress | None, server: DatabaseServer | None = None) -> None:
-    files = [*_small_files(folder)]
-    if len(files) >= MOST_FILES:
-        raise UserError(
-            tr(
-                "There are too many files beside the database in {folder}: more than {most}.",
-                folder=folder,
-                most=MOST_FILES,
-            ),
-            tr("Move what does not belong to the town to another place, then try again."),
-        )
+def _backup(folder: Path, target: Path, progress: Progress | None, server: DatabaseServer | None) -> None:
+    files = small_files(folder)
     with appearing(target) as part, _scratch(target.parent) as scratch:
         database = scratch / town.DATABASE_FILE
         if server is None:
             take(folder / town.DATABASE_FILE, database, progress)
         else:
             postgres_copies.export(server, database, progress)
-        sums: dict[str, str] = {}
-        with part.open("wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=4) as tar:
-            for name, path in [*files, (town.DATABASE_FILE, database)]:
-                with path.open("rb") as content:
-                    member = tar.gettarinfo(arcname=name, fileobj=content)
-                    member.mode, member.uid, member.gid, member.uname, member.gname = 0o600, 0, 0, "", ""
-                    counted = _Summing(content)
-                    tar.addfile(member, counted)  # type: ignore[arg-type]  it is read, and nothing else
-                    sums[name] = counted.sum.hexdigest()
-        _read_back(part, sums)
+        pack(files, database, part)
 
 
-def _small_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Everything beside the database that cannot be made again: settings, certificates, the map's outlines."""
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in name.parts)  # our own scratch among them
-        strange = not str(name).isprintable() or "\\" in str(name)  # `restore` would not take it
-        if name.parts[0] in _LEFT_OUT or len(name.parts) > _DEEPEST or hidden or strange:
-            continue
-        if str(name).startswith(town.DATABASE_FILE) or path.name.endswith((_ENDING, ".part")):
-            continue
-        found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_FILE:
-            yield name.as_posix(), path
+# -- what is replaced
 
 
-class _Summing:
-    """A file that is read, and the sum of what was read."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.sum = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.sum.update(data)
-        return data
-
-
-def _read_back(part: Path, sums: dict[str, str]) -> None:
-    found: dict[str, str] = {}
-    with _open(part) as tar:
-        for member in tar:
-            content = tar.extractfile(member)
-            counted = _Summing(content) if content else None
-            while counted and counted.read(_PAGE):
-                pass
-            found[member.name] = counted.sum.hexdigest() if counted else ""
-    if found != sums:
-        raise OSError(5, tr("what was written reads otherwise"))
+def _set_aside(folder: Path, server: DatabaseServer | None, held: contextlib.ExitStack) -> Path:
+    """Copy the town in `folder`, to which nobody may write meanwhile, into a new folder, which is ours until `held`
+    ends. It is on the disk then, and its database is there whole or not at all."""
+    aside = _kept(folder, f"{_ASIDE}{stamp()}")
+    aside.mkdir(mode=0o700)
+    held.enter_context(_locked(aside))
+    with _gone_if_it_fails(aside):
+        for name, path in small_files(folder):
+            _copy_beside(path, aside / name).replace(aside / name)
+            snapshots.sync_folder((aside / name).parent)
+        database = aside / town.DATABASE_FILE
+        if server is None:
+            take(folder / town.DATABASE_FILE, database)
+        else:
+            exported = aside / ".exported"
+            postgres_copies.export(server, exported)
+            exported.replace(database)
+        snapshots.sync_folder(aside)
+        snapshots.sync_folder(aside.parent)
+    return aside
 
 
 @contextlib.contextmanager
-def _open(file: Path) -> Iterator[tarfile.TarFile]:
-    """The archive `file`, to be read from its beginning to its end: only there stands the sum over all of it, which
-    `tarfile` by itself does not look at."""
-    with gzip.open(file) as content:
-        with tarfile.open(fileobj=content, mode="r|") as tar:
-            yield tar
-        if len(content.read(_PAGE)) == _PAGE:
-            raise tarfile.ReadError("something stands behind its end")
-
-
-# -- taking one apart
-
-
-def _unpack(file: Path, staged: Path) -> list[str]:
-    """Unpack a backup into the empty folder `staged`; its files' names. Whoever made it may be hostile: plain files
-    only, below `staged` only, each once, and no more than there is room for."""
-    names: list[str] = []
+def _gone_if_it_fails(aside: Path) -> Iterator[None]:
     try:
-        with _open(file) as tar:
-            for member in tar:
-                _check_member(member, names, staged)
-                names.append(member.name)
-                target = staged / member.name
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                if content is None:
-                    raise _NotABackupError(member.name)
-                with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-                    shutil.copyfileobj(content, out, _PAGE)
-                if target.stat().st_size != member.size:
-                    raise _NotABackupError(member.name)
-        if not {town.SETTINGS_FILE, town.DATABASE_FILE} <= {*names}:
-            raise _NotABackupError(tr("the settings or the database are missing"))
-        with contextlib.closing(connect(staged / town.DATABASE_FILE)) as connection:
-            snapshots.check(connection)
-            if connection.execute("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone()[0]:
-                raise _NotABackupError(tr("the database would do things by itself"))
-    except (_NotABackupError, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, sqlite3.DatabaseError) as error:
-        raise UserError(
-            tr("{file} is no backup of a town, or it is damaged ({reason}).", file=file, reason=ascii(str(error))),
-            tr("Take another backup; they are made with: nest backup FOLDER"),
-        ) from error
-    return names
+        yield
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
-class _NotABackupError(Exception):
-    """What is wrong with it."""
+def _finish(folder: Path) -> None:
+    """Pack what was set aside of the town in `folder`; what cannot be packed stays as it is."""
+    for aside in sorted(_kept(folder, "").glob(f"{_ASIDE}*")):
+        with _locked(aside) as free:  # not: it is in use, or it is packed
+            try:
+                done = free and _packed(aside)
+            except (OSError, tarfile.TarError, UserError) as error:
+                done, reason = False, _reason(error)
+                _log.warning(tr("The town as it was before a restore is in {folder}, not yet packed: {reason}.",
+                                folder=aside, reason=reason))  # fmt: skip
+        if done:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
-def _check_member(member: tarfile.TarInfo, names: list[str], staged: Path) -> None:
-    path = PurePosixPath(member.name)
-    good = (
-        member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-        and member.name == path.as_posix()
-        and member.name.isprintable()
-        and not path.is_absolute()
-        and "\\" not in member.name
-        and 0 < len(path.parts) <= _DEEPEST
-        and not any(part.startswith(".") for part in path.parts)
-        and path.parts[0] not in _LEFT_OUT
-        and member.name not in names
-        and len(names) < MOST_FILES
-        and member.size >= 0
-    )
-    if member.name != town.DATABASE_FILE:
-        good = good and member.size <= LARGEST_FILE and not member.name.startswith(town.DATABASE_FILE)
-    if not good:
-        raise _NotABackupError(member.name)
-    if member.size * 2 > shutil.disk_usage(staged).free:  # the database will be written twice
-        raise OSError(28, os.strerror(28))
+def _packed(aside: Path) -> bool:
+    """Whether it is packed now, or was never whole: then nothing was replaced."""
+    database, target = aside / town.DATABASE_FILE, aside.with_name(f"{aside.name}{ENDING}")
+    if not database.exists() or not database.stat().st_size:
+        return time.time() - aside.stat().st_mtime > _FORGOTTEN_S
+    if target.exists() and not target.stat().st_size:
+        target.unlink()  # of an attempt that was cut off
+    if not target.exists():
+        with appearing(target) as part:
+            pack(small_files(aside), database, part)
+    return True
 
 
 # -- bringing it in
@@ -276,17 +198,14 @@ def _put_in_place(
 ) -> StayOut:
     """What stays out: see `carrying.make_safe`."""
     live, database = folder / town.DATABASE_FILE, staged / town.DATABASE_FILE
-    out = StayOut()
+    out, held = StayOut(), contextlib.ExitStack()
 
     def first() -> None:
         nonlocal out
         with _reading():
-            _backup(folder, _kept(folder, f"before-restore-{stamp()}{_ENDING}"), None, server)
-        replaced = live
-        if server:
-            replaced = staged / ".replaced"
-            postgres_copies.export(server, replaced)
-        out = make_safe(database, replaced)
+            aside = _set_aside(folder, server, held)
+        with _gone_if_it_fails(aside):
+            out = make_safe(database, aside / town.DATABASE_FILE)
 
     parts = {name: _copy_beside(staged / name, folder / name) for name in names if name != town.DATABASE_FILE}
     try:
@@ -303,6 +222,7 @@ def _put_in_place(
                 _replace(folder, database)
         _place(parts, folder)
     finally:
+        held.close()
         for part in parts.values():
             part.unlink(missing_ok=True)
     snapshots.sync_folder(folder)
@@ -327,7 +247,7 @@ def _place(parts: dict[str, Path], folder: Path) -> None:
                 folder=folder,
                 names=", ".join(left),
                 reason=reason,
-            ),  # fmt: skip
+            ),
             tr("Mend that, then restore the backup again."),
         )
 

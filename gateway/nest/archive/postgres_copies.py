@@ -122,6 +122,7 @@ def bring_in(
             contextlib.closing(snapshots.connect(source)) as old,
             writing(engine) as connection,
         ):
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # `first` may take long
             first()
             total = sum(old.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0] for table in _tables())  # noqa: S608
             changes = connection.execute(text(postgres.ASK_CHANGES)).scalar_one()

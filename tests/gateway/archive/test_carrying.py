@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from gateway.archive.bursts import EUI, join, session, store
@@ -15,6 +19,7 @@ from nest.archive import Archive, carrying, copies, meta, open_database, snapsho
 from nest.archive.database import writing
 from nest.errors import UserError
 from nest.gateways import GatewayRegistry
+from nest.locks import locked
 from nest.registry import Provisioned, Registry
 from sqlalchemy import text
 
@@ -224,7 +229,7 @@ def test_a_node_that_was_removed_twice_does_not_come_back_from_between(living: L
         assert registry.list() == []
 
 
-@pytest.mark.parametrize("at", ["_backup", "make_safe"])
+@pytest.mark.parametrize("at", ["_set_aside", "make_safe"])
 def test_nothing_that_is_written_meanwhile_is_lost(file: Path, living: Living, tmp_path: Path, at: str) -> None:
     """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
     Registry(living.engine).add("meise", "70b3d57ed0000002")
@@ -238,6 +243,85 @@ def test_nothing_that_is_written_meanwhile_is_lost(file: Path, living: Living, t
     engine.dispose()
     [state] = living.archive.sessions()
     assert state.fcnt_up == fcnt - 1
+
+
+def test_others_write_while_what_was_replaced_is_packed(
+    file: Path, living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Registry(living.engine).add("meise", "70b3d57ed0000002")
+    pack = copies.pack
+
+    def meanwhile(*given: Any) -> None:
+        with writing(living.engine, patience_ms=50):
+            pack(*given)
+
+    monkeypatch.setattr(copies, "pack", meanwhile)
+    copies.restore(file, living.town.path)
+    [kept] = (living.town.path / "backups").iterdir()
+    engine = open_database(copies.restore(kept, tmp_path / "kept").database)
+    assert [node.slug for node in Registry(engine).list()] == ["amsel", "meise"]
+    engine.dispose()
+
+
+class KilledError(BaseException):
+    """Nothing is done any more, as after kill -9."""
+
+
+def killed(*_: object) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("next_is_a_restore", [False, True])
+def test_what_was_replaced_is_packed_by_the_next_one_when_the_first_was_killed(
+    file: Path, living: Living, tmp_path: Path, next_is_a_restore: bool
+) -> None:
+    Registry(living.engine).add("meise", "70b3d57ed0000002")
+    (living.town.path / "outlines.geojson").write_text("mine")
+    with patch.object(copies, "pack", killed), pytest.raises(KilledError):
+        copies.restore(file, living.town.path)
+    assert [node.slug for node in Registry(living.engine).list()] == ["amsel"]
+    [aside] = (living.town.path / "backups").iterdir()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in aside.rglob("*")} == {0o600, 0o700}
+    aside.with_name(f"{aside.name}.nest.tar.gz").touch()  # that of a file that was never filled
+    os.utime(aside, (1.0, 1.0))
+    if next_is_a_restore:
+        copies.restore(tmp_path / "b.nest.tar.gz", living.town.path)
+    else:
+        copies.backup(living.town, tmp_path / "later")
+    kept, *others = sorted((living.town.path / "backups").iterdir())
+    assert (kept.name, len(others)) == (f"{aside.name}.nest.tar.gz", next_is_a_restore)
+    there = copies.restore(kept, tmp_path / "kept")
+    assert (there.path / "outlines.geojson").read_text() == "mine"
+    engine = open_database(there.database)
+    assert [node.slug for node in Registry(engine).list()] == ["amsel", "meise"]
+    engine.dispose()
+
+
+def test_what_cannot_be_packed_now_stays_and_nothing_is_said_to_have_failed(
+    file: Path, living: Living, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(copies, "pack", full)
+    copies.restore(file, living.town.path)
+    [aside] = (living.town.path / "backups").iterdir()
+    assert town.load(aside).name == "Brandis"
+    assert f"{aside}, not yet packed: No space left" in caplog.text
+
+
+def test_half_of_what_was_to_be_set_aside_is_cleared_away(file: Path, living: Living, tmp_path: Path) -> None:
+    """Nothing was replaced then. Not where it is being made just now."""
+    backups = living.town.path / "backups"
+    for name in ("before-restore-left", "before-restore-new", "before-restore-in-use"):
+        (backups / name).mkdir(parents=True)
+        (backups / name / "nest.db").touch()
+        (backups / name / "nest.db.part").write_bytes(b"keys")
+        if name != "before-restore-new":
+            os.utime(backups / name, (1.0, 1.0))
+    with locked(backups / "before-restore-in-use"):
+        copies.backup(living.town, tmp_path / "later")
+    assert {path.name for path in backups.iterdir()} == {"before-restore-new", "before-restore-in-use"}
 
 
 def test_a_town_that_is_in_use_all_the_time_is_not_replaced(

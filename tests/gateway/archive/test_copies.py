@@ -19,7 +19,7 @@ import pytest
 from gateway.archive.bursts import EUI, join, session, store
 from gateway.archive.living import Living
 from nest import town
-from nest.archive import Archive, carrying, copies, meta, open_database
+from nest.archive import Archive, carrying, copies, meta, open_database, packing
 from nest.archive.downlinks import DownlinkQueue
 from nest.archive.journal import Journal, ReplacedError
 from nest.errors import UserError
@@ -61,7 +61,7 @@ def test_nothing_is_ever_overwritten(file: Path, living: Living) -> None:
 def test_a_backup_that_was_written_badly_is_none(
     tmp_path: Path, living: Living, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_read_back", lambda *_: (_ for _ in ()).throw(OSError(5, "bad sector")))
+    monkeypatch.setattr(packing, "_read_back", lambda *_: (_ for _ in ()).throw(OSError(5, "bad sector")))
     with pytest.raises(UserError, match="bad sector"):
         copies.backup(living.town, tmp_path / "b")
     assert not (tmp_path / "b").exists()
@@ -234,10 +234,10 @@ def test_nothing_is_backed_up_that_could_not_be_restored(
     copies.backup(living.town, file)
     with tarfile.open(file) as packed:
         files = len(packed.getnames())
-    monkeypatch.setattr(copies, "MOST_FILES", files)
+    monkeypatch.setattr(packing, "MOST_FILES", files)
     copies.restore(file, tmp_path / "new")
     copies.backup(living.town, tmp_path / "again.nest.tar.gz")
-    monkeypatch.setattr(copies, "MOST_FILES", files - 1)
+    monkeypatch.setattr(packing, "MOST_FILES", files - 1)
     with pytest.raises(UserError, match="too many files"):
         copies.backup(living.town, tmp_path / "c.nest.tar.gz")
     assert not (tmp_path / "c.nest.tar.gz").exists()
@@ -343,8 +343,8 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path, living: Living, kind: 
 
 def test_too_much_is_refused(tmp_path: Path, living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     good = {"town.toml": settings(living), "nest.db": database(living)}
-    refuse(pack(tmp_path / "a", {"big": bytes(copies.LARGEST_FILE + 1), **good}), living)
-    refuse(pack(tmp_path / "b", {f"f{n}": b"" for n in range(copies.MOST_FILES + 1)} | good), living)
+    refuse(pack(tmp_path / "a", {"big": bytes(packing.LARGEST_FILE + 1), **good}), living)
+    refuse(pack(tmp_path / "b", {f"f{n}": b"" for n in range(packing.MOST_FILES + 1)} | good), living)
     monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=1000))
     refuse(pack(tmp_path / "c", good), living, "cannot be restored")
 

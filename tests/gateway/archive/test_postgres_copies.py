@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.archive.bursts import EUI, FAR, OTHER, join, rows, session, store
 from gateway.archive.living import written_meanwhile
 from gateway.archive.postgres_server import needs_postgres
 from nest import town
-from nest.archive import Archive, carrying, copies, open_database, schema
+from nest.archive import Archive, carrying, copies, open_database, postgres_copies, schema
 from nest.archive.journal import Journal, ReplacedError
 from nest.archive.meta import put
 from nest.archive.outbox import Outbox
@@ -21,7 +22,7 @@ from nest.errors import UserError
 from nest.gateways import GatewayRegistry
 from nest.lorawan.effects import MergeCopy
 from nest.registry import Registry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 pytestmark = [needs_postgres, pytest.mark.xdist_group("postgresql"), pytest.mark.usefixtures("english")]
 CHANGED = {"meta", "sessions", "nodes", schema.schema_version.name}  # by a restore, on purpose
@@ -115,7 +116,7 @@ def test_a_nest_that_runs_goes_on_with_what_was_restored(server: DatabaseServer,
     assert len(content(other)["joins"]) == 3
 
 
-@pytest.mark.parametrize("at", ["_backup", "make_safe"])
+@pytest.mark.parametrize("at", ["_set_aside", "make_safe"])
 def test_nothing_that_is_written_meanwhile_is_lost(server: DatabaseServer, tmp_path: Path, at: str) -> None:
     """It is refused, so that the nest keeps it, or it is in the backup of what was replaced."""
     living = town.create(tmp_path / "town", "Brandis", database_url=server.url)
@@ -132,6 +133,30 @@ def test_nothing_that_is_written_meanwhile_is_lost(server: DatabaseServer, tmp_p
     [kept] = (living.path / "backups").glob("before-restore-*")
     other = copies.restore(kept, town.create(tmp_path / "other", "Belzig").path)
     assert len(content(other)["frames"]) == fcnt + 1  # and the other node's
+
+
+def test_a_server_that_ends_idle_transactions_does_not_end_a_restore(
+    server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits while what stands there is copied; and that is done once."""
+    living = town.create(tmp_path / "town", "Brandis", database_url=server.url)
+    fill(living)
+    copies.backup(living, tmp_path / "town.nest.tar.gz")
+    engine: Engine = open_database(living.database)
+    with engine.begin() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '500ms'"))
+    engine.dispose()
+    export, exported = postgres_copies.export, []
+
+    def slow(of: DatabaseServer, target: Path) -> None:
+        exported.append(target)
+        export(of, target)
+        time.sleep(1.0)
+
+    monkeypatch.setattr(postgres_copies, "export", slow)
+    copies.restore(tmp_path / "town.nest.tar.gz", living.path)
+    assert len(exported) == 1
 
 
 def test_a_copy_that_is_only_looked_at_does_not_replace_the_town(server: DatabaseServer, tmp_path: Path) -> None:
