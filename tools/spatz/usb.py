@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ VIRTUAL_BOARDS = "SPATZ_VIRTUAL_BOARDS"
 """Environment variable: a folder in which virtual boards (`spatz virtual`) say which port they are at."""
 
 _LOOK_EVERY_S = 0.1
+_SETTLES_S = 1.0  # until a device that is being recognised has its driver
 _ESPRESSIF = 0x303A
 
 
@@ -65,11 +67,15 @@ class Port:
         return f"socket {self.location}" if self.location else f"port {self.device}"
 
 
-# USB-IF numbers; where a driver is needed on Windows or macOS, its maker's page
+_WCH = "https://www.wch-ic.com/downloads"
+_CH9102 = {"darwin": f"{_WCH}/CH34XSER_MAC_ZIP.html", "linux": "https://github.com/WCHSoftGroup/ch343ser_linux"}
+_CH340 = {"darwin": f"{_WCH}/CH34XSER_MAC_ZIP.html", "linux": f"{_WCH}/CH341SER_LINUX_ZIP.html"}
+
+# USB-IF numbers; and the page of its maker from which this computer has the driver
 BRIDGES = {
     (0x10C4, 0xEA60): Bridge("CP2102", driver="https://www.silabs.com/developer-tools/usb-to-uart-bridge-vcp-drivers"),
-    (0x1A86, 0x55D4): Bridge("CH9102", driver="https://www.wch-ic.com/downloads/CH343SER_EXE.html"),
-    (0x1A86, 0x7523): Bridge("CH340", driver="https://www.wch-ic.com/downloads/CH341SER_EXE.html"),
+    (0x1A86, 0x55D4): Bridge("CH9102", driver=_CH9102.get(sys.platform, f"{_WCH}/CH343SER_EXE.html")),
+    (0x1A86, 0x7523): Bridge("CH340", driver=_CH340.get(sys.platform, f"{_WCH}/CH341SER_EXE.html")),
     (0x0403, 0x6001): Bridge("FT232", driver="https://ftdichip.com/drivers/vcp-drivers/"),
     (0x303A, 0x1001): Bridge("ESP32-S3", native=True),  # USB Serial/JTAG: in the boot loader, and while a program runs
     (0x303A, 0x4001): Bridge("ESP32-S3", native=True),  # MicroPython's own USB on an ESP32-S3
@@ -106,14 +112,44 @@ def told_apart(ports: Sequence[Port]) -> list[Port]:
 
 
 def _as_they_say() -> list[Port]:
+    return sorted([*_real(), *_virtual()], key=lambda port: port.device)
+
+
+def _real() -> list[Port]:
     from serial.tools.list_ports import comports
 
-    real = [
+    return [
         Port(port.device, port.vid, port.pid, port.serial_number, port.product or "", port.location or "")
         for port in comports()
         if port.vid is not None
     ]
-    return sorted([*real, *_virtual()], key=lambda port: port.device)
+
+
+def without_driver() -> list[Port]:
+    """The bridges in this computer's sockets that have no driver, each without a `device`; none while there are
+    virtual boards.
+
+    Only for when no board was found: it may take seconds. A chip whose USB is its own needs no driver. What was
+    plugged in just now, or comes back, is given a moment: who is still without a port after it is meant.
+    """
+    if os.environ.get(VIRTUAL_BOARDS):
+        return []
+    first = _driverless()
+    if not first:
+        return []
+    time.sleep(_SETTLES_S)
+    still = _driverless()
+    return [port for port in first if port in still]
+
+
+def _driverless() -> list[Port]:
+    from spatz.usb_devices import without_port
+
+    found = [
+        Port("", device.vid, device.pid, device.serial_number, location=device.location)
+        for device in without_port(_real())
+    ]
+    return [port for port in found if port.bridge and not port.bridge.native]
 
 
 def boards_at_usb() -> list[Port]:

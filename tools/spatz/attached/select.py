@@ -11,7 +11,7 @@ from nest.errors import UserError
 from nest.i18n import tr
 
 from spatz.troubles import trouble
-from spatz.usb import Port, boards_at_usb, list_ports
+from spatz.usb import Port, boards_at_usb, list_ports, without_driver
 
 if TYPE_CHECKING:
     from spatz.boards import Board
@@ -76,7 +76,7 @@ def _listed(ports: Sequence[Port]) -> str:
 
 
 def _nothing(there: Sequence[Port]) -> UserError:
-    for port in there:
+    for port in [port for port in there if not port.device] or without_driver():
         if port.bridge:
             return trouble("no_driver", bridge=port.bridge.name, driver=port.bridge.driver)
     return trouble("no_board")
@@ -98,7 +98,7 @@ def _meant(text: str, named: Callable[[Port], str | None] | None) -> Port:
             if named(port) == text:
                 return port
     if not there:
-        raise trouble("no_board")
+        raise _nothing(list_ports())
     raise UserError(
         tr('There is no board "{name}" at this computer.', name=text),
         tr("Plugged in: {ports}.", ports=_listed(there)),
