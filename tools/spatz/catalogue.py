@@ -77,6 +77,7 @@ class Module(Table):
 
     chip: Literal["esp32", "esp32s3"]
     flash_mb: Annotated[int, Field(ge=2, le=64)]
+    other_flash_mb: list[Annotated[int, Field(ge=2, le=64)]] = Field(default_factory=list)  # it is sold with, too
     psram_mb: Annotated[int, Field(ge=0, le=64)]
     psram: Literal["quad", "octal"] | None = None  # how it is connected: an ESP32-S3 with PSRAM says it
     sources: Sources

@@ -16,7 +16,7 @@ from nest.i18n import language_of_locale
 from nest.keys import mark
 from nest.town import create
 from spatz import usb
-from spatz.boards import load_board
+from spatz.boards import list_boards, load_board
 from spatz.flash import worker
 from spatz.flash.fleet import Fleet
 from spatz.flash.one import OneBoard, Request, _half_keyed
@@ -73,6 +73,32 @@ def test_many_at_once_never_become_another_kind_of_board(town: FlashTown) -> Non
     assert "heltec-v3" not in told.value.message  # that one has another chip
     one(town, other, board="heltec-v3", strict=True)._compare_boards(v3, Wishes("amsel", "heltec-v3"), "esp32s3")
     one(town, board="heltec-v3", strict=True)._compare_boards(v3, Wishes("amsel", "heltec-v3"), "esp32s3")
+
+
+def test_many_at_once_never_become_a_board_whose_flash_is_another(town: FlashTown) -> None:
+    native = Port("COM1", 0x303A, 0x1001, "f412fa0b1c2d")
+
+    def compare(name: str, chip: str, flash_mb: int | None, port: Port = native, **asked: Any) -> None:
+        asking = one(town, port, **{"board": name, "strict": True, **asked})
+        asking._compare_boards(load_board(name), None, chip, flash_mb)
+
+    with pytest.raises(UserError, match=r"COM1 is a t3-s3\.") as told:
+        compare("heltec-v4", "esp32s3", 4)
+    assert len(str(told.value).split()) <= 25
+    with pytest.raises(UserError, match="heltec-v4"):
+        compare("t3-s3", "esp32s3", 16)
+    compare("heltec-v4", "esp32s3", 4, strict=False)  # alone, it is what its owner says
+    with pytest.raises(UserError, match="t3-s3"):
+        compare("heltec-v4", "esp32s3", 4, Port("COM3", None, None))  # nothing known of its USB
+    one(town, native, board="heltec-v4", strict=True)._compare_boards(
+        load_board("heltec-v4"), Wishes("amsel", "heltec-v4"), "esp32s3", 4
+    )  # known as such
+    for board in list_boards():  # none is refused as what it is, nor with a module of more flash than any has
+        usb_ids = [tuple(int(part, 16) for part in usb_id.split(":")) for usb_id in board.usb.ids]
+        for vid, pid in usb_ids:
+            for flash_mb in (None, board.module.flash_mb, *board.module.other_flash_mb, 32):
+                compare(board.name, board.module.chip, flash_mb, Port("COM1", vid, pid))
+    assert load_board("esp32-rfm95w").module.other_flash_mb == [8, 16]  # any DevKit
 
 
 def test_a_key_that_changes_meanwhile_is_judged_again(town: FlashTown) -> None:

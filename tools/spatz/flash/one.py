@@ -154,7 +154,7 @@ class OneBoard:
         board = load_board(self.request.board or self._board_of(probe, wished))
         if board.module.chip != probe.chip:
             raise _not_this_board(board, probe)
-        self._compare_boards(board, wished, probe.chip)
+        self._compare_boards(board, wished, probe.chip, probe.flash_bytes >> 20 or None)
         image = self.image_for(board, self.request.firmware)
         check_chip(image, probe.chip, board.micropython.build)
         layout = image.layout(probe.flash_bytes)
@@ -217,7 +217,7 @@ class OneBoard:
         if aside:
             self.tell("log_aside", node=name, file=str(aside), why="no_room")
 
-    def _compare_boards(self, board: Board, wished: Wishes | None, chip: str) -> None:
+    def _compare_boards(self, board: Board, wished: Wishes | None, chip: str, flash_mb: int | None = None) -> None:
         """Another kind of board has other pins and another amplifier: not changed in passing. Raises UserError."""
         from spatz.boards import candidates
 
@@ -231,8 +231,10 @@ class OneBoard:
             if was != board.name:
                 raise _other_kind(wished.name, was)
             return
-        others = candidates(self.port.usb_id, chip) if self.port.vid and self.port.usb_id not in board.usb.ids else []
-        if others:
+        usb_id = self.port.usb_id if self.port.vid else None
+        seen = None if flash_mb in board.module.other_flash_mb else flash_mb
+        others = candidates(usb_id, chip, seen) or candidates(usb_id, chip) or candidates(None, chip, seen)
+        if others and board.name not in [other.name for other in others]:
             raise _other_kind(self.port.device, " / ".join(other.name for other in others))
 
     def _own_files(self, link: Link, probe: Probe) -> tuple[Wishes | None, dict[str, bytes]]:
