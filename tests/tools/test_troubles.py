@@ -15,7 +15,9 @@ from esptool.util import FatalError
 from mpremote.transport import TransportError
 from nest.i18n import language_of_locale, translate
 from spatz.boards import list_boards, load_board
-from spatz.troubles import TROUBLES, Trouble, explain, how_to_boot, trouble
+from spatz.flash.one import Event
+from spatz.flash.show import sentence
+from spatz.troubles import TROUBLES, Trouble, explain, how_to_boot, trouble, while_waiting
 from spatz.usb import BRIDGES, Port
 
 MOST_WORDS = 25
@@ -77,6 +79,27 @@ def test_every_trouble_is_short_and_names_an_action(kind: str, language: str) ->
         assert re.search(ACTIONS[language], shown.next_step, re.IGNORECASE), shown.next_step
         assert not FORMAL.search(str(shown))
         assert "{" not in str(shown)
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_while_it_waits_nobody_is_told_to_start_again_and_it_is_as_short(kind: str, language: str) -> None:
+    """What stands at the terminal then, with the line that it goes on."""
+    fields = {**LONGEST, "why": "one two three four five six seven eight"}
+    for board in (None, *BOARDS):
+        told = while_waiting(trouble(kind, **fields, how=how_to_boot(board)), board)
+        event = Event(Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step})
+        shown = sentence(event).removeprefix("COM7: ").replace("\n  →", "")
+        assert len(shown.split()) <= MOST_WORDS, shown
+        assert re.search(ACTIONS[language], told.next_step, re.IGNORECASE), shown
+        if len(shown.splitlines()) > 1:
+            assert not re.search(r"start (again|once more)|start(e|en)? noch einmal", shown, re.IGNORECASE), shown
+
+
+@pytest.mark.parametrize("kind", ["boot_mode", "port_gone", "stale", "unknown", "no_restart"])
+def test_what_hands_mend_goes_on_by_itself(kind: str, language: str) -> None:
+    told = while_waiting(trouble(kind, **LONGEST, how=how_to_boot(None)), None)
+    event = Event(Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step})
+    assert sentence(event).endswith({"en": "\n  It goes on then.", "de": "\n  Dann geht es weiter."}[language])
 
 
 @pytest.mark.parametrize("kind", TROUBLES)

@@ -65,6 +65,18 @@ TROUBLES = {
 }  # fmt: skip
 
 
+# kind: what to do instead while `spatz flash` tries on: nothing is to be started again
+WAITING = {
+    "boot_mode": "Hold BOOT (or PRG), press RST, let go of BOOT.",
+    "port_gone": "Plug it in again; nothing is lost.",
+    "stale": "Pull the cable out, wait a moment, plug it in.",
+    "unknown": "Pull the cable out, plug it in again.",
+    "busy_port": "Close Thonny and serial monitors.",
+}
+GOES_ON = frozenset({*WAITING, "bad_cable", "no_restart"})
+"""Kinds that hands mend while a program waits for it."""
+
+
 def trouble(kind: str, **fields: object) -> Trouble:
     """The trouble of that kind, in the user's language."""
     message, next_step = TROUBLES[kind]
@@ -143,6 +155,13 @@ def explain(error: BaseException, port: Port | None = None, board: Board | None 
     if kind == "wrong_chip" and not {"file_chip", "chip", "build"} <= set(known):
         kind = "boot_loop"
     return trouble(kind, **known)
+
+
+def while_waiting(of: Trouble, board: Board | None) -> Trouble:
+    """The same, for somebody whose program goes on by itself; board: as for `explain`."""
+    if of.kind not in WAITING or (of.kind == "boot_mode" and board):
+        return of
+    return Trouble(of.kind, of.message, tr(WAITING[of.kind]))
 
 
 def how_to_boot(board: Board | None) -> str:

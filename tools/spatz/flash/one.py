@@ -19,7 +19,7 @@ from spatz.flash.link import BAUDS, Link
 from spatz.flash.plan import Keys, Plan, Probe, is_our_log, judge, layout_on, make_plan
 from spatz.flash.town import FlashTown
 from spatz.labels.shortcode import short_code
-from spatz.troubles import how_to_boot, trouble
+from spatz.troubles import how_to_boot, trouble, while_waiting
 from spatz.usb import Port
 from spatz.wishes import Wishes
 
@@ -314,6 +314,7 @@ class OneBoard:
             what = trouble("port_gone")
         else:
             what = explain(WorkerSaid(message["said"]), self.port, self._likely())
+        what = while_waiting(what, self._likely())
         self.tell("waiting", kind=what.kind, message=what.message, next_step=what.next_step)
 
 

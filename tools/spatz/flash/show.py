@@ -13,6 +13,7 @@ from nest.i18n import tr
 
 from spatz.flash.one import Done, Event
 from spatz.flash.plan import Keys
+from spatz.troubles import GOES_ON
 from spatz.usb import Port
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def sentence(event: Event) -> str:
     if event.what == "again":
         return tr("{port}: this board is done already.", port=who)
     if event.what in ("waiting", "trouble"):
-        goes_on = f"\n  {tr('It goes on by itself then.')}" if event.what == "waiting" else ""
+        waits = event.what == "waiting" and fields["kind"] in GOES_ON
+        goes_on = f"\n  {tr('It goes on then.')}" if waits else ""
         return f"{who}: {fields['message']}\n  → {fields['next_step']}{goes_on}"
     return ""
 
