@@ -130,6 +130,22 @@ def test_how_to_get_into_the_boot_loader_is_short_in_both_languages() -> None:
             assert loader.boot in loader.how_de, board.name
 
 
+def test_how_to_get_out_of_the_boot_loader_again_where_a_wire_leads_in(tmp_path: Path) -> None:
+    for board in list_boards():
+        loader = board.bootloader
+        assert bool(loader.leave_en) == ("wire" in loader.how_en), board.name
+        for leave in (loader.leave_en, loader.leave_de):
+            assert leave is None or (loader.boot in leave and loader.reset in leave and leave.endswith(".")), board.name
+    reset = 'reset = "RST"'
+    message, _ = broken(tmp_path, reset, f'{reset}\nleave_en = "Take the wire off PRG."')
+    assert "bootloader.leave_de is missing, expected both leave_en and leave_de, or neither" in message
+    message, _ = broken(tmp_path, reset, f'{reset}\nleave_de = "Nimm den Draht ab."')
+    assert "bootloader.leave_en is missing" in message
+    long = f'{reset}\nleave_de = "Nimm den Draht ab."\nleave_en = "{"off " * 13}"'
+    message, _ = broken(tmp_path, reset, long)
+    assert "at most 10 words" in message
+
+
 def test_every_board_names_a_file_of_micropython_for_its_chip() -> None:
     for board in list_boards():
         python = board.micropython

@@ -17,7 +17,7 @@ from nest.i18n import language_of_locale, translate
 from spatz.boards import list_boards, load_board
 from spatz.flash.one import Event
 from spatz.flash.show import sentence
-from spatz.troubles import TROUBLES, Trouble, explain, how_to_boot, trouble, while_waiting
+from spatz.troubles import TROUBLES, Trouble, explain, how_to_boot, leaving_boot, trouble, while_waiting
 from spatz.usb import BRIDGES, Port
 
 MOST_WORDS = 25
@@ -86,8 +86,10 @@ def test_while_it_waits_nobody_is_told_to_start_again_and_it_is_as_short(kind: s
     """What stands at the terminal then, with the line that it goes on."""
     fields = {**LONGEST, "why": "one two three four five six seven eight"}
     for board in (None, *BOARDS):
-        told = while_waiting(trouble(kind, **fields, how=how_to_boot(board)), board)
-        event = Event(Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step})
+        told = while_waiting(leaving_boot(trouble(kind, **fields, how=how_to_boot(board)), [board or BOARDS[0]]), board)
+        event = Event(
+            Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step}
+        )
         shown = sentence(event).removeprefix("COM7: ").replace("\n  →", "")
         assert len(shown.split()) <= MOST_WORDS, shown
         assert re.search(ACTIONS[language], told.next_step, re.IGNORECASE), shown
@@ -98,8 +100,31 @@ def test_while_it_waits_nobody_is_told_to_start_again_and_it_is_as_short(kind: s
 @pytest.mark.parametrize("kind", ["boot_mode", "port_gone", "stale", "unknown", "no_restart"])
 def test_what_hands_mend_goes_on_by_itself(kind: str, language: str) -> None:
     told = while_waiting(trouble(kind, **LONGEST, how=how_to_boot(None)), None)
-    event = Event(Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step})
+    event = Event(
+        Port("COM7", None, None), "waiting", {"kind": kind, "message": told.message, "next_step": told.next_step}
+    )
     assert sentence(event).endswith({"en": "\n  It goes on then.", "de": "\n  Dann geht es weiter."}[language])
+
+
+@pytest.mark.parametrize("kind", ["no_restart", "boot_loader"])
+def test_a_wire_is_taken_off_before_reset_is_pressed(kind: str, language: str) -> None:
+    wired = [load_board(name) for name in ("rak11200", "rak3312")]
+    step = {
+        "en": "Take the wire off BOOT0, then press RESET once.",
+        "de": "Nimm den Draht von BOOT0, dann drücke einmal RESET.",
+    }[language]
+    for board in wired:
+        assert leaving_boot(trouble(kind, reset="RST"), [board]).next_step == step
+    assert leaving_boot(trouble(kind, reset="RST"), wired).next_step == step
+    button = leaving_boot(trouble(kind, reset="?"), [load_board("xiao-s3-wio")])
+    assert button.next_step == trouble(kind, reset="R").next_step
+    unknown = leaving_boot(trouble(kind, reset="RST"), [wired[0], load_board("esp32-rfm95w")])
+    assert "BOOT0" in unknown.next_step  # either of them
+    assert "RST" not in unknown.next_step
+    assert words(unknown) <= MOST_WORDS
+    assert leaving_boot(trouble(kind, reset="RST"), []).next_step == trouble(kind, reset="RST").next_step
+    other = trouble("no_life", reset="RESET")
+    assert leaving_boot(other, wired) is other
 
 
 @pytest.mark.parametrize("kind", TROUBLES)

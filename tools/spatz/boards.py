@@ -217,6 +217,10 @@ def _board_problems(board: Board) -> Iterator[tuple[Location, str, str]]:
     yield from _radio_problems(board)
     yield from _module_problems(board)
     yield from _source_problems(board)
+    loader = board.bootloader
+    if (loader.leave_en is None) != (loader.leave_de is None):
+        missing = "leave_de" if loader.leave_de is None else "leave_en"
+        yield ("bootloader", missing), tr("missing"), tr("both leave_en and leave_de, or neither")
     battery = board.battery
     if battery:
         for key in ("adc", "ratio", "atten_db", "enable_pin", "enable_level"):

@@ -19,6 +19,7 @@ Gpio = Annotated[int, Field(ge=0, le=127)]
 Level = Literal[0, 1]
 ATTENUATIONS_DB = (0, 2.5, 6, 11)  # of the ESP32's ADC
 HOW_WORDS = 15
+LEAVE_WORDS = 10
 Sources = Annotated[list[str], Field(min_length=1)]
 
 
@@ -69,6 +70,12 @@ def _short(sentence: str) -> str:
     return sentence
 
 
+def _brief(sentence: str) -> str:
+    if len(sentence.split()) > LEAVE_WORDS:
+        raise _wanted(tr("at most {limit} words", limit=LEAVE_WORDS))
+    return sentence
+
+
 UsbId = Annotated[str, AfterValidator(_usb_id)]
 
 
@@ -100,6 +107,9 @@ class Bootloader(Table):
     reset: str
     how_en: Annotated[Text, AfterValidator(_short)]  # at most 15 words
     how_de: Annotated[Text, AfterValidator(_short)]
+    # how it gets out again, where a wire leads in: reset alone leads in again; at most 10 words
+    leave_en: Annotated[Text, AfterValidator(_brief)] | None = None
+    leave_de: Annotated[Text, AfterValidator(_brief)] | None = None
     auto: bool  # the computer gets it there by itself, as a rule
     sources: Sources
 

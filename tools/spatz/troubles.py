@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from nest.errors import UserError
 from nest.i18n import language_of_locale, tr
@@ -162,6 +163,31 @@ def while_waiting(of: Trouble, board: Board | None) -> Trouble:
     if of.kind not in WAITING or (of.kind == "boot_mode" and board):
         return of
     return Trouble(of.kind, of.message, tr(WAITING[of.kind]))
+
+
+@overload
+def leaving_boot(error: Trouble, boards: Sequence[Board]) -> Trouble: ...
+@overload
+def leaving_boot(error: UserError, boards: Sequence[Board]) -> UserError: ...
+def leaving_boot(error: UserError, boards: Sequence[Board]) -> UserError:
+    """The same, and where it says how to get out of the boot loader, as `boards` need it: those that it can be. Reset
+    does not help as long as a wire leads in again."""
+    if not boards or not isinstance(error, Trouble) or error.kind not in ("no_restart", "boot_loader"):
+        return error
+    german = language_of_locale() == "de"
+    loaders = [board.bootloader for board in boards]
+    ways = {
+        (loader.leave_de if german else loader.leave_en) or tr("Press {reset} once.", reset=_buttons(board)[1])
+        for board, loader in zip(boards, loaders, strict=True)
+    }
+    wires = sorted({loader.boot for loader in loaders if loader.leave_en})
+    if len(ways) == 1:
+        step = ways.pop()
+    elif wires:
+        step = tr("Is a wire on {pin}? Take it off. Then press the reset button once.", pin=" / ".join(wires))
+    else:
+        step = tr("Press {reset} once.", reset=tr("the reset button"))
+    return Trouble(error.kind, error.message, step)
 
 
 def how_to_boot(board: Board | None) -> str:

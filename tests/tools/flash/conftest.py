@@ -41,7 +41,7 @@ class Rig:
         return VirtualBoard(self.root / name, registry=self.registry, **{"sensors": (), **more})
 
     def flash(
-        self, board: VirtualBoard, *, then: Then = lambda event: None, town: Path | None = None, **asked: Any
+        self, board: VirtualBoard, /, *, then: Then = lambda event: None, town: Path | None = None, **asked: Any
     ) -> list[Event]:
         """`then` is called with each event, before the next is waited for."""
         request = Request(**{"firmware": self.firmware, "wait_s": 20, "life_s": 8, **asked})

@@ -160,6 +160,28 @@ def test_difficult_boards_are_flashed_all_the_same(
     assert told is None or waiting == told
 
 
+def test_a_wire_that_led_into_the_boot_loader_is_taken_off_before_reset_helps(rig: Rig) -> None:
+    """The RAK11200: as long as BOOT0 is at GND, every start leads there again."""
+    steps: list[str] = []
+
+    def then(event: Event) -> None:
+        if event.what == "waiting" and event.fields["next_step"] not in steps:
+            steps.append(event.fields["next_step"])
+            if event.fields["kind"] == "boot_mode":
+                board.do("hold_boot")
+            elif "Take the wire off" in event.fields["next_step"]:
+                board.do("release_boot")
+            board.do("press_reset")
+
+    with rig.board(board="rak11200", faults={"no_auto_reset": True}) as board:
+        events = rig.flash(board, then=then, board="rak11200", firmware=rig.image("esp32"))
+    assert last(events) == ("done", "new"), events[-1].fields
+    assert steps == [
+        "Connect BOOT0 to GND with a wire, then press the reset button.",
+        "Take the wire off BOOT0, then press RESET once.",
+    ]
+
+
 def test_a_board_that_starts_again_and_again_is_told_of(rig: Rig) -> None:
     with rig.board(faults={"boot_loop": True}) as board:
         assert last(rig.flash(board)) == ("trouble", "boot_loop")

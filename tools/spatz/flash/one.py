@@ -19,7 +19,7 @@ from spatz.flash.link import BAUDS, Link
 from spatz.flash.plan import Keys, Plan, Probe, is_our_log, judge, layout_on, make_plan
 from spatz.flash.town import FlashTown
 from spatz.labels.shortcode import short_code
-from spatz.troubles import how_to_boot, trouble, while_waiting
+from spatz.troubles import Trouble, how_to_boot, leaving_boot, trouble, while_waiting
 from spatz.usb import Port
 from spatz.wishes import Wishes
 
@@ -282,10 +282,14 @@ class OneBoard:
         reset = board.bootloader.reset or "RST"
 
         def waiting(kind: str) -> None:
-            what = trouble(kind, reset=reset)
+            what = leaving_boot(trouble(kind, reset=reset), [board])
             self.tell("waiting", kind=kind, message=what.message, next_step=what.next_step)
 
-        wait_for_life(self.port, wishes.name, self.request.life_s, waiting=waiting, reset=reset, gone=lambda: self.gone)
+        life_s = self.request.life_s
+        try:
+            wait_for_life(self.port, wishes.name, life_s, waiting=waiting, reset=reset, gone=lambda: self.gone)
+        except Trouble as error:
+            raise leaving_boot(error, [board]) from None
 
     def _passed_on(self, message: dict[str, Any]) -> None:
         """What the worker says in between."""
