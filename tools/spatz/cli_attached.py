@@ -42,6 +42,7 @@ Everyone = Annotated[bool, typer.Option("--all", help=tr("Every board that is pl
 AsJson = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
 
 _MOST_LINES = 12
+_LET_GO_S = 20.0  # for all boards, at the end; after that a signal ends the program as any other
 _LOOK_S = 0.2  # on Windows, Ctrl-C does not end a wait without an end
 Done = TypeVar("Done")
 
@@ -387,7 +388,8 @@ def _each(
                 ending.set()
                 if not all(future.done() for future in jobs):
                     print(tr("Ending; the nodes are let go."), file=sys.stderr, flush=True)
-                pool.shutdown(cancel_futures=True)
+                stuck = wait(jobs, _LET_GO_S).not_done
+                pool.shutdown(wait=not stuck, cancel_futures=True)
 
 
 @contextlib.contextmanager

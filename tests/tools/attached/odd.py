@@ -1,25 +1,75 @@
-"""A board at a port that speaks the raw REPL and answers like no node, or not at all."""
+"""Boards that answer like no node: one that speaks the raw REPL in its own way, and one that does not even listen."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import select
+import signal
 import threading
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+from spatz.usb import Port
+
 _BANNER = b"raw REPL; CTRL-B to exit\r\n>"
 _CTRL_A, _CTRL_C, _CTRL_D, _CTRL_E = b"\x01\x03\x04\x05"
+_NATIVE, _BRIDGE = (0x303A, 0x4001), (0x10C4, 0xEA60)
+_CHATTER_S = 0.01
+_FULL_S = 0.2  # in which the system makes no more room
 
 Answer = Callable[[str], str | None]
 
 
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """In the main thread: what takes longer is no success, and does not hold up the other tests."""
+
+    def late(*_: object) -> None:
+        pytest.fail(f"it still waits after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again: what is done at the end may wait as well
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _plug(registry: Path, socket: str, device: str, usb_id: tuple[int, int]) -> Port:
+    vid, pid = usb_id
+    said = {"device": device, "vid": vid, "pid": pid, "serial_number": socket, "product": "", "location": socket}
+    (registry / f"{socket}.port.json").write_text(json.dumps(said), encoding="utf-8")
+    return Port(**said)
+
+
+@contextlib.contextmanager
+def full_port(registry: Path, socket: str, *, native: bool = True) -> Iterator[Port]:
+    """A port that takes no more bytes, since nobody fetches them: its chip hangs."""
+    end, other_end = pty.openpty()
+    tty.setraw(other_end)
+    os.set_blocking(other_end, False)
+    try:
+        while select.select([], [other_end], [], _FULL_S)[1]:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(other_end, b"x")
+        yield _plug(registry, socket, os.ttyname(other_end), _NATIVE if native else _BRIDGE)
+    finally:
+        os.close(end)
+        os.close(other_end)
+
+
 class OddBoard:
     """answer: what a script prints; None: it never ends. Without one the board hears nothing, as when it sleeps.
-    resets: called when it is told to start again. misses: so many scripts go under at the beginning."""
+    resets: called when it is told to start again. misses: so many scripts go under at the beginning. paste: its answer
+    to the wish for a raw paste. chatters: after two banners it prints on and on, and never a prompt."""
 
     def __init__(
         self,
@@ -28,18 +78,23 @@ class OddBoard:
         answer: Answer | None,
         resets: Callable[[], None] = lambda: None,
         misses: int = 0,
+        *,
+        paste: bytes = b"R\x00",
+        chatters: bool = False,
     ) -> None:
         self._answer = answer
         self._resets = resets
         self._misses = misses
+        self._paste = paste
+        self._chatters = chatters
+        self._banners = 0
         self._end, self._other_end = pty.openpty()
         tty.setraw(self._other_end)
         self.device = os.ttyname(self._other_end)
         self.interrupts = 0
         self.stuck = threading.Event()  # in a script that does not end
         self.let_go = threading.Event()
-        port = {"vid": 0x10C4, "pid": 0xEA60, "serial_number": socket, "product": "", "location": socket}
-        (registry / f"{socket}.port.json").write_text(json.dumps({"device": self.device, **port}), encoding="utf-8")
+        self.port = _plug(registry, socket, self.device, _BRIDGE)
 
     def __enter__(self) -> OddBoard:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -54,6 +109,10 @@ class OddBoard:
         skip = 0
         while True:
             try:
+                chatters = self._chatters and self._banners > 1
+                if chatters and not select.select([self._end], [], [], _CHATTER_S)[0]:
+                    os.write(self._end, b"x")
+                    continue
                 data = os.read(self._end, 4096)
             except OSError:
                 return
@@ -64,9 +123,10 @@ class OddBoard:
                 elif self._answer is None:
                     continue
                 elif byte == _CTRL_A:
-                    os.write(self._end, _BANNER)
+                    self._banners += 1
+                    os.write(self._end, _BANNER.removesuffix(b">") if self._chatters else _BANNER)
                 elif byte == _CTRL_E:  # raw paste: not here
-                    os.write(self._end, b"R\x00")
+                    os.write(self._end, self._paste)
                     skip = 2
                 elif byte == _CTRL_D:
                     self._run(typed.decode(), self._answer)

@@ -36,7 +36,9 @@ _TRY_S = 0.8  # for one answer to Ctrl-C, Ctrl-A
 _START_S = 3.0  # of the node's program
 _MOUNTS = 2
 _SETTLE_S = 0.05
-_STUCK_S = 2.0  # of silence in the middle of an answer
+_STUCK_S = 2.0  # of silence in the middle of an answer, or of a port that takes no more bytes: a full one needs 0.4
+_LAST_S = 0.5  # for such a port at the end, when nobody wants to wait any more
+_PROMPT_S = 4.0  # and for the other words of the raw REPL that mpremote waits for
 _FIND_S = 0.5  # at a time, for a port that has gone
 _CHATTER_S = 2.0  # of a board that prints on and on where it should be silent
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
@@ -51,6 +53,13 @@ Say = Callable[[str], None]
 
 def silent(_text: str) -> None:
     """For those who do not want to hear of progress."""
+
+
+def _takes_nothing(error: Exception) -> bool:
+    """Whether it says that the port takes no more bytes: the chip hangs, or nobody reads on the other side."""
+    from serial import SerialTimeoutException
+
+    return isinstance(error, SerialTimeoutException)
 
 
 class NodeError(UserError):
@@ -159,6 +168,8 @@ class Repl:
         except UserError:
             raise
         except Exception as error:
+            if _takes_nothing(error):
+                raise self.no_answer() from error
             found = explain(error, self.port, self.board, seconds=self.safe_window_s)
             if found.kind == "busy_port" and self._transport:  # nobody else could have taken it: it has gone
                 found = trouble("port_gone")
@@ -174,16 +185,29 @@ class Repl:
         with self.explained():
             try:
                 self._transport = SerialTransport(self.port.device, BAUD, timeout=_STUCK_S)
-            except TransportError:
+                self._transport.serial.write_timeout = _STUCK_S  # mpremote would wait for ever
+            except (TransportError, OSError):
+                self.close()
                 serial_for_url(self.port.device, BAUD, exclusive=True).close()  # says why
                 raise
+            self._transport.read_until = self._expected
 
     def close(self) -> None:
         """Let go of the port, whatever state it is in."""
         transport, self._transport = self._transport, None
         if transport:
             with contextlib.suppress(Exception):  # pyserial raises several kinds for a port that has gone
+                transport.serial.reset_output_buffer()  # Linux would wait half a minute for what a port does not take
+            with contextlib.suppress(Exception):
                 transport.close()
+
+    def _expected(self, _count: int, ending: bytes, **_: object) -> bytes:
+        """Instead of mpremote's `read_until`, which waits for ever for a board that prints on and on, and has what
+        came instead printed where --json stands. Raises Trouble."""
+        data = self.heard(_PROMPT_S, ending)
+        if not data.endswith(ending):
+            raise self.no_answer()
+        return data
 
     def heard(self, for_s: float, until: bytes = b"") -> bytes:
         """What comes within `for_s`, or up to `until` and not a byte more."""
@@ -258,7 +282,9 @@ class Repl:
             if self._transport is None:
                 self._find_again(min(end - time.monotonic(), _FIND_S))
             return self._interrupt() if self._transport else b""
-        except (OSError, Trouble):
+        except (OSError, Trouble) as error:
+            if _takes_nothing(error):  # as good as asleep
+                return b""
             if not self._is_native:
                 raise
             self.close()
@@ -309,10 +335,12 @@ class Repl:
             return
         there = self._inside
         with contextlib.suppress(Exception):  # it may be gone: then it starts by itself
+            self._transport.serial.write_timeout = _LAST_S
             if self._busy or not there:  # one more try: Ctrl-C may have reached it unseen
                 there = self._interrupt() is None or there
             if there:
                 self._transport.exec_raw_no_follow(snippets.RESTART)
+            self._transport.serial.write_timeout = _STUCK_S
         self._inside = self._disturbed = self._busy = False
 
     def first_lines(self, within_s: float) -> list[str]:

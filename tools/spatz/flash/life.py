@@ -18,6 +18,7 @@ _NO_PROGRAM = "invalid header"
 _STUCK = 0.35  # of the time in silence, until somebody is asked to press a button
 _PULSE_S = 0.2
 _READ_S = 0.2
+_WRITE_S = 1.0  # for a byte or two
 _FIND_S = 2.0
 _AGAIN_S = 0.2
 
@@ -89,7 +90,7 @@ def wait_for_life(
         if there is None:
             continue
         try:
-            with Line(there.device, BAUD, timeout=_READ_S) as line:
+            with Line(there.device, BAUD, timeout=_READ_S, write_timeout=_WRITE_S) as line:
                 while now() < until and not gone():
                     listener.hear(line.read(max(1, line.in_waiting)))
                     if listener.alive:
@@ -123,10 +124,17 @@ def _press_reset(line: Any) -> None:
 
 
 def _start_again(line: Any) -> None:
-    """As somebody at MicroPython's prompt does it: Ctrl-C ends main.py, Ctrl-D starts it."""
-    line.write(b"\x03\x03")
-    time.sleep(_PULSE_S)
-    line.write(b"\x04")
+    """As somebody at MicroPython's prompt does it: Ctrl-C ends main.py, Ctrl-D starts it. A port that takes nothing is
+    as silent as one where nobody hears it."""
+    from serial import SerialTimeoutException
+
+    try:
+        line.write(b"\x03\x03")
+        time.sleep(_PULSE_S)
+        line.write(b"\x04")
+    except SerialTimeoutException:
+        with contextlib.suppress(Exception):  # it is gone
+            line.reset_output_buffer()  # Linux would wait half a minute for it when the port is closed
 
 
 # what is done, after which share of the time, as long as the name was not heard
