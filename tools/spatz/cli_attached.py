@@ -38,6 +38,10 @@ Town = Annotated[
     Path | None,
     typer.Option("--town", metavar="DIR", help=tr("The town's folder; without it SPATZ_TOWN, or the current folder.")),
 ]
+PutAside = Annotated[
+    Path | None,
+    typer.Option("--file", help=tr("With --stored: of this file, which spatz flash has put aside, instead of a node.")),
+]
 Everyone = Annotated[bool, typer.Option("--all", help=tr("Every board that is plugged in."))]
 AsJson = Annotated[bool, typer.Option("--json", help=tr("Machine-readable output."))]
 
@@ -227,13 +231,18 @@ def logs(
     ] = False,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help=tr("End after this time."))] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help=tr("With --stored: a table for spreadsheets."))] = False,
+    file: PutAside = None,
     as_json: AsJson = False,
 ) -> None:
     """What a node prints, or has written down."""
     if is_stored and (follow or seconds is not None):
         raise UserError(tr("--stored ends by itself."), tr("Leave --follow and --seconds out."))
-    (chosen,) = _one(port, as_json=as_json or as_csv)
-    if is_stored:
+    if file and (port or not is_stored):
+        raise UserError(
+            tr("--file needs --stored, and no node."), tr("Say: spatz logs --stored --file {file}", file=file)
+        )
+    chosen = file or _one(port, as_json=as_json or as_csv)[0]
+    if is_stored or isinstance(chosen, Path):
         _show_stored(chosen, as_csv=as_csv, as_json=as_json)
         return
     from spatz.attached import logs as library
@@ -246,12 +255,15 @@ def logs(
             print(f"{line.at:%H:%M:%S}  {line.text}", flush=True)
 
 
-def _show_stored(port: Port, *, as_csv: bool, as_json: bool) -> None:
+def _show_stored(of: Port | Path, *, as_csv: bool, as_json: bool) -> None:
     from spatz.attached import logs as library
-    from spatz.attached import stored_table
+    from spatz.attached import put_aside, stored_table
 
-    with _Progress([port], as_json or as_csv) as progress, _explained(port):
-        name, found = library.read_stored(port, say=progress.say(port), progress=progress.bar(port))
+    if isinstance(of, Path):
+        name, found = put_aside.read_put_aside(of)
+    else:
+        with _Progress([of], as_json or as_csv) as progress, _explained(of):
+            name, found = library.read_stored(of, say=progress.say(of), progress=progress.bar(of))
     if as_json:
         print(json.dumps({"name": name, "readings": [reading.to_json() for reading in found]}))
     elif as_csv:
@@ -268,9 +280,10 @@ def identify(
 ) -> None:
     """Let the light of a board flicker."""
     from spatz.attached import identify as library
+    from spatz.attached.enter import Enter
 
     failed = False
-    enter = _Enter()
+    enter = Enter()
     for port in _chosen(ports or [], all_=all_, as_json=as_json):
         seen = enter.watch()
 
@@ -297,27 +310,6 @@ def _introduced(who: Who) -> str:
     if not who.light:
         return tr("{name} at {port}: it has no light that can be switched.", name=name, port=who.port)
     return tr("{name} at {port}: its light flickers now. Found it? Press Enter.", name=name, port=who.port)
-
-
-class _Enter:
-    """How often Enter was pressed; never where standard input is no terminal. One reader for all boards: what one of
-    several read would be lost to the others."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._reader: threading.Thread | None = None
-
-    def watch(self) -> Callable[[], bool]:
-        """Whether it was pressed since this was called."""
-        if self._reader is None and sys.stdin.isatty():
-            self._reader = threading.Thread(target=self._read, daemon=True)
-            self._reader.start()
-        before = self._count
-        return lambda: self._count > before
-
-    def _read(self) -> None:
-        while sys.stdin.readline():
-            self._count += 1
 
 
 # --- spatz doctor -----------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ def full_port(registry: Path, socket: str, *, native: bool = True) -> Iterator[P
 class OddBoard:
     """answer: what a script prints; None: it never ends. Without one the board hears nothing, as when it sleeps.
     resets: called when it is told to start again. misses: so many scripts go under at the beginning. paste: its answer
-    to the wish for a raw paste. chatters: after two banners it prints on and on, and never a prompt."""
+    to the wish for a raw paste. chatters: after two banners it prints on and on, and never a prompt. says: its
+    answer to every Ctrl-C, as a chip that is reset again and again."""
 
     def __init__(
         self,
@@ -81,6 +82,8 @@ class OddBoard:
         *,
         paste: bytes = b"R\x00",
         chatters: bool = False,
+        says: bytes = b"",
+        usb_id: tuple[int, int] = _BRIDGE,
     ) -> None:
         self._answer = answer
         self._resets = resets
@@ -88,13 +91,14 @@ class OddBoard:
         self._paste = paste
         self._chatters = chatters
         self._banners = 0
+        self._says = says
         self._end, self._other_end = pty.openpty()
         tty.setraw(self._other_end)
         self.device = os.ttyname(self._other_end)
         self.interrupts = 0
         self.stuck = threading.Event()  # in a script that does not end
         self.let_go = threading.Event()
-        self.port = _plug(registry, socket, self.device, _BRIDGE)
+        self.port = _plug(registry, socket, self.device, usb_id)
 
     def __enter__(self) -> OddBoard:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -118,6 +122,8 @@ class OddBoard:
                 return
             for byte in data:
                 self.interrupts += byte == _CTRL_C
+                if byte == _CTRL_C and self._says:
+                    os.write(self._end, self._says)
                 if skip:
                     skip -= 1
                 elif self._answer is None:

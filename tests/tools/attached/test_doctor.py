@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from nest.cli_common import database
 from nest.registry import Registry
-from spatz.attached.doctor import diagnose
 from spatz.cli import app
 from spatz.sim.board.bench import VirtualBoard
-from spatz.troubles import trouble
-from spatz.usb import Port
 from tools.attached.flashed import JOIN_EUI, KEY, board_with, files_on, good_files
+from tools.attached.odd import OddBoard
 from tools.attached.test_update import make_town
 from typer.testing import CliRunner
 
@@ -101,15 +99,14 @@ def test_a_board_without_anything_on_it(tmp_path: Path, registry: Path) -> None:
     assert checks["prompt"]["next_step"] == "Write it: spatz flash"
 
 
-def test_a_board_in_its_boot_loader_by_a_wire(monkeypatch: pytest.MonkeyPatch) -> None:
-    def attach(*_: object, **__: object) -> None:
-        raise trouble("boot_loader", reset="RST")
-
-    monkeypatch.setattr("spatz.attached.doctor.attach", attach)
-    *_, check = diagnose(Port("COM1", 0x1A86, 0x7523))
-    assert check.detail == "The board waits in its boot loader."
+@pytest.mark.parametrize("command", ["doctor", "logs --stored", "update", "identify"])
+def test_a_board_in_its_boot_loader_by_a_wire(command: str, registry: Path) -> None:
+    with OddBoard(registry, "1-1", None, says=b"waiting for download\r\n", usb_id=(0x1A86, 0x7523)):
+        told = CliRunner().invoke(app, [*command.split(), "--json"])
+    words = told.output + str(told.exception)  # some say it, of the others nest.errors.run_command does
+    assert "The board waits in its boot loader." in words
     # a CH340 is on a DevKit, too
-    assert check.next_step == "Is a wire on BOOT0? Take it off. Then press the reset button once."
+    assert "Is a wire on BOOT0? Take it off. Then press the reset button once." in words
 
 
 def test_no_board_at_all(registry: Path) -> None:

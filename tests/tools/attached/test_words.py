@@ -19,6 +19,7 @@ from nest.errors import UserError, run_command
 from nest.i18n import language_of_locale
 from spatz import cli_attached
 from spatz.attached import doctor, logs, naming, update, updating
+from spatz.attached.enter import Enter
 from spatz.attached.firmware_words import in_words
 from spatz.attached.repl import NodeError, Repl
 from spatz.attached.select import choose_ports
@@ -195,7 +196,7 @@ def test_whoever_is_asked_for_its_name_is_not_reset_and_the_person_is_told(monke
 def test_enter_is_pressed_for_the_board_that_flickers(monkeypatch: pytest.MonkeyPatch) -> None:
     typed: queue.Queue[str] = queue.Queue()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=typed.get))
-    enter = cli_attached._Enter()
+    enter = Enter()
     try:
         for _ in range(3):
             seen = enter.watch()

@@ -23,7 +23,7 @@ from spatz.attached.repl import WAIT_S, NodeError, Repl, Say, attach, silent
 from spatz.attached.select import board_at, describe
 from spatz.images.filesystem import firmware_version
 from spatz.labels.shortcode import short_code
-from spatz.troubles import explain, leaving_boot, trouble
+from spatz.troubles import explain, trouble
 from spatz.usb import Port
 
 OK, WRONG, NOTE = "ok", "wrong", "note"
@@ -48,8 +48,6 @@ class Check:
 
 def diagnose(port: Port, town: Path | None = None, *, say: Say = silent, wait_s: float = WAIT_S) -> Iterator[Check]:
     """The checks of a board at a port, as they are done. Raises nothing that people meet: a Trouble is a check, too."""
-    from spatz.boards import candidates
-
     yield Check("usb", tr("USB"), OK, describe(port))
     try:
         with attach(port, say=say, board=board_at(port), wait_s=wait_s) as repl:
@@ -58,7 +56,7 @@ def diagnose(port: Port, town: Path | None = None, *, say: Say = silent, wait_s:
     except NodeError as error:  # what it has on it is broken in a way that no check foresees
         yield _wrong("prompt", tr("Prompt"), error.message, tr("Set it up again: spatz flash. It keeps its key."))
     except UserError as error:
-        yield failed("prompt", tr("Prompt"), leaving_boot(error, candidates(port.usb_id)))
+        yield failed("prompt", tr("Prompt"), error)
     except Exception as error:  # an answer that no node of ours gives
         yield failed("prompt", tr("Prompt"), explain(error, port))
 

@@ -21,7 +21,7 @@ from nest.logs import printable
 
 from spatz import usb
 from spatz.attached import answers, signals, snippets
-from spatz.troubles import Trouble, explain, trouble
+from spatz.troubles import Trouble, explain, leaving_boot, trouble
 from spatz.usb import Port
 
 if TYPE_CHECKING:
@@ -272,7 +272,10 @@ class Repl:
                 raise trouble("boot_loop")
             for words, kind in _SAYS.items():
                 if words in heard:
-                    raise trouble(kind, reset=self.reset_button)
+                    from spatz.boards import candidates
+
+                    boards = [self.board] if self.board else candidates(self.port.usb_id)
+                    raise leaving_boot(trouble(kind, reset=self.reset_button), boards)
             if time.monotonic() >= end:
                 return False
 
