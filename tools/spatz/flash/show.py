@@ -144,7 +144,7 @@ def sentence(event: Event) -> str:
         )
         return f"{lives} {_became(str(fields['was_board']), str(fields['board']))}" if "was_board" in fields else lives
     if event.what == "log_aside" and fields["why"] == "old":
-        return tr("Old readings of {node} cannot be on it any longer; they lie in {file}.", **_some(fields, "node", "file"))
+        return tr("Old readings of {node} cannot be on it; they lie in {file}.", **_some(fields, "node", "file"))
     if event.what == "log_aside":
         return tr("The log of {node} finds no room on it any more; it lies in {file}.", **_some(fields, "node", "file"))
     if event.what == "again":
