@@ -36,7 +36,7 @@ class Request:
 class Result:
     """What was done with one node. running: whether it said its name afterwards, None when nothing was changed;
     last_words: what it said instead; in_town: whether the town knows it, None without a town; wiring: in words, where
-    the sensors that were asked for now go."""
+    the sensors go that the request names."""
 
     port: str
     wishes: Wishes
