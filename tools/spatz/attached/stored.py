@@ -1,13 +1,12 @@
 """The readings in a node's own log, from the files of its folder `log`: every one that it took, heard or not.
 
-The format is described in firmware/node/log.py, the moments in firmware/node/sync.py, the values in boards/payload.md.
-Files come from a chip that may lose its power at any time, so every record is checked and a bad one costs only itself.
+The files are read by `spatz.logfile`; the moments are described in firmware/node/sync.py, the values in
+boards/payload.md.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,10 +14,9 @@ from typing import Any
 
 from nest.payload import FAILED, FPORT_READING, PayloadError, decode, values
 
+from spatz.logfile import read_log_file
+
 NOWHERE = (0xFF, 0xFFFF)
-_MAGIC = b"FL\x01"
-_HEAD = struct.Struct(">3sII")
-_HEAD_SIZE = _HEAD.size + 2
 _SLOT = struct.Struct(">BH")
 _READING = struct.Struct(">BHIB")
 _KNOWN = 0x80
@@ -93,21 +91,8 @@ def _stored(record: _Record) -> Stored | None:
 
 
 def _bodies_in_order(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    """The bodies of all good records, from the oldest file to the newest."""
-    by_sequence = {}
-    for data in files.values():
-        if len(data) >= _HEAD_SIZE and data[:3] == _MAGIC and _crc(data[: _HEAD.size], 0, 0) == data[_HEAD.size : 13]:
-            by_sequence[_HEAD.unpack_from(data)[1]] = data
-    for sequence, data in sorted(by_sequence.items()):
-        at = _HEAD_SIZE
-        while at < len(data):
-            end = at + data[at] + 3
-            if end > len(data):
-                break
-            if end >= at + 3 + _SLOT.size and _crc(data[at : end - 2], sequence, at) == data[end - 2 : end]:
-                yield data[at + 1 : end - 2]
-            at = end
-
-
-def _crc(data: bytes, sequence: int, at: int) -> bytes:
-    return struct.pack(">H", zlib.crc32(data, sequence << 12 & 0xFFFFF000 | at) & 0xFFFF)
+    """What is in all good records, from the oldest file to the newest."""
+    found = {file.number: file for data in files.values() if (file := read_log_file(data))}
+    for _, file in sorted(found.items()):
+        for _, body in file.records:
+            yield body

@@ -11,26 +11,23 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from nest.errors import UserError
 from nest.i18n import tr
 
+from spatz.logfile import LogFile, read_log_file
+
 Log = dict[str, bytes]
 """Path on the board -> content."""
 
-# firmware/node/log.py: FILES, FILE_SIZE, _name, records, and the head: magic, sequence number, records before it, CRC
+# firmware/node/log.py: FILES, FILE_SIZE, _name
 LOG_FILES = tuple(f"log/{number}.bin" for number in range(16))
 """The only paths that are a node's own: a hostile board gives its files any name, and "log/../boot.py" is a program."""
 LOG_FILE_BYTES = 4096
-_MAGIC = b"FL\x01"
-_HEAD = struct.Struct(">3sIIH")
-_SHORTEST = 6  # bytes of a record: length, slot, CRC
 _TRIES = 5
 
 
@@ -179,55 +176,33 @@ def together(kept: Log, own: Log) -> Log:
     return {**kept, **newer}
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file with a good head. records: every whole one, with where it stands."""
-
-    number: int
-    before: int
-    records: frozenset[tuple[int, bytes]]
-
-    def has_all_of(self, other: _File) -> bool:
-        """Whether no reading goes when `other` gives way. Two counts' files may begin alike: a node that does not know
-        the time counts from its start, always with the same numbers."""
-        return (self.number, self.before) == (other.number, other.before) and self.records >= other.records
-
-
-def _file(path: str, data: bytes) -> _File | None:
+def _file(path: str, data: bytes) -> LogFile | None:
     """None when its head is damaged or another file's: no node and no program reads it."""
-    if len(data) < _HEAD.size:
-        return None
-    magic, number, before, crc = _HEAD.unpack_from(data)
-    if magic != _MAGIC or crc != zlib.crc32(data[: _HEAD.size - 2]) & 0xFFFF:
-        return None
-    if path != LOG_FILES[number % len(LOG_FILES)]:
-        return None
-    return _File(number, before, frozenset(_records(data, number)))
+    file = read_log_file(data)
+    return file if file and path == LOG_FILES[file.number % len(LOG_FILES)] else None
 
 
-def _records(data: bytes, number: int) -> Iterator[tuple[int, bytes]]:
-    at = _HEAD.size
-    while at < len(data) and (end := at + data[at] + 3) <= len(data):
-        crc = zlib.crc32(data[at : end - 2], number << 12 & 0xFFFFF000 | at) & 0xFFFF
-        if end - at >= _SHORTEST and crc == int.from_bytes(data[end - 2 : end], "big"):
-            yield at, data[at:end]
-        at = end
+def _has_all_of(file: LogFile, other: LogFile) -> bool:
+    """Whether no reading goes when `other` gives way. Two counts' files may begin alike: a node that does not know the
+    time counts from its start, always with the same numbers."""
+    same = (file.number, file.before) == (other.number, other.before)
+    return same and set(file.records) >= set(other.records)
 
 
 def _goes_on(path: str, data: bytes, before: bytes) -> bool:
     earlier, file = _file(path, before), _file(path, data)
-    return bool(earlier and earlier.records and file and file.has_all_of(earlier))
+    return bool(earlier and earlier.records and file and _has_all_of(file, earlier))
 
 
 def _is_newer(path: str, own: bytes, kept: bytes) -> bool:
     mine, old = _file(path, own), _file(path, kept)
-    return mine is not None and (old is None or mine.number > old.number or mine.has_all_of(old))
+    return mine is not None and (old is None or mine.number > old.number or _has_all_of(mine, old))
 
 
 def _is_in(path: str, data: bytes, stays: bytes) -> bool:
     """Whether no reading goes with it: an earlier copy of what stays, one written only by half, or no file at all."""
     file, other = _file(path, data), _file(path, stays)
-    return file is None or (other is not None and other.has_all_of(file))
+    return file is None or (other is not None and _has_all_of(other, file))
 
 
 def _later(kept: Log, own: Log) -> set[str]:
@@ -235,7 +210,7 @@ def _later(kept: Log, own: Log) -> set[str]:
     file from that one on: each knows how many records were before it, and `own` goes on where `kept` ends."""
     was, now = _by_number(kept), _by_number(own)
     newest = max((number for number, file in was.items() if file.records), default=0)
-    if newest not in now or not all(now[number].has_all_of(was[number]) for number in was.keys() & now.keys()):
+    if newest not in now or not all(_has_all_of(now[number], was[number]) for number in was.keys() & now.keys()):
         return set()
     first = last = newest
     while first - 1 in was and _follows(was[first - 1], was[first]):
@@ -246,10 +221,10 @@ def _later(kept: Log, own: Log) -> set[str]:
     return {LOG_FILES[number % ring] for number in range(first, newest) if number + ring <= last}
 
 
-def _by_number(log: Log) -> dict[int, _File]:
+def _by_number(log: Log) -> dict[int, LogFile]:
     files = (_file(path, data) for path, data in log.items())
     return {file.number: file for file in files if file}
 
 
-def _follows(file: _File, after: _File) -> bool:
+def _follows(file: LogFile, after: LogFile) -> bool:
     return after.before == file.before + len(file.records)
